@@ -1,0 +1,92 @@
+//! What a policy can reach during one call: the same functions natively and in a component.
+//!
+//! The two backends are `guest` (the contract's imports) and `fake` (a test's state); this file adds only types.
+
+use alloc::string::String;
+use core::fmt;
+
+#[cfg(not(target_arch = "wasm32"))]
+use crate::fake as backend;
+#[cfg(target_arch = "wasm32")]
+use crate::guest as backend;
+use crate::{DatabaseError, Instant, IssueMode, Lease, Level};
+
+/// One call about one workspace. Everything it does acts on that workspace and no other.
+pub struct Context {
+    pub(crate) workspace: String,
+    pub(crate) host: backend::Host,
+}
+
+/// A secret that the host holds: a handle without bytes, good for this call only.
+pub struct Secret(pub(crate) backend::Handle);
+
+/// What the cache holds for the workspace.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The secret, or `None` where absence was stored.
+    pub value: Option<Secret>,
+    /// When the value, or its absence, was obtained from the database.
+    pub obtained_at: Instant,
+    /// The lease, as the host lowered it.
+    pub lease: Lease,
+}
+
+impl Context {
+    /// The workspace that this call is about.
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+
+    /// The present instant, in whole milliseconds.
+    pub fn now(&self) -> Instant {
+        self.host.now()
+    }
+
+    /// Reads the database with one SELECT. `None` is absence: no row, NULL, or the empty string.
+    pub fn select(&self) -> Result<Option<Secret>, DatabaseError> {
+        Ok(self.host.select()?.map(Secret))
+    }
+
+    /// Mints a secret and stores it with one UPDATE. At fault outside [`Policy::issue`](crate::Policy::issue).
+    pub fn issue(&self, mode: IssueMode) -> Result<Secret, DatabaseError> {
+        self.host.issue(mode).map(Secret)
+    }
+
+    /// The entry, if there is one that is still kept.
+    pub fn entry(&self) -> Option<Snapshot> {
+        self.host.entry()
+    }
+
+    /// Stores `secret` under `lease` when this call returns.
+    pub fn put(&self, secret: &Secret, lease: Lease) {
+        self.host.put(Some(&secret.0), lease);
+    }
+
+    /// Stores absence under `lease` when this call returns. The last [`select`](Self::select) must have found none.
+    pub fn put_absent(&self, lease: Lease) {
+        self.host.put(None, lease);
+    }
+
+    /// Drops the entry when this call returns.
+    pub fn remove(&self) {
+        self.host.remove();
+    }
+
+    /// Writes a line to the operator's log: 256 bytes at most, 16 lines a call.
+    pub fn log(&self, level: Level, message: &str) {
+        self.host.log(level, message);
+    }
+}
+
+impl Secret {
+    /// When the host knew this value to be in the database.
+    pub fn obtained_at(&self) -> Instant {
+        backend::obtained_at(&self.0)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

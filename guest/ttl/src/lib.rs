@@ -1,0 +1,97 @@
+//! The default policy: what the database holds is cached for a fixed time.
+//!
+//! A read that finds a secret caches it for `ttl`, counted from the moment the SELECT was sent. A read that finds none
+//! caches nothing, for a row may appear at any moment. An issue is cached only after the database has committed it.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use core::time::Duration;
+
+use leasehold_policy::{
+    Context, DatabaseError, Description, IssueMode, Lease, Policy, Secret, Setting, Settings,
+};
+
+/// The policy, as the operator configured it.
+pub struct Ttl {
+    ttl: Duration,
+    jitter: Duration,
+}
+
+impl Policy for Ttl {
+    const DESCRIPTION: Description = Description {
+        name: "ttl",
+        version: env!("CARGO_PKG_VERSION"),
+        summary: "Caches a secret for a fixed time after it was read or issued, and absence not at all.",
+        settings: &[
+            Setting {
+                name: "ttl",
+                default: "5m",
+                doc: "How long a secret is served without asking again, such as 30s or 5m.",
+            },
+            Setting {
+                name: "jitter",
+                default: "0s",
+                doc: "Up to this much is taken off ttl, differently for each workspace; ttl at most.",
+            },
+        ],
+    };
+
+    fn configure(settings: &Settings<'_>) -> Result<Self, String> {
+        let (ttl, jitter) = (settings.duration("ttl")?, settings.duration("jitter")?);
+        if jitter > ttl {
+            return Err(String::from(
+                "setting jitter: expected at most ttl, or some secrets would never be cached",
+            ));
+        }
+        Ok(Self { ttl, jitter })
+    }
+
+    fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+        // After a swap the entry may still be young enough: then it is leased again without a SELECT.
+        if let Some(entry) = cx.entry()
+            && let Some(secret) = entry.value
+            && cx.now() < self.lease(cx, &secret).fresh_until
+        {
+            cx.put(&secret, self.lease(cx, &secret));
+            return Ok(Some(secret));
+        }
+        let found = cx.select()?;
+        match &found {
+            Some(secret) => cx.put(secret, self.lease(cx, secret)),
+            // Whatever was stored before is gone: a longer ttl must not bring it back.
+            None => cx.remove(),
+        }
+        Ok(found)
+    }
+
+    fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
+        // The database first: a secret that it has not committed must not be served.
+        let secret = cx.issue(mode)?;
+        cx.put(&secret, self.lease(cx, &secret));
+        Ok(secret)
+    }
+}
+
+impl Ttl {
+    /// Fresh until `ttl` after the value was obtained, less this workspace's share of the jitter.
+    fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
+        let thousandths = spread(cx.workspace(), secret.obtained_at().as_nanos()) % 1001;
+        Lease::until(secret.obtained_at() + (self.ttl - self.jitter / 1000 * thousandths))
+    }
+}
+
+/// FNV-1a over the workspace and the instant: the same for one reading, different from workspace to workspace and
+/// from one reading to the next, so that a fleet that started together does not expire together.
+fn spread(workspace: &str, instant: u64) -> u32 {
+    let bytes = workspace.bytes().chain(instant.to_le_bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+leasehold_policy::export!(Ttl);
+
+#[cfg(test)]
+mod tests;
