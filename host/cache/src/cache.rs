@@ -1,0 +1,273 @@
+//! [`SecretCache`]: what a server holds. It answers hits, and hands everything else to a task of the host.
+//!
+//! It decides nothing by itself: leases decide hits, the policy decides the rest. The careless mistake here would be to
+//! do work on the hit path, or to let a caller's fate reach a task that others depend on.
+
+mod builder;
+mod housekeeping;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::flight::{Boarding, Kind, Outcome, Waiter};
+use crate::load::Core;
+use crate::policy::slot::Active;
+use crate::stats::count;
+use crate::table::Found;
+use crate::{Error, Lookup, Policy, PolicyStatus, Secret, Stats, Status, SwapError, SwapReport, WorkspaceId};
+
+pub use builder::{BuildError, Builder};
+
+/// A cache of one column of secrets. Cloning it gives another handle of the same cache.
+///
+/// Reads and issues may be dropped at any moment: what they started runs to its end for whoever else waits for it.
+#[derive(Clone)]
+pub struct SecretCache {
+    core: Arc<Core>,
+}
+
+impl SecretCache {
+    /// Starts to build a cache. A database and a policy are needed; everything else has a default.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Answers from the cache alone: applies `answer` to the secret if a lease covers it. No policy call, no statement,
+    /// no lock, no allocation and no write that another thread would see. (One hit of a lease that asks for a refresh
+    /// starts it, and pays for that.)
+    ///
+    /// `None` says nothing about the database: [`read`](Self::read) finds out.
+    #[inline]
+    pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
+        self.covered(workspace, answer).flatten()
+    }
+
+    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference count.
+    #[inline]
+    pub fn get(&self, workspace: &WorkspaceId) -> Option<Secret> {
+        self.with(workspace, Secret::clone)
+    }
+
+    /// The workspace's secret: from the cache if a lease covers it, else as the policy decides.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] if the workspace has no secret; the other variants if that could not be found out.
+    pub async fn read(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
+        let outcome = match self.covered(workspace, Secret::clone) {
+            Some(Some(secret)) => return Ok(Lookup { secret, status: Status::Hit }),
+            Some(None) => Err(Error::Absent),
+            None => self.board(workspace, Kind::Fill).await,
+        };
+        self.count_read(outcome)
+    }
+
+    /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has committed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownWorkspace`] if there is no row; [`Error::OutcomeUnknown`] if it may have been committed. After
+    /// any other error nothing has changed.
+    pub async fn issue(&self, workspace: &WorkspaceId) -> Result<Secret, Error> {
+        let (tell, told) = oneshot::channel();
+        // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
+        let writer = self.core.flights.write(workspace);
+        let active = self.core.slot.active();
+        let rotate = Arc::clone(&self.core).rotate(active, writer, move |outcome| {
+            // The caller may be gone.
+            let _ = tell.send(outcome);
+        });
+        self.core.source.runtime.spawn(rotate);
+        let outcome = told
+            .await
+            .unwrap_or_else(|_| Err(Error::OutcomeUnknown("the task of the issue ended early".into())));
+        self.count_error(outcome).map(|lookup| lookup.secret)
+    }
+
+    /// The workspace's secret; where it has none, one is issued. The database decides whether it has: of several
+    /// replicas that heal together, one stores a secret and all return that one.
+    ///
+    /// # Errors
+    ///
+    /// As [`issue`](Self::issue); never [`Error::Absent`].
+    pub async fn read_or_issue(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
+        match self.read(workspace).await {
+            Err(Error::Absent) => {
+                let outcome = self.board(workspace, Kind::Heal).await;
+                if outcome.is_ok() {
+                    count(&self.core.counters.healed);
+                }
+                self.count_error(outcome)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Whether `presented` is the workspace's secret. The time that the comparison takes depends on its length only.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub async fn verify(&self, workspace: &WorkspaceId, presented: &[u8]) -> Result<bool, Error> {
+        match self.with(workspace, |secret| secret.verify(presented)) {
+            Some(matches) => Ok(matches),
+            None => Ok(self.read(workspace).await?.secret.verify(presented)),
+        }
+    }
+
+    /// Drops the workspace's entry, and whatever is being read for it: the next read asks the database. For a server
+    /// that has just deleted the row.
+    pub fn remove(&self, workspace: &WorkspaceId) {
+        self.core.flights.void(workspace, || self.core.table.remove(workspace));
+    }
+
+    /// Drops every entry, and whatever is being read.
+    pub fn reset(&self) {
+        self.core.flights.void_all(|| self.core.table.clear());
+    }
+
+    /// Replaces the policy. When this returns, no hit is served under a lease of an older policy. Entries stay: the new
+    /// policy may lease them again without a SELECT.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapError`] says at which stage the policy was refused. The old one serves on.
+    pub async fn swap(&self, policy: Policy) -> Result<SwapReport, SwapError> {
+        let swapped = self.core.slot.swap(policy, self.core.table.len() as u64).await;
+        self.count_swap(swapped)
+    }
+
+    /// Makes the policy active that was active before this one; called again, the one before that, up to eight.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapError`] if there is none.
+    pub async fn rollback(&self) -> Result<SwapReport, SwapError> {
+        let swapped = self.core.slot.rollback(self.core.table.len() as u64);
+        self.count_swap(swapped)
+    }
+
+    /// The active policy as it was given, to be swapped in again with other settings.
+    pub fn active(&self) -> Policy {
+        self.core.slot.active().loaded.policy.clone()
+    }
+
+    /// Which policy is active, and how it came to be.
+    pub fn policy(&self) -> PolicyStatus {
+        self.core.slot.status()
+    }
+
+    /// What the cache has done so far.
+    pub fn stats(&self) -> Stats {
+        self.core.counters.snapshot(self.core.source.database.statements(), self.core.table.len() as u64)
+    }
+
+    /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
+    #[inline]
+    fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
+        let core = &*self.core;
+        let found =
+            core.table.lookup(workspace, core.slot.generation(), core.source.clock.now_coarse(), answer);
+        let value = match found {
+            Found::Hit(value) => value,
+            Found::Refresh(value) => {
+                self.refresh(workspace);
+                value
+            }
+            Found::Expired => return None,
+        };
+        if value.is_some() {
+            core.counters.hits.increment();
+        }
+        Some(value)
+    }
+
+    /// Waits for a flight of this kind, starting it if there is none.
+    async fn board(&self, workspace: &WorkspaceId, kind: Kind) -> Outcome {
+        match self.start(workspace, kind) {
+            Ok(waiter) => waiter.outcome().await,
+            Err(outcome) => {
+                if outcome.is_ok() {
+                    self.core.counters.hits.increment();
+                }
+                outcome
+            }
+        }
+    }
+
+    /// A waiter for a flight of this kind, or the answer if it has just been stored.
+    fn start(&self, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
+        let core = &self.core;
+        let active = core.slot.active();
+        let generation = active.generation;
+        let stored = || core.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
+        match core.flights.board(workspace, kind, generation, stored) {
+            Boarding::Served(outcome) => Err(outcome),
+            Boarding::Joined(waiter) => {
+                count(&core.counters.joined);
+                Ok(waiter)
+            }
+            Boarding::Leads(waiter, departure) => {
+                self.depart(kind, active, departure);
+                Ok(waiter)
+            }
+        }
+    }
+
+    fn depart(&self, kind: Kind, active: Arc<Active>, departure: crate::flight::Departure) {
+        let core = Arc::clone(&self.core);
+        let runtime = &self.core.source.runtime;
+        match kind {
+            Kind::Fill => drop(runtime.spawn(core.fill(active, departure))),
+            Kind::Heal => drop(runtime.spawn(core.heal(active, departure))),
+        }
+    }
+
+    /// Asks the policy again while the entry still answers.
+    #[cold]
+    fn refresh(&self, workspace: &WorkspaceId) {
+        let active = self.core.slot.active();
+        let boarding = self.core.flights.board(workspace, Kind::Fill, active.generation, || None);
+        if let Boarding::Leads(_, departure) = boarding {
+            count(&self.core.counters.refreshes);
+            self.depart(Kind::Fill, active, departure);
+        }
+    }
+
+    fn count_read(&self, outcome: Outcome) -> Outcome {
+        let counters = &self.core.counters;
+        match &outcome {
+            Ok(lookup) => match lookup.status {
+                Status::Miss => count(&counters.misses),
+                Status::Renewed => count(&counters.renewed),
+                Status::Stale => count(&counters.stale),
+                // Counted where it happened: hits one by one, bypasses once for all who waited.
+                Status::Hit | Status::Bypassed | Status::Healed => {}
+            },
+            Err(Error::Absent) => count(&counters.absent),
+            Err(_) => count(&counters.errors),
+        }
+        outcome
+    }
+
+    fn count_error(&self, outcome: Outcome) -> Outcome {
+        if outcome.is_err() {
+            count(&self.core.counters.errors);
+        }
+        outcome
+    }
+
+    fn count_swap(&self, swapped: Result<SwapReport, SwapError>) -> Result<SwapReport, SwapError> {
+        let counters = &self.core.counters;
+        count(if swapped.is_ok() { &counters.swaps } else { &counters.swaps_refused });
+        swapped
+    }
+}
+
+impl fmt::Debug for SecretCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretCache").field("entries", &self.core.table.len()).finish_non_exhaustive()
+    }
+}

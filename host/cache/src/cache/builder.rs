@@ -1,0 +1,186 @@
+//! How a cache is put together: what it needs, and the operator's bounds with their defaults.
+//!
+//! Every bound is checked here, once, so that nothing behind it has to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::{SecretCache, housekeeping};
+use crate::flight::Flights;
+use crate::lease::Ceilings;
+use crate::load::{Core, Seats};
+use crate::policy::slot::Slot;
+use crate::source::Source;
+use crate::stats::Counters;
+use crate::table::Table;
+use crate::{Clock, Database, Policy, SwapError, SystemClock};
+
+/// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
+const CAPACITY: usize = 1_000_000;
+const MAX_FRESH: Duration = Duration::from_secs(3600);
+const MAX_KEEP: Duration = Duration::from_secs(24 * 3600);
+const MAX_ABSENT: Duration = Duration::from_secs(30);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
+const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
+
+/// Puts a [`SecretCache`] together.
+#[must_use]
+pub struct Builder {
+    database: Option<Arc<dyn Database>>,
+    policy: Option<Policy>,
+    clock: Arc<dyn Clock>,
+    capacity: usize,
+    ceilings: Ceilings,
+    database_timeout: Duration,
+    policy_cpu_limit: Duration,
+}
+
+/// Why a cache could not be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Something that has no default was not given.
+    #[error("SecretCache needs a {0}: call Builder::{0}")]
+    Missing(&'static str),
+    /// A bound that cannot be kept.
+    #[error("{name} is out of range: {expected}")]
+    OutOfRange {
+        /// The builder's method.
+        name: &'static str,
+        /// What it accepts.
+        expected: &'static str,
+    },
+    /// `build` was not called on a tokio runtime.
+    #[error(
+        "SecretCache must be built inside a tokio runtime with time enabled: its loads run as tasks there"
+    )]
+    NoRuntime,
+    /// The first policy was refused.
+    #[error(transparent)]
+    Policy(#[from] SwapError),
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            database: None,
+            policy: None,
+            clock: Arc::new(SystemClock::new()),
+            capacity: CAPACITY,
+            ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
+            database_timeout: DATABASE_TIMEOUT,
+            policy_cpu_limit: POLICY_CPU_LIMIT,
+        }
+    }
+}
+
+impl Builder {
+    /// Where the secrets are. Needed.
+    pub fn database(mut self, database: impl Database) -> Self {
+        self.database = Some(Arc::new(database));
+        self
+    }
+
+    /// The first policy. Needed.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// The clock; the machine's by default.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// How many entries are kept at most; 1,000,000 by default. When there are more, those with the least time left go,
+    /// a sixteenth of the capacity at once.
+    pub fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = entries;
+        self
+    }
+
+    /// The longest that a value may be served without asking the policy, counted from when it was obtained; 1 h by
+    /// default. No policy can exceed it.
+    pub fn max_fresh(mut self, span: Duration) -> Self {
+        self.ceilings.max_fresh = span;
+        self
+    }
+
+    /// The longest that a policy may keep a value and answer with it; 24 h by default.
+    pub fn max_keep(mut self, span: Duration) -> Self {
+        self.ceilings.max_keep = span;
+        self
+    }
+
+    /// The longest that a policy may store absence; 30 s by default.
+    pub fn max_absent(mut self, span: Duration) -> Self {
+        self.ceilings.max_absent = span;
+        self
+    }
+
+    /// How long a load may wait for the database in all, after which it fails with a typed error; 1 s by default. An
+    /// issue may wait as long again for its turn. It should be longer than the database's own waits for a connection
+    /// or a lock (0.8 s at most for those of this crate): an issue that is given up on while it waits there has an
+    /// outcome that is unknown, though nothing was sent.
+    pub fn database_timeout(mut self, span: Duration) -> Self {
+        self.database_timeout = span;
+        self
+    }
+
+    /// How much processor time one call of a policy may take, in whole milliseconds; 10 ms by default.
+    pub fn policy_cpu_limit(mut self, span: Duration) -> Self {
+        self.policy_cpu_limit = span;
+        self
+    }
+
+    /// Compiles and configures the policy, and starts the cache's housekeeping on the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] says what is missing, out of range or refused.
+    pub async fn build(self) -> Result<SecretCache, BuildError> {
+        self.check()?;
+        let database = self.database.ok_or(BuildError::Missing("database"))?;
+        let policy = self.policy.ok_or(BuildError::Missing("policy"))?;
+        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let slot = Slot::new(policy, self.policy_cpu_limit, Arc::clone(&self.clock)).await?;
+        let counters = Arc::new(Counters::default());
+        let source = Source {
+            database,
+            clock: self.clock,
+            runtime,
+            counters: Arc::clone(&counters),
+            timeout: self.database_timeout,
+        };
+        let core = Arc::new(Core {
+            table: Table::new(self.capacity),
+            flights: Arc::new(Flights::new()),
+            slot,
+            source: Arc::new(source),
+            counters,
+            ceilings: self.ceilings,
+            reading: Seats::default(),
+            writing: Seats::default(),
+        });
+        housekeeping::start(&core);
+        Ok(SecretCache { core })
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let millisecond = Duration::from_millis(1);
+        for (good, name, expected) in [
+            (self.capacity > 0, "capacity", "at least one entry"),
+            (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
+            (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
+            (self.policy_cpu_limit >= millisecond, "policy_cpu_limit", "at least 1 ms"),
+        ] {
+            if !good {
+                return Err(BuildError::OutOfRange { name, expected });
+            }
+        }
+        Ok(())
+    }
+}

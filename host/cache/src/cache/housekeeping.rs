@@ -1,0 +1,64 @@
+//! What has to be done now and then: drop entries that nobody may be shown any more, and notice a suspended machine.
+//!
+//! One task for each cache. It holds the cache weakly and ends with it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::SecretCache;
+use crate::load::Core;
+use crate::stats::add;
+
+/// How often the machine is asked whether it was suspended.
+const LOOK: Duration = Duration::from_secs(1);
+/// Every how many looks the table is swept. An entry outlives its lease by this much at most; it is never served then.
+const LOOKS_PER_SWEEP: u32 = 30;
+/// The two clocks are read one after the other, and resume one after the other: less than this is no suspension.
+const SUSPENSION: Duration = Duration::from_millis(100);
+
+pub(super) fn start(core: &Arc<Core>) {
+    let weak = Arc::downgrade(core);
+    let suspended = core.source.clock.suspended();
+    core.source.runtime.spawn(keep_house(weak, suspended));
+}
+
+async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count: u32 = 0;
+    loop {
+        looks.tick().await;
+        let Some(core) = core.upgrade() else { return };
+        let cache = SecretCache { core };
+        cache.void_after_suspension(&mut suspended);
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(LOOKS_PER_SWEEP) {
+            cache.sweep();
+        }
+    }
+}
+
+impl SecretCache {
+    /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s.
+    pub fn sweep(&self) {
+        let core = &self.core;
+        add(&core.counters.swept, core.table.sweep(core.source.clock.now()) as u64);
+    }
+
+    /// The monotonic clock stands still in suspension, and every lease with it: none can be trusted afterwards.
+    fn void_after_suspension(&self, known: &mut Duration) {
+        let suspended = self.core.source.clock.suspended();
+        if suspended.saturating_sub(*known) >= SUSPENSION {
+            warn!(
+                for_s = (suspended - *known).as_secs(),
+                "the machine was suspended; every entry is dropped"
+            );
+            self.reset();
+        }
+        // The clock may say too little, never too much.
+        *known = suspended.max(*known);
+    }
+}

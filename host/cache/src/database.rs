@@ -1,0 +1,67 @@
+//! The column behind the cache: what the cache needs of a database, and nothing of how it asks.
+//!
+//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call, never a
+//! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes.
+
+mod column;
+mod postgres;
+mod sqlite;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{DatabaseError, Secret, WorkspaceId};
+
+pub use column::Column;
+pub use postgres::Postgres;
+pub use sqlite::Sqlite;
+
+/// What an issue does when a secret is stored already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssueMode {
+    /// Replaces it.
+    Rotate,
+    /// Keeps it, and returns it: a secret is stored only where none is, decided by the database in one statement.
+    Heal,
+}
+
+/// The answer of a [`Database`], in a box so that the trait can be a trait object.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
+
+/// One column of secrets, by workspace.
+///
+/// The cache calls it from tasks of its own and lets each call run to its end, whatever becomes of the callers.
+pub trait Database: Send + Sync + 'static {
+    /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;
+
+    /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed.
+    ///
+    /// [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that the outcome is unknown. After any other error
+    /// nothing was changed.
+    fn issue<'a>(&'a self, workspace: &'a WorkspaceId, mode: IssueMode, minted: Secret)
+    -> Answer<'a, Secret>;
+
+    /// How many statements were sent since the start.
+    fn statements(&self) -> u64;
+}
+
+impl<D: Database + ?Sized> Database for Arc<D> {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        (**self).select(workspace)
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        (**self).issue(workspace, mode, minted)
+    }
+
+    fn statements(&self) -> u64 {
+        (**self).statements()
+    }
+}

@@ -1,0 +1,180 @@
+//! PostgreSQL, over sqlx.
+//!
+//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. A connection is acquired before
+//! the statement is counted and sent, so that "not sent" and "sent, but what became of it?" stay apart: an issue of the
+//! second kind is [`DatabaseError::Lost`] or [`DatabaseError::Timeout`], never `Unavailable`.
+
+mod connect;
+mod failure;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
+
+use self::failure::Failure;
+use super::column::{Dialect, Statements};
+use super::{Answer, Column, Database, IssueMode};
+use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
+
+/// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
+/// This one is for a server that has vanished without closing the connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// A column of a PostgreSQL database. A clone shares the pool and the count of statements.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    column: Arc<Column>,
+    statements: Statements,
+    /// Whether an id may be no value of the key column's type at all.
+    key_is_cast: bool,
+    sent: Arc<AtomicU64>,
+}
+
+impl Postgres {
+    /// Connects to `url` (`postgres://user:password@host:port/database`) and checks that it has the column.
+    ///
+    /// The attempt is given up after 5 s. The pool holds 10 connections at most; waiting for one takes 1 s at most. The
+    /// server is asked to cancel a statement after 30 s, unless `options` in the URL says something else.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what is wrong with the URL, the way to the server, or the table. It never holds the password.
+    pub async fn connect(url: &str, column: Column) -> Result<Self, ConnectError> {
+        let options = connect::options(url)?;
+        let key_type = connect::check_server(&options, &column).await?;
+        Ok(Self::new(connect::pool(options), column, key_type))
+    }
+
+    /// Uses a pool that exists, with its own limits, after checking that its database has the column.
+    ///
+    /// Set a `statement_timeout` in the pool's options: without one, a statement is given up here after 35 s while the
+    /// server may still be at it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    pub async fn from_pool(pool: PgPool, column: Column) -> Result<Self, ConnectError> {
+        let key_type = connect::check_pool(&pool, &column).await?;
+        Ok(Self::new(pool, column, key_type))
+    }
+
+    /// The pool, to share it with the rest of a server.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    fn new(pool: PgPool, column: Column, key_type: Option<String>) -> Self {
+        Self {
+            pool,
+            statements: column.statements(Dialect::Postgres { key_type: key_type.as_deref() }),
+            column: Arc::new(column),
+            key_is_cast: key_type.is_some(),
+            sent: Arc::default(),
+        }
+    }
+
+    /// Sends one statement and waits for the end of its answer, which is when it is committed.
+    async fn send(&self, statement: &Arc<str>, parameters: &[&str]) -> Result<Vec<PgRow>, Failure> {
+        let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
+        // The text holds checked identifiers only; see `Column`.
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
+        for parameter in parameters {
+            query = query.bind(*parameter);
+        }
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        match tokio::time::timeout(ANSWER_TIMEOUT, query.fetch_all(&mut *connection)).await {
+            Ok(answer) => answer.map_err(Failure::Sent),
+            Err(_elapsed) => {
+                // It waits for an answer in vain, so it is closed here and not handed to the next borrower.
+                drop(connection.detach());
+                Err(Failure::Silent)
+            }
+        }
+    }
+
+    async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
+        let rows = match self.send(&self.statements.select, &[workspace.as_str()]).await {
+            Ok(rows) => rows,
+            Err(failure) if self.key_is_cast && failure.says_no_such_value() => return Ok(None),
+            Err(failure) => return Err(failure.of_select()),
+        };
+        match rows.as_slice() {
+            [] => Ok(None),
+            [row] => self.decode(row),
+            _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+        }
+    }
+
+    async fn write(
+        &self,
+        id: &WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Result<Secret, DatabaseError> {
+        let text = minted
+            .expose_str()
+            .ok_or_else(|| self.unusable("holds text only, and the secret is not text"))?;
+        let statement = match mode {
+            IssueMode::Rotate => &self.statements.rotate,
+            IssueMode::Heal => &self.statements.heal,
+        };
+        let rows = match self.send(statement, &[id.as_str(), text]).await {
+            Ok(rows) => rows,
+            Err(failure) if self.key_is_cast && failure.says_no_such_value() => {
+                return Err(DatabaseError::UnknownWorkspace);
+            }
+            Err(failure) => return Err(failure.of_issue()),
+        };
+        match (rows.first(), mode) {
+            (None, _) => Err(DatabaseError::UnknownWorkspace),
+            (Some(_), IssueMode::Rotate) => Ok(minted),
+            (Some(row), IssueMode::Heal) => self
+                .decode(row)?
+                .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
+        }
+    }
+
+    fn decode(&self, row: &PgRow) -> Result<Option<Secret>, DatabaseError> {
+        // The driver's own words are dropped: nobody promises that they do not quote the value.
+        let text: Option<&str> =
+            row.try_get(0).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+        Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+    }
+
+    fn unusable(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Unavailable(format!("the column {} {problem}", self.column).into())
+    }
+}
+
+impl Database for Postgres {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(self.read(workspace))
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(self.write(workspace, mode, minted))
+    }
+
+    fn statements(&self) -> u64 {
+        // A statistic that orders nothing else.
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+/// Without the pool, whose own output names the way to the server.
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("column", &self.column).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! SQLite, over sqlx: for a server that runs alone, and for tests.
+//!
+//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. All rows of an answer are read to
+//! its end, because SQLite commits there: a statement left after its first row may not have been committed.
+
+mod connect;
+mod failure;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+
+use self::failure::Failure;
+use super::column::{Dialect, Statements};
+use super::{Answer, Column, Database, IssueMode};
+use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
+
+/// A column of a SQLite database. A clone shares the pool and the count of statements.
+#[derive(Clone)]
+pub struct Sqlite {
+    pool: SqlitePool,
+    column: Arc<Column>,
+    statements: Statements,
+    sent: Arc<AtomicU64>,
+}
+
+impl Sqlite {
+    /// Opens `url` (`sqlite://path`, and `?mode=rwc` to create the file) and checks that it has the column.
+    ///
+    /// The database is put into WAL mode with `synchronous = FULL`: what an issue has returned survives a power failure.
+    /// A statement waits up to 400 ms for a writer in another process or connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says what is wrong with the URL, the file or the table.
+    pub async fn connect(url: &str, column: Column) -> Result<Self, ConnectError> {
+        Self::from_pool(connect::open(url).await?, column).await
+    }
+
+    /// Uses a pool that exists, with its own journal mode and limits, after checking that its database has the column.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    pub async fn from_pool(pool: SqlitePool, column: Column) -> Result<Self, ConnectError> {
+        connect::check(&pool, &column).await?;
+        Ok(Self {
+            pool,
+            statements: column.statements(Dialect::Sqlite),
+            column: Arc::new(column),
+            sent: Arc::default(),
+        })
+    }
+
+    /// The pool, to share it with the rest of a server.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Runs one statement to the end of its answer, which is when it is committed.
+    async fn send(&self, statement: &Arc<str>, parameters: &[&str]) -> Result<Vec<SqliteRow>, Failure> {
+        let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
+        // The text holds checked identifiers only; see `Column`.
+        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
+        for parameter in parameters {
+            query = query.bind(*parameter);
+        }
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        query.fetch_all(&mut *connection).await.map_err(Failure::Sent)
+    }
+
+    async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
+        let rows =
+            self.send(&self.statements.select, &[workspace.as_str()]).await.map_err(Failure::of_select)?;
+        match rows.as_slice() {
+            [] => Ok(None),
+            [row] => self.decode(row),
+            _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+        }
+    }
+
+    async fn write(
+        &self,
+        id: &WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Result<Secret, DatabaseError> {
+        let text = minted
+            .expose_str()
+            .ok_or_else(|| self.unusable("holds text only, and the secret is not text"))?;
+        let statement = match mode {
+            IssueMode::Rotate => &self.statements.rotate,
+            IssueMode::Heal => &self.statements.heal,
+        };
+        let rows = self.send(statement, &[id.as_str(), text]).await.map_err(Failure::of_issue)?;
+        match (rows.first(), mode) {
+            (None, _) => Err(DatabaseError::UnknownWorkspace),
+            (Some(_), IssueMode::Rotate) => Ok(minted),
+            (Some(row), IssueMode::Heal) => self
+                .decode(row)?
+                .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
+        }
+    }
+
+    fn decode(&self, row: &SqliteRow) -> Result<Option<Secret>, DatabaseError> {
+        // A BLOB or a number is refused here as well: a column of SQLite holds values of any type. The driver's own words
+        // are dropped, because nobody promises that they do not quote the value.
+        let text: Option<&str> =
+            row.try_get(0).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+        Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
+    }
+
+    fn unusable(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Unavailable(format!("the column {} {problem}", self.column).into())
+    }
+}
+
+impl Database for Sqlite {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(self.read(workspace))
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(self.write(workspace, mode, minted))
+    }
+
+    fn statements(&self) -> u64 {
+        // A statistic that orders nothing else.
+        self.sent.load(Ordering::Relaxed)
+    }
+}
+
+/// The column alone: the pool's own output is long and says nothing of use.
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("column", &self.column).finish_non_exhaustive()
+    }
+}

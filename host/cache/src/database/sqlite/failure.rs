@@ -1,0 +1,73 @@
+//! What a failed statement means, from SQLite's result code.
+//!
+//! The invariant: an issue is `Unavailable` only where it is certain that nothing was changed. SQLite's own messages are
+//! not passed on: a trigger may raise one that quotes a row.
+
+use std::borrow::Cow;
+
+use crate::DatabaseError;
+
+/// SQLITE_IOERR: reading or writing the file failed, possibly between the commit's record and its sync.
+const IO_ERROR: u32 = 10;
+
+/// Why there are no rows.
+pub(super) enum Failure {
+    /// There was no connection to run the statement on.
+    NotSent(sqlx::Error),
+    /// The statement was run, or handed to the thread that runs it.
+    Sent(sqlx::Error),
+}
+
+impl Failure {
+    /// The failure of a statement that changes nothing.
+    pub(super) fn of_select(self) -> DatabaseError {
+        let (Self::NotSent(error) | Self::Sent(error)) = self;
+        DatabaseError::Unavailable(describe(&error).into())
+    }
+
+    /// The failure of an issue.
+    pub(super) fn of_issue(self) -> DatabaseError {
+        match self {
+            // SQLite undoes a statement that it fails, unless it is the disk that fails it.
+            Self::Sent(error) if !matches!(error, sqlx::Error::Encode(_)) => match primary_code(&error) {
+                None | Some(IO_ERROR) => DatabaseError::Lost(describe(&error).into()),
+                Some(_) => DatabaseError::Unavailable(describe(&error).into()),
+            },
+            Self::NotSent(error) | Self::Sent(error) => DatabaseError::Unavailable(describe(&error).into()),
+        }
+    }
+}
+
+/// The result code without its extension, which is in the bits above the lowest eight.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// The error in words that cannot hold a value.
+pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
+    let Some(code) = primary_code(error) else {
+        return match error {
+            sqlx::Error::PoolTimedOut => "no connection became free in time".into(),
+            sqlx::Error::PoolClosed => "the pool is closed".into(),
+            sqlx::Error::Io(error) => format!("the file cannot be used: {}", error.kind()).into(),
+            _ => "the driver failed".into(),
+        };
+    };
+    let words = match code {
+        1 => "the statement was refused; the table may have changed",
+        3 | 23 => "access was denied",
+        5 | 6 => "the database is locked by another writer",
+        8 => "the database is read-only",
+        9 => "the statement was interrupted",
+        IO_ERROR => "reading or writing the file failed",
+        11 | 26 => "the file is damaged or not a database",
+        13 => "the disk is full",
+        14 => "the file does not exist or cannot be opened",
+        17 => "the schema is changing",
+        18 => "the value is too long",
+        19 => "a constraint or a trigger forbids it",
+        _ => "the statement failed",
+    };
+    format!("{words} (SQLite code {code})").into()
+}

@@ -1,0 +1,325 @@
+//! One load per workspace at a time, and who may store what it brings.
+//!
+//! A flight is one load that the host runs in a task of its own and that any number of callers wait for. The one rule:
+//! *a flight may store its result only while it is registered here*. Whatever makes its result too old (an issue, a
+//! removal, a reset) takes it out of the register in the same critical section in which it changes the table, so a
+//! late result can neither be stored nor joined. Nothing here knows what a flight does.
+//!
+//! Locks: a stripe's lock is held for a few map operations and a write of the table, never across an await. Where
+//! several stripes are locked they are locked in order of their index.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+
+use crate::lease::Generation;
+use crate::{Error, Lookup, WorkspaceId};
+
+/// More stripes than threads that write at the same moment; a power of two.
+const STRIPES: usize = 64;
+
+/// How a flight ended. A workspace without a secret is `Error::Absent`.
+pub(crate) type Outcome = Result<Lookup, Error>;
+
+/// What a flight is for. Each kind is joined by its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A read.
+    Fill,
+    /// An issue that mints only where no secret is stored.
+    Heal,
+}
+
+/// The flights and the writers of all workspaces.
+pub(crate) struct Flights {
+    stripes: Box<[Mutex<HashMap<WorkspaceId, Traffic, RandomState>>]>,
+    hasher: RandomState,
+}
+
+/// What is under way for one workspace. There is none while nothing is.
+#[derive(Default)]
+struct Traffic {
+    fill: Option<Flight>,
+    heal: Option<Flight>,
+    /// Issues under way or waiting for their turn. No fill may store while there are any: its SELECT may have been
+    /// sent before the UPDATE and answered after it.
+    writers: usize,
+    /// The issue that may store, if nothing has happened since it began that its result must not undo.
+    issue: Option<Ticket>,
+    turn: Arc<AsyncMutex<()>>,
+}
+
+struct Flight {
+    ticket: Ticket,
+    generation: Generation,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+/// Tells one flight or issue from any other: by the address of an allocation that it keeps alive.
+#[derive(Clone)]
+struct Ticket(Arc<()>);
+
+/// What became of a caller that wanted a flight.
+pub(crate) enum Boarding {
+    /// The answer was stored a moment ago: no flight is needed.
+    Served(Outcome),
+    /// One is under way.
+    Joined(Waiter),
+    /// The caller has to start it.
+    Leads(Waiter, Departure),
+}
+
+/// Waits for the outcome of a flight. Dropping it cancels nothing.
+pub(crate) struct Waiter(watch::Receiver<Option<Outcome>>);
+
+/// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register.
+pub(crate) struct Departure {
+    flights: Arc<Flights>,
+    workspace: WorkspaceId,
+    kind: Kind,
+    ticket: Ticket,
+    outcome: watch::Sender<Option<Outcome>>,
+}
+
+/// One issue, from before it waits for its turn until after its statement has ended. Dropping it ends it.
+pub(crate) struct Writer {
+    flights: Arc<Flights>,
+    workspace: WorkspaceId,
+    ticket: Ticket,
+    turn: Arc<AsyncMutex<()>>,
+    held: Option<OwnedMutexGuard<()>>,
+}
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Self { stripes, hasher: RandomState::default() }
+    }
+
+    /// Joins the flight of this kind, or registers a new one if there is none or an older policy runs it.
+    ///
+    /// `stored` is asked under the lock: a flight that landed since the caller looked has stored its result by now.
+    pub(crate) fn board(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        kind: Kind,
+        generation: Generation,
+        stored: impl FnOnce() -> Option<Outcome>,
+    ) -> Boarding {
+        let mut stripe = self.stripe(workspace);
+        if let Some(traffic) = stripe.get(workspace)
+            && let Some(flight) = traffic.flight(kind)
+            && flight.generation >= generation
+        {
+            return Boarding::Joined(Waiter(flight.outcome.clone()));
+        }
+        if let Some(outcome) = stored() {
+            return Boarding::Served(outcome);
+        }
+        let (sender, receiver) = watch::channel(None);
+        let ticket = Ticket(Arc::new(()));
+        let flight = Flight { ticket: ticket.clone(), generation, outcome: receiver.clone() };
+        *stripe.entry(workspace.clone()).or_default().slot(kind) = Some(flight);
+        let departure = Departure {
+            flights: Arc::clone(self),
+            workspace: workspace.clone(),
+            kind,
+            ticket,
+            outcome: sender,
+        };
+        Boarding::Leads(Waiter(receiver), departure)
+    }
+
+    /// Registers an issue. It is not yet its turn.
+    pub(crate) fn write(self: &Arc<Self>, workspace: &WorkspaceId) -> Writer {
+        let mut stripe = self.stripe(workspace);
+        let traffic = stripe.entry(workspace.clone()).or_default();
+        traffic.writers += 1;
+        let (ticket, turn) = (Ticket(Arc::new(())), Arc::clone(&traffic.turn));
+        Writer { flights: Arc::clone(self), workspace: workspace.clone(), ticket, turn, held: None }
+    }
+
+    /// Makes everything under way for a workspace too old to be stored or joined, and changes the table with it.
+    pub(crate) fn void(&self, workspace: &WorkspaceId, change: impl FnOnce()) {
+        let mut stripe = self.stripe(workspace);
+        if let Some(traffic) = stripe.get_mut(workspace) {
+            traffic.void();
+        }
+        change();
+    }
+
+    /// The same for every workspace at once.
+    pub(crate) fn void_all(&self, change: impl FnOnce()) {
+        let mut stripes: Vec<_> = self.stripes.iter().map(lock).collect();
+        for traffic in stripes.iter_mut().flat_map(|stripe| stripe.values_mut()) {
+            traffic.void();
+        }
+        change();
+    }
+
+    /// How many workspaces have anything under way.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.stripes.iter().map(|stripe| lock(stripe).len()).sum()
+    }
+
+    fn stripe(&self, workspace: &WorkspaceId) -> MutexGuard<'_, HashMap<WorkspaceId, Traffic, RandomState>> {
+        // The upper bits of a 64-bit hash; the map inside the stripe has its own seed.
+        let index = (self.hasher.hash_one(workspace) >> 32) as usize % STRIPES;
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "there are STRIPES stripes, and the index is taken modulo STRIPES"
+        )]
+        lock(&self.stripes[index])
+    }
+
+    /// Runs `change` on what is under way for the workspace, and forgets it if nothing is left.
+    fn with_traffic<R>(&self, workspace: &WorkspaceId, change: impl FnOnce(&mut Traffic) -> R) -> R {
+        let mut stripe = self.stripe(workspace);
+        let traffic = stripe.entry(workspace.clone()).or_default();
+        let result = change(traffic);
+        if traffic.is_idle() {
+            stripe.remove(workspace);
+        }
+        result
+    }
+}
+
+impl Traffic {
+    fn flight(&self, kind: Kind) -> Option<&Flight> {
+        match kind {
+            Kind::Fill => self.fill.as_ref(),
+            Kind::Heal => self.heal.as_ref(),
+        }
+    }
+
+    fn slot(&mut self, kind: Kind) -> &mut Option<Flight> {
+        match kind {
+            Kind::Fill => &mut self.fill,
+            Kind::Heal => &mut self.heal,
+        }
+    }
+
+    fn void(&mut self) {
+        self.fill = None;
+        self.heal = None;
+        self.issue = None;
+    }
+
+    /// Takes a flight out of the register, if it is still in it.
+    fn leave(&mut self, kind: Kind, ticket: &Ticket) -> bool {
+        let slot = self.slot(kind);
+        let registered = slot.as_ref().is_some_and(|flight| flight.ticket.is(ticket));
+        if registered {
+            *slot = None;
+        }
+        registered
+    }
+
+    fn is_idle(&self) -> bool {
+        self.fill.is_none() && self.heal.is_none() && self.writers == 0
+    }
+}
+
+impl Ticket {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Waiter {
+    /// The outcome, once the flight has landed.
+    pub(crate) async fn outcome(mut self) -> Outcome {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
+            Err(_) => Err(lost()),
+        }
+    }
+}
+
+impl Departure {
+    pub(crate) fn workspace(&self) -> &WorkspaceId {
+        &self.workspace
+    }
+
+    /// Ends a fill: stores its result if it may, and then tells everyone who waits.
+    pub(crate) fn land(self, outcome: Outcome, store: impl FnOnce()) {
+        self.flights.with_traffic(&self.workspace, |traffic| {
+            if traffic.leave(self.kind, &self.ticket) && traffic.writers == 0 {
+                store();
+            }
+        });
+        self.send(outcome);
+    }
+
+    /// Ends a flight that stores nothing by itself: takes it out of the register, and tells everyone who waits.
+    pub(crate) fn tell(&self, outcome: Outcome) {
+        self.leave();
+        self.send(outcome);
+    }
+
+    fn leave(&self) {
+        self.flights.with_traffic(&self.workspace, |traffic| traffic.leave(self.kind, &self.ticket));
+    }
+
+    fn send(&self, outcome: Outcome) {
+        // Nobody may be waiting any more.
+        let _ = self.outcome.send(Some(outcome));
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl Writer {
+    pub(crate) fn workspace(&self) -> &WorkspaceId {
+        &self.workspace
+    }
+
+    /// Waits for the workspace's write lock, and takes it.
+    pub(crate) async fn turn(&mut self) {
+        self.held = Some(Arc::clone(&self.turn).lock_owned().await);
+        self.flights.with_traffic(&self.workspace, |traffic| traffic.issue = Some(self.ticket.clone()));
+    }
+
+    /// Gives the write lock back early. The workspace still counts as being written: nothing read for it is stored.
+    pub(crate) fn yield_turn(&mut self) {
+        self.held = None;
+    }
+
+    /// Makes every fill under way too old, and changes the table with it. `change` is told whether the issue may store:
+    /// not if a removal or a reset came between.
+    pub(crate) fn finish(&self, change: impl FnOnce(bool)) {
+        self.flights.with_traffic(&self.workspace, |traffic| {
+            let may_store = traffic.issue.take().is_some_and(|ticket| ticket.is(&self.ticket));
+            traffic.fill = None;
+            change(may_store);
+        });
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The write lock first: while a writer is counted, the workspace keeps the same lock for everyone.
+        self.held = None;
+        self.flights.with_traffic(&self.workspace, |traffic| traffic.writers -= 1);
+    }
+}
+
+fn lost() -> Error {
+    Error::Internal("the task of a load ended without an answer".into())
+}
+
+/// A panic under a stripe's lock leaves maps that are still whole: each operation is complete or not begun.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

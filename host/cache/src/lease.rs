@@ -1,0 +1,144 @@
+//! Leases: until when the host may answer without asking the policy, and the one function that decides it.
+//!
+//! Pure data and arithmetic. It reads no clock and touches no table, so that every case can be written down in a test.
+//! A lease is lowered to the operator's ceilings once, when it is stored, counted from when the value was obtained and
+//! never from when it was put: a policy that puts an old value again must not make it younger.
+
+use std::time::Duration;
+
+use crate::Instant;
+
+/// Counts the policies that were active. An entry remembers the one that leased it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Generation(u64);
+
+impl Generation {
+    pub(crate) const FIRST: Self = Self(1);
+
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The contract's lease, once lowered to the ceilings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) refresh_after: Instant,
+    pub(crate) fresh_until: Instant,
+    pub(crate) watched_until: Instant,
+    pub(crate) keep_until: Instant,
+}
+
+/// The longest leases that the operator allows, whatever a policy asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ceilings {
+    pub(crate) max_fresh: Duration,
+    pub(crate) max_keep: Duration,
+    pub(crate) max_absent: Duration,
+}
+
+/// What a lease lets the host do at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cover {
+    /// Answer.
+    Hit,
+    /// Answer, and ask the policy again in the background.
+    Refresh,
+    /// Ask the policy.
+    Expired,
+}
+
+impl Lease {
+    /// Lowers each instant to the ceiling for a value, or for absence, obtained at `obtained_at`.
+    pub(crate) fn lowered(self, ceilings: &Ceilings, obtained_at: Instant, present: bool) -> Self {
+        let (fresh, keep) = if present {
+            (ceilings.max_fresh, ceilings.max_keep)
+        } else {
+            (ceilings.max_absent, ceilings.max_absent)
+        };
+        let max_fresh = obtained_at.saturating_add(fresh);
+        let fresh_until = self.fresh_until.min(max_fresh);
+        Self {
+            refresh_after: self.refresh_after,
+            fresh_until,
+            watched_until: self.watched_until.min(max_fresh),
+            // Never below fresh-until, or the sweep would drop an entry that is still served.
+            keep_until: self.keep_until.min(obtained_at.saturating_add(keep)).max(fresh_until),
+        }
+    }
+}
+
+/// Whether an entry that `granted` leased answers a read at `now` under the policy `active`.
+#[inline]
+pub(crate) fn cover(lease: &Lease, granted: Generation, active: Generation, now: Instant) -> Cover {
+    if granted != active || now >= lease.fresh_until {
+        Cover::Expired
+    } else if now > lease.refresh_after {
+        Cover::Refresh
+    } else {
+        Cover::Hit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CEILINGS: Ceilings = Ceilings {
+        max_fresh: Duration::from_nanos(100),
+        max_keep: Duration::from_nanos(200),
+        max_absent: Duration::from_nanos(30),
+    };
+
+    fn lease(refresh: u64, fresh: u64, keep: u64) -> Lease {
+        let at = Instant::from_nanos;
+        Lease {
+            refresh_after: at(refresh),
+            fresh_until: at(fresh),
+            watched_until: at(fresh),
+            keep_until: at(keep),
+        }
+    }
+
+    #[test]
+    fn an_entry_is_served_before_fresh_until_and_under_its_own_generation_only() {
+        let (one, two) = (Generation::FIRST, Generation::FIRST.next());
+        for (lease, granted, now, expected) in [
+            (lease(100, 100, 100), one, 99, Cover::Hit),
+            (lease(100, 100, 100), one, 100, Cover::Expired),
+            (lease(100, 100, 100), two, 99, Cover::Expired),
+            (lease(50, 100, 100), one, 50, Cover::Hit),
+            (lease(50, 100, 100), one, 51, Cover::Refresh),
+            (lease(50, 100, 100), one, 100, Cover::Expired),
+            (lease(0, 0, u64::MAX), one, 0, Cover::Expired),
+            (lease(u64::MAX, u64::MAX, 0), one, u64::MAX - 1, Cover::Hit),
+        ] {
+            assert_eq!(cover(&lease, granted, one, Instant::from_nanos(now)), expected, "{lease:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn ceilings_count_from_when_the_value_was_obtained() {
+        let obtained_at = Instant::from_nanos(1_000);
+        for (asked, present, fresh, keep) in [
+            (lease(0, u64::MAX, u64::MAX), true, 1_100, 1_200),
+            (lease(0, 1_050, 1_060), true, 1_050, 1_060),
+            (lease(0, 1_050, 0), true, 1_050, 1_050),
+            (lease(0, 0, u64::MAX), true, 0, 1_200),
+            (lease(0, u64::MAX, u64::MAX), false, 1_030, 1_030),
+        ] {
+            let lowered = asked.lowered(&CEILINGS, obtained_at, present);
+            assert_eq!(lowered.fresh_until, Instant::from_nanos(fresh), "{asked:?}");
+            assert_eq!(lowered.keep_until, Instant::from_nanos(keep), "{asked:?}");
+            assert!(lowered.watched_until <= obtained_at.saturating_add(CEILINGS.max_fresh));
+        }
+    }
+}

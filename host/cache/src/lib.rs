@@ -1,0 +1,38 @@
+//! Leasehold: an in-process, read-through and write-through cache of per-workspace secrets kept in a SQL database.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+mod cache;
+mod clock;
+mod database;
+mod error;
+mod flight;
+mod lease;
+mod load;
+mod lookup;
+mod policy;
+mod secret;
+mod source;
+mod stats;
+mod table;
+mod workspace;
+
+pub use cache::{BuildError, Builder, SecretCache};
+pub use clock::{Clock, Instant, ManualClock, SystemClock};
+pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
+pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
+pub use lookup::{Lookup, Status};
+pub use policy::{Policy, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
+pub use secret::Secret;
+pub use stats::Stats;
+pub use workspace::WorkspaceId;

@@ -1,0 +1,284 @@
+//! What happens when no lease covers the answer: the policy is asked, and what it decides is stored if it still may be.
+//!
+//! Everything here runs in tasks that the host owns. The order is always the same: ask, hold the answer against the
+//! record of the call, change the table in the critical section of `flight.rs`, tell whoever waits. A policy that fails
+//! costs its caller a direct statement and nothing else.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use crate::flight::{Departure, Flights, Outcome, Writer};
+use crate::lease::{Ceilings, Generation};
+use crate::policy::call::{Answer, Call, Change, Fault, Request};
+use crate::policy::slot::{Active, Slot};
+use crate::source::{IssueState, SentIssue, Source};
+use crate::stats::{Counters, add, count};
+use crate::table::{Entry, Snapshot, Table};
+use crate::{DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
+
+/// Loads that may run at once; most of them are waiting for the database. Each holds an instance of the policy.
+const MAX_LOADS: usize = 256;
+
+/// The parts of a cache, as its tasks share them.
+pub(crate) struct Core {
+    pub(crate) table: Table,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) slot: Slot,
+    pub(crate) source: Arc<Source>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) ceilings: Ceilings,
+    /// Fills and issues have seats of their own, so that a flood of misses does not keep a rotation out.
+    pub(crate) reading: Seats,
+    pub(crate) writing: Seats,
+}
+
+/// How many loads may run at once.
+pub(crate) struct Seats(Semaphore);
+
+impl Default for Seats {
+    fn default() -> Self {
+        Self(Semaphore::new(MAX_LOADS))
+    }
+}
+
+impl Seats {
+    /// Waits for a seat. One that is not free in time was not needed any more: nothing has been sent.
+    async fn take(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
+        match timeout_at(deadline, self.0.acquire()).await {
+            Ok(Ok(seat)) => Ok(seat),
+            _ => Err(Error::Overloaded),
+        }
+    }
+}
+
+/// What an issue came to.
+struct Issued {
+    outcome: Result<Secret, Error>,
+    status: Status,
+    /// What the policy wants stored, where the issue was committed.
+    change: Option<Change>,
+    /// Whether the database may hold another secret than before.
+    changed: bool,
+    /// The statement, where its end is still awaited.
+    pending: Option<SentIssue>,
+}
+
+impl Core {
+    /// What the table answers at this moment without anyone being asked.
+    pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+        let generation = self.slot.generation();
+        let value = self.table.peek(workspace, generation, self.source.clock.now_coarse())?;
+        Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
+    }
+
+    /// Loads one workspace for all who wait for it.
+    pub(crate) async fn fill(self: Arc<Self>, active: Arc<Active>, departure: Departure) {
+        let deadline = self.source.deadline();
+        let workspace = departure.workspace().clone();
+        let _seat = match self.reading.take(deadline).await {
+            Ok(seat) => seat,
+            Err(error) => return departure.land(Err(error), || {}),
+        };
+        let (mut call, answer) = self.ask(&active, &workspace, Request::Read, deadline).await;
+        let outcome = match answer.and_then(|answer| call.judge_read(answer)) {
+            Ok(Ok(lookup)) => Ok(lookup),
+            Ok(Err(None)) => Err(Error::Absent),
+            Ok(Err(Some(error))) => Err(read_error(error)),
+            Err(fault) => {
+                self.note_fault(&active, &workspace, Request::Read, &fault);
+                // What a failed call put is not worth storing.
+                call.change();
+                self.select_directly(&workspace, deadline).await
+            }
+        };
+        let change = call.change();
+        departure.land(outcome, || self.store(&workspace, change, active.generation));
+        self.make_room();
+    }
+
+    /// Heals one workspace for all who wait for it.
+    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, departure: Departure) {
+        let writer = self.flights.write(departure.workspace());
+        self.issue(active, writer, departure.workspace(), IssueMode::Heal, |outcome| departure.tell(outcome))
+            .await;
+    }
+
+    /// Rotates the secret of one workspace for one caller.
+    pub(crate) async fn rotate(
+        self: Arc<Self>,
+        active: Arc<Active>,
+        writer: Writer,
+        tell: impl FnOnce(Outcome),
+    ) {
+        let workspace = writer.workspace().clone();
+        self.issue(active, writer, &workspace, IssueMode::Rotate, tell).await;
+    }
+
+    async fn issue(
+        &self,
+        active: Arc<Active>,
+        mut writer: Writer,
+        workspace: &WorkspaceId,
+        mode: IssueMode,
+        tell: impl FnOnce(Outcome),
+    ) {
+        let deadline = self.source.deadline();
+        if timeout_at(deadline, writer.turn()).await.is_err() {
+            // Nothing was sent: those before it took too long.
+            return tell(Err(Error::Overloaded));
+        }
+        let doubt = Doubt { table: &self.table, writer: &writer };
+        let issued = match self.writing.take(deadline).await {
+            Ok(_seat) => self.issue_in_turn(&active, workspace, mode).await,
+            Err(error) => Issued::refused(error),
+        };
+        doubt.resolve();
+        if issued.changed {
+            writer.finish(|may_store| {
+                // The old value is gone from the database, whatever the policy says of the new one.
+                self.table.remove(workspace);
+                if may_store {
+                    self.store(workspace, issued.change, active.generation);
+                }
+            });
+            self.make_room();
+        }
+        let status = issued.status;
+        tell(issued.outcome.map(|secret| Lookup { secret, status }));
+        if let Some(mut pending) = issued.pending {
+            // It may yet be committed. Until it has ended nothing is stored for this workspace, and then whatever was
+            // read meanwhile is too old.
+            pending.ended().await;
+            writer.yield_turn();
+            pending.settled().await;
+            writer.finish(|_| self.table.remove(workspace));
+        }
+    }
+
+    async fn issue_in_turn(&self, active: &Arc<Active>, workspace: &WorkspaceId, mode: IssueMode) -> Issued {
+        let request = Request::Issue(mode);
+        // The wait for its turn is over: what is sent now has the whole time to be answered.
+        let (mut call, answer) = self.ask(active, workspace, request, self.source.deadline()).await;
+        let judged = answer.and_then(|answer| call.judge_issue(answer));
+        let status = if judged.is_ok() { Status::Healed } else { Status::Bypassed };
+        if let Err(fault) = &judged {
+            self.note_fault(active, workspace, request, fault);
+            count(&self.counters.bypassed);
+            call.change();
+        }
+        let (sent, state) = match (call.sent_issue().cloned(), judged) {
+            // The call has waited for its answer, and there is no more to be had by waiting on.
+            (Some(sent), _) => (sent.clone(), sent.state()),
+            // The policy found the stored secret with a select, or could not reach the database to look for it.
+            (None, Ok(outcome)) => {
+                let (changed, change) = (outcome.is_ok(), call.change());
+                return Issued {
+                    outcome: outcome.map_err(read_error),
+                    status,
+                    change,
+                    changed,
+                    pending: None,
+                };
+            }
+            // The policy failed before it got that far.
+            (None, Err(_)) => {
+                let mut sent = self.source.send_issue(workspace, mode);
+                let state = sent.answer(self.source.deadline()).await;
+                (sent, state)
+            }
+        };
+        let (outcome, change, changed, pending) = match state {
+            IssueState::Committed(obtained) => (Ok(obtained.value), call.change(), true, None),
+            IssueState::Refused(error) => (Err(read_error(error)), None, false, None),
+            IssueState::Unknown(error) => {
+                (Err(Error::OutcomeUnknown(error.to_string().into())), None, true, Some(sent))
+            }
+        };
+        Issued { outcome, status, change, changed, pending }
+    }
+
+    async fn ask(
+        &self,
+        active: &Active,
+        workspace: &WorkspaceId,
+        request: Request,
+        deadline: Deadline,
+    ) -> (Call, Result<Answer, Fault>) {
+        count(&self.counters.policy_calls);
+        let snapshot = self.table.snapshot(workspace, self.source.clock.now());
+        let source = Arc::clone(&self.source);
+        let call = Call::new(workspace.clone(), request, snapshot, source, self.ceilings, deadline);
+        active.loaded.call(call).await
+    }
+
+    fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
+        count(&self.counters.policy_faults);
+        active.loaded.note_fault(workspace.as_str(), request, fault);
+    }
+
+    async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
+        count(&self.counters.bypassed);
+        match self.source.select(workspace, deadline).await {
+            Ok(obtained) => {
+                obtained.value.map(|secret| Lookup { secret, status: Status::Bypassed }).ok_or(Error::Absent)
+            }
+            Err(error) => Err(read_error(error)),
+        }
+    }
+
+    /// Changes the table as a policy wants, unless it is no longer the active one. The caller holds the stripe's lock.
+    fn store(&self, workspace: &WorkspaceId, change: Option<Change>, generation: Generation) {
+        if generation != self.slot.generation() {
+            return;
+        }
+        match change {
+            Some(Change::Put(Snapshot { value, obtained_at, lease })) => {
+                self.table.store(workspace, Entry::new(Snapshot { value, obtained_at, lease }, generation));
+            }
+            Some(Change::Remove) => self.table.remove(workspace),
+            None => {}
+        }
+    }
+
+    fn make_room(&self) {
+        add(&self.counters.evicted, self.table.evict() as u64);
+    }
+}
+
+/// An issue of which it is not yet known what it did. Should its task end here, by a panic or with its runtime, the entry
+/// goes, as after any issue whose outcome is unknown.
+struct Doubt<'a> {
+    table: &'a Table,
+    writer: &'a Writer,
+}
+
+impl Doubt<'_> {
+    fn resolve(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.writer.finish(|_| self.table.remove(self.writer.workspace()));
+    }
+}
+
+impl Issued {
+    /// Nothing was sent.
+    fn refused(error: Error) -> Self {
+        Self { outcome: Err(error), status: Status::Healed, change: None, changed: false, pending: None }
+    }
+}
+
+/// What a caller is told of an error that left the database as it was, or that a read met.
+fn read_error(error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),
+        DatabaseError::Timeout => Error::Timeout,
+        DatabaseError::UnknownWorkspace => Error::UnknownWorkspace,
+        DatabaseError::Overloaded => Error::Overloaded,
+    }
+}

@@ -1,0 +1,68 @@
+//! A policy as the rest of the host sees it: bytes and settings on the way in, a verdict on the way out.
+//!
+//! It knows no SQL and no table. Only the files below `policy/` name wasmtime.
+
+mod bindings;
+pub(crate) mod call;
+mod engine;
+mod imports;
+pub(crate) mod pool;
+mod report;
+pub(crate) mod slot;
+mod ticker;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+pub use report::{PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
+
+/// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
+/// [`SecretCache::swap`](crate::SecretCache::swap) or [`Builder::build`](crate::Builder::build).
+#[derive(Clone)]
+pub struct Policy {
+    component: Arc<Cow<'static, [u8]>>,
+    digest: Arc<str>,
+    settings: Vec<(String, String)>,
+}
+
+impl Policy {
+    /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`.
+    pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
+        let component = component.into();
+        let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Self { component: Arc::new(component), digest: digest.into(), settings: Vec::new() }
+    }
+
+    /// Sets one setting, in place of an earlier value of the same name.
+    pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        match self.settings.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.settings.push((name, value)),
+        }
+        self
+    }
+
+    /// The SHA-256 of the component, in hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The settings that were given, by name.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    pub(crate) fn component(&self) -> &[u8] {
+        &self.component
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy").field("digest", &self.digest).field("settings", &self.settings).finish()
+    }
+}

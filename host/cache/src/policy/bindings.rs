@@ -1,0 +1,17 @@
+//! The contract in Rust, generated from `wit/`. Everything that a policy may import can trap; the database may wait.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::indexing_slicing,
+    reason = "generated from wit/"
+)]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "leasehold:policy/cache-policy",
+    imports: { "leasehold:policy/database": async | trappable, default: trappable },
+    exports: { default: async },
+    with: { "leasehold:policy/types.secret": crate::policy::call::Handle },
+});

@@ -1,0 +1,265 @@
+//! One call of a policy: what it is about, what it may use, and a record of what it did.
+//!
+//! It knows nothing of WebAssembly. The record, and not the policy's word, is what the host goes by afterwards: where
+//! each handle came from, which statements were sent, and what the policy wants stored.
+
+use std::sync::Arc;
+
+use tokio::time::Instant as Deadline;
+
+use crate::lease::{Ceilings, Lease};
+use crate::source::{IssueState, Obtained, SentIssue, Source};
+use crate::table::Snapshot;
+use crate::{DatabaseError, Instant, IssueMode, Lookup, Secret, Status, WorkspaceId};
+
+/// How many statements one call may send: more than any honest policy needs, few enough to bound a call.
+const MAX_STATEMENTS: u32 = 8;
+
+/// What the host wants of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Read,
+    Issue(IssueMode),
+}
+
+/// Why a call did not count. The text is for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(pub(crate) String);
+
+/// A secret in the hands of a policy.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it inside the crate")]
+pub struct Handle {
+    pub(crate) secret: Secret,
+    pub(crate) obtained_at: Instant,
+    origin: Origin,
+    /// Which step of the call it came from: a value from before an issue must not be stored after it.
+    step: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Selected,
+    Issued,
+    Entry,
+}
+
+/// What a policy wants of its entry.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Put(Snapshot),
+    Remove,
+}
+
+/// What the policy returned.
+pub(crate) enum Answer {
+    Secret(Handle),
+    Absent,
+    /// Which error the policy named does not matter: the record has the one that the database gave.
+    Error,
+}
+
+/// A call under way, and then the record of one.
+pub(crate) struct Call {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) request: Request,
+    source: Arc<Source>,
+    ceilings: Ceilings,
+    deadline: Deadline,
+    snapshot: Option<Snapshot>,
+    change: Option<Change>,
+    steps: u32,
+    statements: u32,
+    /// When the last select found none.
+    absent_at: Option<Instant>,
+    selected: bool,
+    failure: Option<DatabaseError>,
+    issue: Option<(u32, SentIssue)>,
+}
+
+impl Call {
+    pub(crate) fn new(
+        workspace: WorkspaceId,
+        request: Request,
+        snapshot: Option<Snapshot>,
+        source: Arc<Source>,
+        ceilings: Ceilings,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            workspace,
+            request,
+            source,
+            ceilings,
+            deadline,
+            snapshot,
+            change: None,
+            steps: 0,
+            statements: 0,
+            absent_at: None,
+            selected: false,
+            failure: None,
+            issue: None,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.source.clock.now().rounded()
+    }
+
+    /// `database.select`.
+    pub(crate) async fn select(&mut self) -> Result<Result<Option<Handle>, DatabaseError>, Fault> {
+        let step = self.statement()?;
+        (self.absent_at, self.selected) = (None, true);
+        let answer = self.source.select(&self.workspace, self.deadline).await;
+        if let Err(error) = &answer {
+            self.failure = Some(error.clone());
+        }
+        Ok(answer.map(|Obtained { value, at }| {
+            self.absent_at = value.is_none().then_some(at);
+            value.map(|secret| Handle { secret, obtained_at: at, origin: Origin::Selected, step })
+        }))
+    }
+
+    /// `database.issue`.
+    pub(crate) async fn issue(&mut self, mode: IssueMode) -> Result<Result<Handle, DatabaseError>, Fault> {
+        if self.request != Request::Issue(mode) {
+            return Err(Fault(format!("database.issue({mode:?}) in a call of {:?}", self.request)));
+        }
+        if let Some((_, sent)) = &self.issue
+            && !matches!(sent.state(), IssueState::Refused(_))
+        {
+            return Err(Fault(
+                "database.issue was called again after an issue that may have been committed".into(),
+            ));
+        }
+        let step = self.statement()?;
+        let mut sent = self.source.send_issue(&self.workspace, mode);
+        self.issue = Some((step, sent.clone()));
+        // Whatever was put or seen before this is older than what the database is about to hold.
+        (self.change, self.snapshot, self.absent_at) = (None, None, None);
+        let state = sent.answer(self.deadline).await;
+        Ok(match state {
+            IssueState::Committed(Obtained { value, at }) => {
+                Ok(Handle { secret: value, obtained_at: at, origin: Origin::Issued, step })
+            }
+            IssueState::Refused(error) | IssueState::Unknown(error) => {
+                self.failure = Some(error.clone());
+                Err(error)
+            }
+        })
+    }
+
+    /// `entry.get`.
+    pub(crate) fn entry(&mut self) -> Option<(Snapshot, Option<Handle>)> {
+        let snapshot = match &self.change {
+            Some(Change::Put(put)) => Some(put.clone()),
+            Some(Change::Remove) => None,
+            None => self.snapshot.clone(),
+        };
+        let snapshot = snapshot.filter(|kept| self.now() < kept.lease.keep_until)?;
+        self.steps += 1;
+        let handle = snapshot.value.clone().map(|secret| Handle {
+            secret,
+            obtained_at: snapshot.obtained_at,
+            origin: Origin::Entry,
+            step: self.steps,
+        });
+        Some((snapshot, handle))
+    }
+
+    /// `entry.put`.
+    pub(crate) fn put(&mut self, value: Option<&Handle>, lease: Lease) -> Result<(), Fault> {
+        let (secret, obtained_at) = match value {
+            Some(handle) if self.issue.as_ref().is_some_and(|(issued, _)| handle.step < *issued) => {
+                return Err(Fault("entry.put of a secret from before the issue of the same call".into()));
+            }
+            Some(handle) => (Some(handle.secret.clone()), handle.obtained_at),
+            None => match self.absent_at {
+                Some(at) => (None, at),
+                None => {
+                    return Err(Fault("entry.put of an absence that the last select did not find".into()));
+                }
+            },
+        };
+        let lease = lease.lowered(&self.ceilings, obtained_at, secret.is_some());
+        self.change = Some(Change::Put(Snapshot { value: secret, obtained_at, lease }));
+        Ok(())
+    }
+
+    /// `entry.remove`.
+    pub(crate) fn remove(&mut self) {
+        self.change = Some(Change::Remove);
+    }
+
+    /// What the policy wants stored.
+    pub(crate) fn change(&mut self) -> Option<Change> {
+        self.change.take()
+    }
+
+    /// The issue that the call sent, if it sent one.
+    pub(crate) fn sent_issue(&self) -> Option<&SentIssue> {
+        self.issue.as_ref().map(|(_, sent)| sent)
+    }
+
+    /// Holds the answer to a read against the record. What the record does not bear out is a fault.
+    pub(crate) fn judge_read(&self, answer: Answer) -> Result<Result<Lookup, Option<DatabaseError>>, Fault> {
+        match answer {
+            Answer::Secret(handle) => Ok(Ok(Lookup { status: self.status(&handle), secret: handle.secret })),
+            Answer::Absent if self.absent_at.is_some() || self.kept_absence() => Ok(Err(None)),
+            Answer::Absent => Err(Fault("the answer was an absence that the database did not report".into())),
+            Answer::Error => self.reported().map(|error| Err(Some(error))),
+        }
+    }
+
+    /// Holds the answer to an issue against the record: it must be the secret that the database committed.
+    pub(crate) fn judge_issue(&self, answer: Answer) -> Result<Result<Secret, DatabaseError>, Fault> {
+        match answer {
+            Answer::Secret(handle) if handle.origin == Origin::Issued => Ok(Ok(handle.secret)),
+            Answer::Secret(handle)
+                if handle.origin == Origin::Selected
+                    && self.request == Request::Issue(IssueMode::Heal)
+                    && self.issue.is_none() =>
+            {
+                Ok(Ok(handle.secret))
+            }
+            Answer::Secret(_) | Answer::Absent => {
+                Err(Fault("the answer was not the secret that was issued".into()))
+            }
+            Answer::Error => self.reported().map(Err),
+        }
+    }
+
+    fn status(&self, answered: &Handle) -> Status {
+        let leased = matches!(&self.change, Some(Change::Put(put)) if self.now() < put.lease.fresh_until);
+        match answered.origin {
+            Origin::Selected | Origin::Issued => Status::Miss,
+            Origin::Entry if leased && self.failure.is_none() => Status::Renewed,
+            Origin::Entry => Status::Stale,
+        }
+    }
+
+    /// The error that the database gave, when the policy answers with one.
+    fn reported(&self) -> Result<DatabaseError, Fault> {
+        self.failure
+            .clone()
+            .ok_or_else(|| Fault("the answer was an error that the database did not report".into()))
+    }
+
+    /// Whether absence is stored and still kept, and this call has not asked the database itself.
+    fn kept_absence(&self) -> bool {
+        let kept = self
+            .snapshot
+            .as_ref()
+            .is_some_and(|kept| kept.value.is_none() && self.now() < kept.lease.keep_until);
+        kept && !self.selected
+    }
+
+    fn statement(&mut self) -> Result<u32, Fault> {
+        self.statements += 1;
+        self.steps += 1;
+        if self.statements > MAX_STATEMENTS {
+            return Err(Fault(format!("more than {MAX_STATEMENTS} statements in one call")));
+        }
+        Ok(self.steps)
+    }
+}

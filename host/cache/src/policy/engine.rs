@@ -1,0 +1,153 @@
+//! The one wasmtime engine of the process: how policies are compiled, linked and limited.
+//!
+//! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here or in `pool.rs`, and the
+//! linker offers the contract's imports and nothing else.
+
+use std::sync::OnceLock;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine};
+
+use super::bindings::{CachePolicy, CachePolicyPre};
+use super::imports::HostState;
+use super::pool::printable;
+use super::ticker::Ticker;
+use crate::{Stage, SwapError};
+
+/// The largest component that is looked at. The shipped ones are below 40 KB.
+const MAX_COMPONENT_BYTES: usize = 4 << 20;
+/// What a policy may use of its own stack, and the stack that one call runs on.
+const WASM_STACK_BYTES: usize = 256 << 10;
+const FIBER_STACK_BYTES: usize = 512 << 10;
+/// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
+const MEMORY_RESERVATION_BYTES: u64 = super::pool::MAX_MEMORY_BYTES as u64;
+
+const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
+const MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
+
+pub(crate) struct PolicyEngine {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    linker: Linker<HostState>,
+}
+
+/// The engine. It is made when the first policy is loaded, and lives as long as the process.
+pub(crate) fn engine() -> Result<&'static PolicyEngine, SwapError> {
+    static ENGINE: OnceLock<Result<PolicyEngine, String>> = OnceLock::new();
+    let made = ENGINE.get_or_init(|| PolicyEngine::new().map_err(|error| format!("{error:#}")));
+    made.as_ref().map_err(|error| SwapError::new(Stage::Compile, format!("wasmtime cannot start: {error}")))
+}
+
+impl PolicyEngine {
+    fn new() -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .max_wasm_stack(WASM_STACK_BYTES)
+            .async_stack_size(FIBER_STACK_BYTES)
+            .memory_reservation(MEMORY_RESERVATION_BYTES)
+            .memory_reservation_for_growth(0)
+            .memory_may_move(false)
+            .wasm_simd(false)
+            .wasm_relaxed_simd(false)
+            .wasm_memory64(false)
+            .wasm_multi_memory(false)
+            .wasm_tail_call(false);
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
+        let ticker = Ticker::start(engine.clone()).map_err(wasmtime::Error::new)?;
+        Ok(Self { engine, ticker, linker })
+    }
+
+    /// Compiles a component. It takes tens of milliseconds and belongs on a blocking thread.
+    pub(crate) fn compile(&self, bytes: &[u8]) -> Result<Component, SwapError> {
+        check_size(bytes)?;
+        check_header(bytes)?;
+        Component::from_binary(&self.engine, bytes).map_err(|error| {
+            SwapError::new(
+                Stage::Compile,
+                format!("not a valid component: {}", printable(&format!("{error:#}"))),
+            )
+        })
+    }
+
+    /// Checks that a component fits the contract, in words before in types.
+    pub(crate) fn link(&self, component: &Component) -> Result<CachePolicyPre<HostState>, SwapError> {
+        let refuse = |reason: String| SwapError::new(Stage::World, reason);
+        let extra = self.extra_imports(component);
+        if !extra.is_empty() {
+            return Err(refuse(format!(
+                "it imports {}, and this host offers leasehold:policy/{{clock, database, entry, log, types}}@0.1.0 only; \
+                 a policy gets no files, network, environment or clock of its own",
+                printable(&extra.join(", "))
+            )));
+        }
+        let missing = self.missing_exports(component);
+        if !missing.is_empty() {
+            return Err(refuse(format!(
+                "it does not export {}; expected a component of the world leasehold:policy/cache-policy@0.1.0",
+                missing.join(", ")
+            )));
+        }
+        let linked = self.linker.instantiate_pre(component).and_then(CachePolicyPre::new);
+        linked.map_err(|error| {
+            refuse(format!(
+                "its types are not those of leasehold:policy@0.1.0: {}",
+                printable(&format!("{error:#}"))
+            ))
+        })
+    }
+
+    fn extra_imports(&self, component: &Component) -> Vec<String> {
+        let offered = |name: &str| {
+            let interface = name.strip_prefix("leasehold:policy/").and_then(|rest| rest.split('@').next());
+            matches!(interface, Some("clock" | "database" | "entry" | "log" | "types"))
+        };
+        let component_type = component.component_type();
+        let imports = component_type.imports(&self.engine);
+        imports.map(|(name, _)| name).filter(|name| !offered(name)).map(str::to_owned).collect()
+    }
+
+    fn missing_exports(&self, component: &Component) -> Vec<&'static str> {
+        let component_type = component.component_type();
+        let is_exported = |wanted: &str| {
+            component_type.exports(&self.engine).any(|(name, item)| {
+                name.split('@').next() == Some(wanted)
+                    && matches!(item.ty, ComponentItem::ComponentInstance(_))
+            })
+        };
+        ["leasehold:policy/control", "leasehold:policy/policy"]
+            .into_iter()
+            .filter(|wanted| !is_exported(wanted))
+            .collect()
+    }
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), SwapError> {
+    let refuse = |reason: String| Err(SwapError::new(Stage::Size, reason));
+    match bytes.len() {
+        0 => refuse("it is empty; expected a WebAssembly component".into()),
+        size if size > MAX_COMPONENT_BYTES => {
+            refuse(format!("it has {size} bytes; expected {MAX_COMPONENT_BYTES} at most"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_header(bytes: &[u8]) -> Result<(), SwapError> {
+    let refuse = |reason: &str| Err(SwapError::new(Stage::Compile, reason));
+    if bytes.starts_with(COMPONENT_HEADER) {
+        Ok(())
+    } else if bytes.starts_with(MODULE_HEADER) {
+        refuse("it is a core WebAssembly module; expected a component: build it for the target wasm32-wasip2")
+    } else if bytes.starts_with(b"\x7fELF") {
+        refuse(
+            "it is native or precompiled code; expected a WebAssembly component, which this host compiles itself",
+        )
+    } else {
+        refuse("it does not begin like a WebAssembly component in the binary format")
+    }
+}

@@ -1,0 +1,351 @@
+//! A loaded policy: checked, configured, and ready to be called by many tasks at once.
+//!
+//! An instance runs one call at a time and is used again only after a call without any fault: a trap leaves its store
+//! dead, and a handle that was kept could otherwise turn up in a call about another workspace.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::warn;
+use wasmtime::component::{Component, Resource, ResourceTable};
+use wasmtime::{Store, StoreLimitsBuilder, UpdateDeadline, format_err};
+
+use super::bindings::exports::leasehold::policy::control::Description;
+use super::bindings::leasehold::policy::types;
+use super::bindings::{CachePolicy, CachePolicyPre};
+use super::call::{Answer, Call, Fault, Handle, Request};
+use super::engine::{PolicyEngine, engine};
+use super::imports::HostState;
+use super::{Policy, ticker};
+use crate::{Stage, SwapError};
+
+/// The largest linear memory of an instance. It also bounds what one instruction can fill between two ticks.
+pub(crate) const MAX_MEMORY_BYTES: usize = 16 << 20;
+/// The bytes that one import or export may carry.
+const MAX_TRANSFER_BYTES: usize = 64 << 10;
+/// The handles that one call may hold.
+const MAX_HANDLES: usize = 256;
+/// Instances kept for the next call. More than this many calls at once are rare, and an instance costs 25 µs to make.
+const MAX_IDLE: usize = 16;
+/// Bounds on what a policy says of itself.
+const MAX_SETTINGS: usize = 32;
+const MAX_WORD_BYTES: usize = 64;
+const MAX_SENTENCE_BYTES: usize = 512;
+
+/// A policy that can be called.
+pub(crate) struct Loaded {
+    pub(crate) policy: Policy,
+    pub(crate) description: Description,
+    pub(crate) component: Component,
+    pub(crate) faults: AtomicU64,
+    engine: &'static PolicyEngine,
+    pre: CachePolicyPre<HostState>,
+    budget_ticks: u32,
+    /// None while the policy is not active: then no instance is kept.
+    idle: Mutex<Option<Vec<Instance>>>,
+}
+
+struct Instance {
+    store: Store<HostState>,
+    exports: CachePolicy,
+}
+
+impl Loaded {
+    /// Links and configures a compiled policy, and keeps the instance that this took.
+    pub(crate) async fn new(
+        policy: Policy,
+        component: Component,
+        budget_ticks: u32,
+    ) -> Result<Self, SwapError> {
+        let engine = engine()?;
+        let pre = engine.link(&component)?;
+        let description = Description {
+            name: String::new(),
+            version: String::new(),
+            summary: String::new(),
+            settings: Vec::new(),
+        };
+        let mut loaded = Self {
+            policy,
+            description,
+            component,
+            faults: AtomicU64::new(0),
+            engine,
+            pre,
+            budget_ticks,
+            idle: Mutex::new(Some(Vec::new())),
+        };
+        let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
+        let _running = loaded.engine.ticker.run();
+        let mut instance = loaded.instantiate().await.map_err(|fault| refuse(fault.0))?;
+        loaded.description = loaded.describe(&mut instance).await.map_err(|fault| refuse(fault.0))?;
+        check_description(&loaded.description).map_err(refuse)?;
+        check_names(&loaded.policy, &loaded.description).map_err(refuse)?;
+        instance.store.data_mut().name.clone_from(&loaded.description.name);
+        loaded.configure(&mut instance).await.map_err(|fault| refuse(fault.0))?;
+        loaded.give_back(instance);
+        Ok(loaded)
+    }
+
+    /// Every setting with the value in force.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let given = |name: &str| {
+            self.policy.settings().iter().find(|(given, _)| given == name).map(|(_, value)| value)
+        };
+        let declared = self.description.settings.iter();
+        declared.map(|s| (s.name.clone(), given(&s.name).unwrap_or(&s.default).clone())).collect()
+    }
+
+    /// Calls the policy. The record of the call comes back whatever happened to it.
+    pub(crate) async fn call(&self, call: Call) -> (Call, Result<Answer, Fault>) {
+        let _running = self.engine.ticker.run();
+        let mut instance = match self.check_out().await {
+            Ok(instance) => instance,
+            Err(fault) => return (call, Err(fault)),
+        };
+        let (workspace, request) = (call.workspace.clone(), call.request);
+        instance.begin(self.budget_ticks, Some(call));
+        let returned = instance.run(workspace.as_str(), request).await;
+        let state = instance.store.data_mut();
+        #[expect(clippy::unreachable, reason = "the call was put there above, and nothing else takes it")]
+        let Some(call) = state.call.take() else { unreachable!() };
+        let answer = returned.and_then(|answer| state.take_answer(answer));
+        match answer {
+            Ok(answer) => {
+                self.give_back(instance);
+                (call, Ok(answer))
+            }
+            // The store is dropped with the instance.
+            Err(fault) => (call, Err(fault)),
+        }
+    }
+
+    /// Notes that a call of this policy did not count.
+    pub(crate) fn note_fault(&self, workspace: &str, request: Request, fault: &Fault) {
+        // Relaxed: a number for people.
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        warn!(
+            policy = self.description.name,
+            digest = self.policy.digest(),
+            workspace,
+            call = ?request,
+            fault = fault.0,
+            "the policy failed; the host goes on without it"
+        );
+    }
+
+    /// Drops the instances that wait for calls, and keeps none from now on: the policy is no longer active.
+    pub(crate) fn retire(&self) {
+        let idle = self.idle().take();
+        drop(idle);
+    }
+
+    /// Keeps instances again: the policy is active once more.
+    pub(crate) fn revive(&self) {
+        self.idle().get_or_insert_default();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Vec<Instance>>> {
+        // A panic cannot leave it half-changed: instances are pushed and popped whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn check_out(&self) -> Result<Instance, Fault> {
+        let idle = self.idle().as_mut().and_then(Vec::pop);
+        if let Some(instance) = idle {
+            return Ok(instance);
+        }
+        let mut instance = self.instantiate().await?;
+        self.configure(&mut instance).await?;
+        Ok(instance)
+    }
+
+    fn give_back(&self, instance: Instance) {
+        if let Some(idle) = self.idle().as_mut()
+            && idle.len() < MAX_IDLE
+        {
+            idle.push(instance);
+        }
+    }
+
+    async fn instantiate(&self) -> Result<Instance, Fault> {
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(MAX_HANDLES);
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MAX_MEMORY_BYTES)
+            .table_elements(10_000)
+            .instances(16)
+            .tables(16)
+            .memories(1)
+            .build();
+        let state = HostState {
+            name: self.description.name.clone(),
+            limits,
+            handles,
+            ticks_left: self.budget_ticks,
+            resumed: false,
+            log_lines: 0,
+            call: None,
+        };
+        let mut store = Store::new(&self.engine.engine, state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            // Each tick that is seen while it runs counts as one; those that passed while it waited do not.
+            if !std::mem::take(&mut state.resumed) {
+                state.ticks_left = state.ticks_left.saturating_sub(1);
+            }
+            if state.ticks_left == 0 {
+                return Err(format_err!("it ran for longer than its limit of processor time"));
+            }
+            // Lets the other tasks of this thread run. Not wasmtime's own yield: tokio would come back here first.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        // Before instantiation: a start function is under the limit as well.
+        store.set_epoch_deadline(1);
+        let exports =
+            self.pre.instantiate_async(&mut store).await.map_err(|error| trap("instantiate", &error))?;
+        Ok(Instance { store, exports })
+    }
+
+    async fn describe(&self, instance: &mut Instance) -> Result<Description, Fault> {
+        instance.begin(self.budget_ticks, None);
+        let control = instance.exports.leasehold_policy_control();
+        control.call_describe(&mut instance.store).await.map_err(|error| trap("describe", &error))
+    }
+
+    async fn configure(&self, instance: &mut Instance) -> Result<(), Fault> {
+        instance.begin(self.budget_ticks, None);
+        let control = instance.exports.leasehold_policy_control();
+        let configured = control.call_configure(&mut instance.store, self.policy.settings()).await;
+        configured.map_err(|error| trap("configure", &error))?.map_err(|reason| Fault(printable(&reason)))
+    }
+}
+
+impl Instance {
+    /// Gives the instance what it needs for one entry into the policy.
+    fn begin(&mut self, budget_ticks: u32, call: Option<Call>) {
+        let state = self.store.data_mut();
+        state.ticks_left = budget_ticks;
+        state.resumed = false;
+        state.log_lines = 0;
+        state.call = call;
+        self.store.set_epoch_deadline(1);
+    }
+
+    async fn run(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
+        let policy = self.exports.leasehold_policy_policy();
+        match request {
+            Request::Read => {
+                let answer = policy.call_read(&mut self.store, workspace).await;
+                answer.map_err(|error| trap("read", &error))
+            }
+            Request::Issue(mode) => {
+                let answer = policy.call_issue(&mut self.store, workspace, mode.into()).await;
+                answer.map(|answer| answer.map(Some)).map_err(|error| trap("issue", &error))
+            }
+        }
+    }
+}
+
+type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
+
+impl HostState {
+    /// Takes the answer out of the table of handles, which must be empty then.
+    fn take_answer(&mut self, answer: RawAnswer) -> Result<Answer, Fault> {
+        let answer = match answer {
+            Ok(Some(handle)) => {
+                let handle =
+                    self.handles.delete(handle).map_err(|error| Fault(format!("a bad handle: {error}")))?;
+                Answer::Secret(handle)
+            }
+            Ok(None) => Answer::Absent,
+            Err(_) => Answer::Error,
+        };
+        if self.handles.is_empty() {
+            Ok(answer)
+        } else {
+            Err(Fault("it kept handles beyond the end of the call".into()))
+        }
+    }
+}
+
+fn trap(function: &str, error: &wasmtime::Error) -> Fault {
+    Fault(format!("{function} failed: {}", printable(&format!("{error:#}"))))
+}
+
+/// Text of a policy's making, for an operator's eyes: bounded, on one line.
+pub(super) fn printable(text: &str) -> String {
+    let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE_BYTES)).unwrap_or_default();
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn check_description(description: &Description) -> Result<(), String> {
+    let word = |what: &str, text: &str| {
+        let good = !text.is_empty() && text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control);
+        if good {
+            Ok(())
+        } else {
+            Err(format!("describe: {what} must have 1 to {MAX_WORD_BYTES} printable bytes"))
+        }
+    };
+    let sentence = |what: &str, text: &str| {
+        let good = text.len() <= MAX_SENTENCE_BYTES && !text.chars().any(char::is_control);
+        if good {
+            Ok(())
+        } else {
+            Err(format!("describe: {what} must have {MAX_SENTENCE_BYTES} printable bytes at most"))
+        }
+    };
+    word("name", &description.name)?;
+    word("version", &description.version)?;
+    sentence("summary", &description.summary)?;
+    if description.settings.len() > MAX_SETTINGS {
+        return Err(format!("describe: more than {MAX_SETTINGS} settings"));
+    }
+    for (index, setting) in description.settings.iter().enumerate() {
+        word("the name of a setting", &setting.name)?;
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !setting.name.chars().all(good) {
+            return Err(format!("describe: the setting {:?} needs a name of a-z, 0-9 and '-'", setting.name));
+        }
+        if description.settings.iter().take(index).any(|earlier| earlier.name == setting.name) {
+            return Err(format!("describe: the setting {:?} is listed twice", setting.name));
+        }
+        sentence("the default of a setting", &setting.default)?;
+        sentence("the doc of a setting", &setting.doc)?;
+    }
+    Ok(())
+}
+
+fn check_names(policy: &Policy, description: &Description) -> Result<(), String> {
+    let known: Vec<&str> = description.settings.iter().map(|setting| setting.name.as_str()).collect();
+    let unknown = policy.settings().iter().find(|(name, _)| !known.contains(&name.as_str()));
+    match unknown {
+        Some((name, _)) if known.is_empty() => {
+            Err(format!("unknown setting {name:?}; this policy has no settings"))
+        }
+        Some((name, _)) => {
+            Err(format!("unknown setting {name:?}; the settings of this policy: {}", known.join(", ")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// How many ticks a limit of processor time is.
+pub(crate) fn ticks(limit: std::time::Duration) -> u32 {
+    u32::try_from(limit.as_millis().div_ceil(ticker::TICK.as_millis())).unwrap_or(u32::MAX).max(1)
+}
+
+/// Compiles on a blocking thread, unless the same component is loaded already.
+pub(crate) async fn compile(policy: &Policy, loaded: &[Arc<Loaded>]) -> Result<Component, SwapError> {
+    if let Some(same) = loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest()) {
+        return Ok(same.component.clone());
+    }
+    let policy = policy.clone();
+    let compiled = tokio::task::spawn_blocking(move || engine()?.compile(policy.component())).await;
+    compiled
+        .unwrap_or_else(|error| Err(SwapError::new(Stage::Compile, format!("the compiler failed: {error}"))))
+}

@@ -1,0 +1,120 @@
+//! What the operator is told: which policy is active, how a swap went, why one was refused.
+//!
+//! Everything here is plain data. What a policy says of itself is shown, never trusted.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+/// The active policy, and how it came to be.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PolicyStatus {
+    /// Counts the policies that were active since the start; the first is 1.
+    pub generation: u64,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// The name that the policy gives itself.
+    pub name: String,
+    /// The version that the policy gives itself.
+    pub version: String,
+    /// What the policy says that it does.
+    pub summary: String,
+    /// Every setting with the value in force, defaults included.
+    pub settings: Vec<(String, String)>,
+    /// When it became active, for people: by the wall clock.
+    pub since: SystemTime,
+    /// Calls that failed since it became active.
+    pub faults: u64,
+    /// What [`rollback`](crate::SecretCache::rollback) would go back to.
+    pub last_good: Option<SwapRecord>,
+    /// The latest swaps and refusals, newest first, 16 at most.
+    pub recent: Vec<SwapRecord>,
+}
+
+/// One change of the policy, or one that was refused.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SwapRecord {
+    /// By the wall clock.
+    pub at: SystemTime,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// `name version`, where the component got far enough to say.
+    pub policy: Option<String>,
+    /// The generation that it became, or why it did not.
+    pub outcome: Result<u64, SwapError>,
+}
+
+/// A swap that was done: no hit is served under an older policy's lease any more.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SwapReport {
+    /// The generation of the policy that is active now.
+    pub generation: u64,
+    /// The generation that it replaced.
+    pub replaced: u64,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// The name that the policy gives itself.
+    pub name: String,
+    /// The version that the policy gives itself.
+    pub version: String,
+    /// Every setting with the value in force, defaults included.
+    pub settings: Vec<(String, String)>,
+    /// The entries that were kept for the new policy to lease again.
+    pub entries: u64,
+    /// How long each stage took, in order.
+    pub stages: Vec<(Stage, Duration)>,
+}
+
+/// Where a policy can be refused, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Empty, or larger than 4 MiB.
+    Size,
+    /// Not a component in the binary format, or not one that compiles.
+    Compile,
+    /// Imports something that the host does not offer, or lacks an export.
+    World,
+    /// Its `describe` or `configure` failed, or refused the settings.
+    Configure,
+    /// Nothing to go back to.
+    Rollback,
+}
+
+impl Stage {
+    /// The word for logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Compile => "compile",
+            Self::World => "world",
+            Self::Configure => "configure",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A policy was refused. The policy that was active still is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy was refused at stage {stage}: {reason}")]
+#[non_exhaustive]
+pub struct SwapError {
+    /// Where.
+    pub stage: Stage,
+    /// Why, for an operator to act on.
+    pub reason: String,
+}
+
+impl SwapError {
+    pub(crate) fn new(stage: Stage, reason: impl Into<String>) -> Self {
+        Self { stage, reason: reason.into() }
+    }
+}

@@ -1,0 +1,104 @@
+//! The only type that holds the bytes of a secret.
+//!
+//! It must never be printed, serialised, compared in variable time, or copied without need. The bytes are allocated
+//! once and wiped when the last handle drops; a careless `Vec` or `String` on the way in would leave them behind.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
+use zerocopy::{Immutable, IntoBytes};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// How many random bytes a minted secret is made of: 256 bits.
+const MINTED_BYTES: usize = 32;
+
+/// The text of a secret, shared by reference count and wiped when the last handle drops.
+///
+/// `Debug` prints its length only. There is no `Display`, no `PartialEq` and no serialisation.
+#[derive(Clone)]
+pub struct Secret(Arc<[Byte]>);
+
+/// One byte that is wiped when it is dropped, so that an `Arc` of them is, whichever handle happens to be the last.
+#[derive(IntoBytes, Immutable)]
+#[repr(transparent)]
+struct Byte(u8);
+
+impl Drop for Byte {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Secret {
+    /// Copies `text`. The caller's own copy is the caller's to wipe.
+    pub fn new(text: &str) -> Self {
+        Self(text.bytes().map(Byte).collect())
+    }
+
+    /// A new secret: 32 bytes from the operating system as base64url without padding, 43 characters.
+    ///
+    /// Fails only where the operating system has no random bytes to give.
+    pub(crate) fn mint() -> Result<Self, getrandom::Error> {
+        let mut random = Zeroizing::new([0_u8; MINTED_BYTES]);
+        getrandom::fill(random.as_mut_slice())?;
+        Ok(Self::new(&Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice()))))
+    }
+
+    /// How many handles share the bytes.
+    #[cfg(test)]
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// The bytes: UTF-8 text. Do not keep a copy, and do not log it.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The text. `None` never happens for a secret that came from a database of text.
+    pub fn expose_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.expose()).ok()
+    }
+
+    /// Whether `presented` is this secret, in a time that depends on the two lengths only.
+    pub fn verify(&self, presented: &[u8]) -> bool {
+        self.expose().ct_eq(presented).into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minted_secret_has_43_characters_of_base64url_and_is_never_the_same() {
+        let secrets: Vec<Secret> = (0..100).map(|_| Secret::mint().unwrap()).collect();
+        for (index, secret) in secrets.iter().enumerate() {
+            let text = secret.expose_str().unwrap();
+            assert_eq!(text.len(), 43);
+            assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
+            assert!(secrets[..index].iter().all(|other| !other.verify(text.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn debug_prints_the_length_and_nothing_else() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(7 bytes)");
+    }
+
+    #[test]
+    fn verify_accepts_the_same_bytes_only() {
+        let secret = Secret::new("hunter2");
+        assert!(secret.verify(b"hunter2"));
+        assert!(!secret.verify(b"hunter3") && !secret.verify(b"hunter") && !secret.verify(b""));
+    }
+}

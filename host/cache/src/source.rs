@@ -1,0 +1,142 @@
+//! The database as a load meets it: statements in tasks of the host's own, answers under a deadline.
+//!
+//! A statement that was sent runs to its end whatever becomes of the caller, the policy or the deadline: giving up on an
+//! answer must never mean dropping a statement half-way. It knows no policy and no entry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant as Deadline, sleep, timeout, timeout_at};
+
+use crate::stats::{Counters, count};
+use crate::{Clock, Database, DatabaseError, Instant, IssueMode, Secret, WorkspaceId};
+
+/// How long an issue whose answer is late is waited for before its outcome is given up on. Longer than any statement
+/// timeout that a server should have; a connection that is silent for so long is as good as lost.
+const ISSUE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a statement may go on in a database that has lost its client: the statement timeout that the cache's own
+/// connections ask for, and a little more.
+const LOST_LIMIT: Duration = Duration::from_secs(35);
+
+/// A database and a clock, with what it takes to run statements.
+pub(crate) struct Source {
+    pub(crate) database: Arc<dyn Database>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) runtime: Handle,
+    pub(crate) counters: Arc<Counters>,
+    /// How long a load may wait for the database in all.
+    pub(crate) timeout: Duration,
+}
+
+/// Something that the database said, and when it was known to be so.
+#[derive(Clone, Debug)]
+pub(crate) struct Obtained<T> {
+    pub(crate) value: T,
+    pub(crate) at: Instant,
+}
+
+type IssueResult = Result<Obtained<Secret>, DatabaseError>;
+
+/// An issue that was sent. Dropping it stops nothing.
+#[derive(Clone)]
+pub(crate) struct SentIssue(watch::Receiver<Option<IssueResult>>);
+
+/// What is known of an issue at one moment.
+pub(crate) enum IssueState {
+    /// The database committed it.
+    Committed(Obtained<Secret>),
+    /// The database said no, and changed nothing.
+    Refused(DatabaseError),
+    /// It may have been committed, or may be yet.
+    Unknown(DatabaseError),
+}
+
+impl Source {
+    /// The moment at which a load that starts now has waited long enough.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::now() + self.timeout
+    }
+
+    /// Reads the column with one SELECT.
+    pub(crate) async fn select(
+        &self,
+        workspace: &WorkspaceId,
+        deadline: Deadline,
+    ) -> Result<Obtained<Option<Secret>>, DatabaseError> {
+        if deadline <= Deadline::now() {
+            // Nobody would wait for it, and those who come after would.
+            return Err(DatabaseError::Timeout);
+        }
+        count(&self.counters.selects);
+        let (database, key) = (Arc::clone(&self.database), workspace.clone());
+        // Before the statement is sent: what it reads cannot be older than this.
+        let at = self.clock.now();
+        let statement = self.runtime.spawn(async move { database.select(&key).await });
+        match timeout_at(deadline, statement).await {
+            Ok(Ok(answer)) => Ok(Obtained { value: answer?, at }),
+            Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
+            Err(_) => Err(DatabaseError::Timeout),
+        }
+    }
+
+    /// Mints a secret and sends the statement that stores it.
+    pub(crate) fn send_issue(&self, workspace: &WorkspaceId, mode: IssueMode) -> SentIssue {
+        count(&self.counters.issues);
+        let (sender, receiver) = watch::channel(None);
+        let (database, key, clock) = (Arc::clone(&self.database), workspace.clone(), Arc::clone(&self.clock));
+        self.runtime.spawn(async move {
+            let result = match Secret::mint() {
+                Ok(minted) => database.issue(&key, mode, minted).await,
+                Err(error) => Err(DatabaseError::Unavailable(format!("no random bytes: {error}").into())),
+            };
+            let result = result.map(|value| Obtained { value, at: clock.now() });
+            // Nobody may be left to hear it.
+            let _ = sender.send(Some(result));
+        });
+        SentIssue(receiver)
+    }
+}
+
+impl SentIssue {
+    /// Waits for the answer until the deadline, and says what is known then.
+    pub(crate) async fn answer(&mut self, deadline: Deadline) -> IssueState {
+        match timeout_at(deadline, self.0.wait_for(Option::is_some)).await {
+            Ok(Ok(result)) => IssueState::from(result.clone()),
+            Ok(Err(_)) => IssueState::Unknown(DatabaseError::Lost("the task of an issue ended early".into())),
+            Err(_) => IssueState::Unknown(DatabaseError::Timeout),
+        }
+    }
+
+    /// What is known without waiting.
+    pub(crate) fn state(&self) -> IssueState {
+        IssueState::from(self.0.borrow().clone())
+    }
+
+    /// Waits until the statement has ended, or for so long that it must be given up on.
+    pub(crate) async fn ended(&mut self) {
+        // An error means that the task is gone, which is an end as well.
+        let _ = timeout(ISSUE_LIMIT, self.0.wait_for(Option::is_some)).await;
+    }
+
+    /// Waits until a statement whose connection was lost has ended in the database as well: a server that is busy with
+    /// it does not notice that its client is gone, and commits it all the same.
+    pub(crate) async fn settled(&self) {
+        if matches!(self.state(), IssueState::Unknown(_)) {
+            sleep(LOST_LIMIT).await;
+        }
+    }
+}
+
+impl From<Option<IssueResult>> for IssueState {
+    fn from(result: Option<IssueResult>) -> Self {
+        match result {
+            Some(Ok(issued)) => Self::Committed(issued),
+            Some(Err(error @ (DatabaseError::Timeout | DatabaseError::Lost(_)))) => Self::Unknown(error),
+            Some(Err(error)) => Self::Refused(error),
+            None => Self::Unknown(DatabaseError::Timeout),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the cache has done, in numbers.
+//!
+//! A hit writes no memory that another thread writes: hits are counted per thread and added up when asked. Everything
+//! else happens beside a statement or a policy call, where one shared counter costs nothing that shows.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thread_local::ThreadLocal;
+
+/// A count that every thread keeps for itself.
+#[derive(Default)]
+pub(crate) struct PerThread(ThreadLocal<AtomicU64>);
+
+impl PerThread {
+    #[inline]
+    pub(crate) fn increment(&self) {
+        let own = self.0.get_or_default();
+        // Relaxed load and store, no read-modify-write: no other thread writes this one.
+        own.store(own.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sum(&self) -> u64 {
+        self.0.iter().map(|own| own.load(Ordering::Relaxed)).sum()
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The shared counters.
+        #[derive(Default)]
+        pub(crate) struct Counters {
+            pub(crate) hits: PerThread,
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        /// A snapshot of the counters. All count from the start of the cache, except `entries`.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            /// Reads answered under a lease: no policy call, no statement.
+            pub hits: u64,
+            $($(#[$doc])* pub $name: u64,)*
+            /// SQL statements that the database was sent for this cache: SELECTs and issues.
+            pub statements: u64,
+            /// Entries that are stored now.
+            pub entries: u64,
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self, statements: u64, entries: u64) -> Stats {
+                Stats {
+                    hits: self.hits.sum(),
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    statements,
+                    entries,
+                }
+            }
+        }
+
+        impl Stats {
+            /// Every number with its name, in a fixed order: for a page, a metric, a log line.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [
+                    ("hits", self.hits),
+                    $((stringify!($name), self.$name),)*
+                    ("statements", self.statements),
+                    ("entries", self.entries),
+                ]
+                .into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads that were answered from the database.
+    misses,
+    /// Reads that the policy answered with a kept value, because it could not or would not ask the database.
+    stale,
+    /// Reads that the policy answered with a kept value under a new lease, without a SELECT.
+    renewed,
+    /// Reads that found no secret.
+    absent,
+    /// Reads that found no secret and were given one that was issued for them.
+    healed,
+    /// Reads and issues past a policy that failed: the host asked the database directly.
+    bypassed,
+    /// Reads and issues that ended in an error.
+    errors,
+    /// Reads and heals that joined one already under way.
+    joined,
+    /// SELECTs.
+    selects,
+    /// Issues sent to the database: rotations and heals.
+    issues,
+    /// Calls of the policy.
+    policy_calls,
+    /// Calls of the policy that trapped, ran for too long or broke a rule.
+    policy_faults,
+    /// Loads started by a hit whose lease asked for it.
+    refreshes,
+    /// Entries dropped to stay within the capacity.
+    evicted,
+    /// Entries dropped because their lease had run out.
+    swept,
+    /// Swaps of the policy, rollbacks included.
+    swaps,
+    /// Policies that were refused.
+    swaps_refused,
+}
+
+/// Counts one.
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Counts `n`.
+pub(crate) fn add(counter: &AtomicU64, n: u64) {
+    // Relaxed: a number for people, which orders nothing.
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot(0, 0).fmt(f)
+    }
+}

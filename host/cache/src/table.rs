@@ -1,0 +1,205 @@
+//! The entries, by workspace.
+//!
+//! Reads take no lock and write no shared memory. Writers of one workspace take turns under the lock of its stripe
+//! (`flight.rs`), which every caller of `store` and `remove` holds. The table knows no policy and no database.
+//!
+//! A replaced or removed entry is wiped once the last reader that can still see it is gone: each write asks the
+//! collector to see to it at once. Where other threads read at that very moment the collector may put it off until the
+//! same thread writes again; so at most a few entries for each thread wait, never a batch.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, TryLockError};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use papaya::{Guard as _, HashMap};
+
+use crate::lease::{Cover, Generation, Lease, cover};
+use crate::{Instant, Secret, WorkspaceId};
+
+/// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
+const EVICTED_SHARE: usize = 16;
+
+/// How long a refresh that brought nothing is not tried again: long enough for a database that is down, short enough to
+/// be tried many times within a lease of minutes.
+const REFRESH_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is stored for one workspace.
+pub(crate) struct Entry {
+    /// `None` where a policy stored absence.
+    pub(crate) value: Option<Secret>,
+    pub(crate) obtained_at: Instant,
+    pub(crate) lease: Lease,
+    pub(crate) generation: Generation,
+    /// The first hit after this, in nanoseconds, asks for a refresh and moves it on.
+    refresh_due: AtomicU64,
+}
+
+/// A copy of an entry, for a policy to look at.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) value: Option<Secret>,
+    pub(crate) obtained_at: Instant,
+    pub(crate) lease: Lease,
+}
+
+/// How a read of the table ended.
+pub(crate) enum Found<R> {
+    /// The entry answers: the caller's function was applied to its value, or absence is stored.
+    Hit(Option<R>),
+    /// As `Hit`; and this hit is the one that has to ask the policy again.
+    Refresh(Option<R>),
+    /// There is no entry, or no lease that covers this read.
+    Expired,
+}
+
+pub(crate) struct Table {
+    entries: HashMap<WorkspaceId, Entry, RandomState>,
+    capacity: usize,
+    /// Held while entries are evicted: one task at a time looks through the whole table.
+    evicting: Mutex<()>,
+}
+
+impl Entry {
+    pub(crate) fn new(snapshot: Snapshot, generation: Generation) -> Self {
+        let Snapshot { value, obtained_at, lease } = snapshot;
+        let refresh_due = AtomicU64::new(lease.refresh_after.as_nanos());
+        Self { value, obtained_at, lease, generation, refresh_due }
+    }
+}
+
+impl Table {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            entries: HashMap::builder().hasher(RandomState::default()).build(),
+            capacity,
+            evicting: Mutex::default(),
+        }
+    }
+
+    /// The hit path. Borrows the value under the map's guard: cloning it would bounce its reference count between cores.
+    #[inline]
+    pub(crate) fn lookup<R>(
+        &self,
+        workspace: &WorkspaceId,
+        active: Generation,
+        now: Instant,
+        answer: impl FnOnce(&Secret) -> R,
+    ) -> Found<R> {
+        let entries = self.entries.pin();
+        let Some(entry) = entries.get(workspace) else { return Found::Expired };
+        match cover(&entry.lease, entry.generation, active, now) {
+            Cover::Hit => Found::Hit(entry.value.as_ref().map(answer)),
+            Cover::Refresh if entry.claim_refresh(now) => Found::Refresh(entry.value.as_ref().map(answer)),
+            Cover::Refresh => Found::Hit(entry.value.as_ref().map(answer)),
+            Cover::Expired => Found::Expired,
+        }
+    }
+
+    /// What covers a read at this moment, without being the hit that a refresh waits for.
+    pub(crate) fn peek(
+        &self,
+        workspace: &WorkspaceId,
+        active: Generation,
+        now: Instant,
+    ) -> Option<Option<Secret>> {
+        let entries = self.entries.pin();
+        let entry = entries.get(workspace)?;
+        let covered = cover(&entry.lease, entry.generation, active, now) != Cover::Expired;
+        covered.then(|| entry.value.clone())
+    }
+
+    /// The entry, if it is still kept: what a policy may see.
+    pub(crate) fn snapshot(&self, workspace: &WorkspaceId, now: Instant) -> Option<Snapshot> {
+        let entries = self.entries.pin();
+        let entry = entries.get(workspace).filter(|entry| now < entry.lease.keep_until)?;
+        Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
+    }
+
+    /// Stores an entry in place of any other. The caller holds the stripe's lock.
+    pub(crate) fn store(&self, workspace: &WorkspaceId, entry: Entry) {
+        let guard = self.entries.guard();
+        self.entries.insert(workspace.clone(), entry, &guard);
+        guard.flush();
+    }
+
+    /// Drops an entry. The caller holds the stripe's lock.
+    pub(crate) fn remove(&self, workspace: &WorkspaceId) {
+        let guard = self.entries.guard();
+        self.entries.remove(workspace, &guard);
+        guard.flush();
+    }
+
+    /// Drops every entry. The caller holds the locks of all stripes.
+    pub(crate) fn clear(&self) {
+        let guard = self.entries.guard();
+        self.entries.clear(&guard);
+        guard.flush();
+    }
+
+    /// How many entries are stored.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Drops the entries that nobody may be shown any more, and returns how many those were. Needs no stripe: an entry
+    /// that is replaced meanwhile no longer matches.
+    pub(crate) fn sweep(&self, now: Instant) -> usize {
+        self.drop_where(|entry| entry.lease.keep_until <= now)
+    }
+
+    /// If the table is over its capacity, drops the entries with the least time left, and returns how many those were.
+    pub(crate) fn evict(&self) -> usize {
+        if self.len() <= self.capacity {
+            return 0;
+        }
+        let _one = match self.evicting.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return 0,
+        };
+        let mut ends: Vec<Instant> =
+            self.entries.pin().values().map(|entry| entry.lease.keep_until).collect();
+        let excess = ends.len().saturating_sub(self.capacity) + self.capacity / EVICTED_SHARE;
+        let Some(last) = excess.min(ends.len()).checked_sub(1) else { return 0 };
+        let (_, threshold, _) = ends.select_nth_unstable(last);
+        let threshold = *threshold;
+        // Many entries may end at the same instant: no more than the excess of them may go.
+        let left = std::cell::Cell::new(excess);
+        self.drop_where(|entry| {
+            let goes = left.get() > 0 && entry.lease.keep_until <= threshold;
+            left.set(left.get() - usize::from(goes));
+            goes
+        })
+    }
+
+    fn drop_where(&self, goes: impl Fn(&Entry) -> bool) -> usize {
+        let guard = self.entries.guard();
+        let mut dropped = 0;
+        for (workspace, entry) in self.entries.iter(&guard) {
+            if goes(entry) {
+                // Only this very entry: it may have been replaced since the iterator saw it.
+                let same = |_: &WorkspaceId, found: &Entry| std::ptr::eq(found, entry);
+                dropped +=
+                    usize::from(matches!(self.entries.remove_if(workspace, same, &guard), Ok(Some(_))));
+            }
+        }
+        guard.flush();
+        dropped
+    }
+}
+
+impl Entry {
+    /// Whether this hit is the one that has to start a refresh. Most hits only load the instant. A refresh that brings
+    /// nothing is tried again after a while: the entry would be replaced otherwise.
+    fn claim_refresh(&self, now: Instant) -> bool {
+        // Relaxed: whoever wins starts a flight, and flights are ordered by their stripe's lock.
+        let due = self.refresh_due.load(Ordering::Relaxed);
+        let next = now.saturating_add(REFRESH_PAUSE).as_nanos();
+        now.as_nanos() > due
+            && self.refresh_due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

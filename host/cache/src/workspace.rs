@@ -1,0 +1,156 @@
+//! The key of the cache, checked once at the edge, so that nothing behind it meets a bad one.
+//!
+//! Equality is that of the whole text. Nothing here or below may compare workspaces by hash.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+
+use crate::InvalidWorkspace;
+
+/// The longest id that is accepted, in bytes: more than any UUID, ULID or slug, and a bound on what a caller can make
+/// the cache remember.
+const MAX_BYTES: usize = 256;
+/// Ids up to this length, UUIDs among them, are kept in place: no allocation, and one cache line less on a hit.
+const INLINE_BYTES: usize = 38;
+
+/// The id of a workspace: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(Clone)]
+pub struct WorkspaceId(Text);
+
+#[derive(Clone)]
+enum Text {
+    Inline { length: u8, bytes: [u8; INLINE_BYTES] },
+    Heap(Box<str>),
+}
+
+impl WorkspaceId {
+    /// Checks an id. One of up to 38 bytes, such as a UUID, takes no allocation.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidWorkspace`] says what is wrong with the id.
+    pub fn new(id: impl AsRef<str>) -> Result<Self, InvalidWorkspace> {
+        let id = id.as_ref();
+        if id.is_empty() {
+            return Err(InvalidWorkspace::Empty);
+        }
+        if id.len() > MAX_BYTES {
+            return Err(InvalidWorkspace::TooLong { bytes: id.len() });
+        }
+        match id.char_indices().find(|(_, c)| c.is_control()) {
+            Some((offset, _)) => Err(InvalidWorkspace::ControlCharacter { offset }),
+            None => Ok(Self(Text::new(id))),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            // The bytes of a whole `&str` are UTF-8, so the default is never taken.
+            Text::Inline { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Text::Heap(id) => id,
+        }
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Inline { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Text::Heap(id) => id.as_bytes(),
+        }
+    }
+}
+
+impl Text {
+    fn new(id: &str) -> Self {
+        let mut bytes = [0; INLINE_BYTES];
+        match (bytes.get_mut(..id.len()), u8::try_from(id.len())) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(id.as_bytes());
+                Self::Inline { length, bytes }
+            }
+            _ => Self::Heap(id.into()),
+        }
+    }
+}
+
+impl PartialEq for WorkspaceId {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for WorkspaceId {}
+
+impl Hash for WorkspaceId {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+    }
+}
+
+impl FromStr for WorkspaceId {
+    type Err = InvalidWorkspace;
+
+    fn from_str(id: &str) -> Result<Self, InvalidWorkspace> {
+        Self::new(id)
+    }
+}
+
+impl TryFrom<String> for WorkspaceId {
+    type Error = InvalidWorkspace;
+
+    fn try_from(id: String) -> Result<Self, InvalidWorkspace> {
+        Self::new(id)
+    }
+}
+
+impl fmt::Display for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for WorkspaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_1_to_256_bytes_without_control_characters_are_accepted() {
+        for id in ["w", "8c3f2b4e-0000-4000-8000-000000000000", "Zürich office", &"x".repeat(256)] {
+            assert_eq!(WorkspaceId::new(id).unwrap().as_str(), id);
+        }
+    }
+
+    #[test]
+    fn ids_are_equal_where_their_whole_texts_are_on_either_side_of_the_inline_length() {
+        for length in [1, INLINE_BYTES - 1, INLINE_BYTES, INLINE_BYTES + 1, 256] {
+            let text = "x".repeat(length);
+            let id = WorkspaceId::new(&text).unwrap();
+            assert_eq!(id, WorkspaceId::new(text.clone()).unwrap());
+            assert_eq!(id.as_str(), text);
+            let last_differs = format!("{}y", &text[1..]);
+            assert_ne!(id, WorkspaceId::new(&last_differs).unwrap());
+            if length > 1 {
+                assert_ne!(id, WorkspaceId::new(&text[1..]).unwrap(), "a prefix is another id");
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_what_is_wrong() {
+        assert_eq!(WorkspaceId::new(""), Err(InvalidWorkspace::Empty));
+        assert_eq!(WorkspaceId::new("x".repeat(257)), Err(InvalidWorkspace::TooLong { bytes: 257 }));
+        for (id, offset) in [("\0", 0), ("a\nb", 1), ("ü\u{7f}", 2), ("a\u{85}", 1)] {
+            assert_eq!(WorkspaceId::new(id), Err(InvalidWorkspace::ControlCharacter { offset }));
+        }
+    }
+}
