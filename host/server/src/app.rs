@@ -1,0 +1,59 @@
+//! What every request can reach: two caches, the table behind them, and the admin token.
+//!
+//! The two caches differ in who may change them. Swapping the policy of the secrets never changes who is let in: the
+//! tokens' cache keeps the bundled policy for as long as the process lives.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use leasehold::{Error, SecretCache, WorkspaceId};
+
+use crate::auth::{AdminToken, bearer, hex_sha256};
+use crate::respond::ApiError;
+use crate::store::Store;
+
+/// The state that the handlers share.
+pub(crate) struct App {
+    /// Over `platform_inbound_secret`; the operator changes its policy.
+    pub(crate) secrets: SecretCache,
+    /// Over `auth_token_hash`; always the bundled `ttl`.
+    pub(crate) tokens: SecretCache,
+    pub(crate) store: Store,
+    pub(crate) admin: AdminToken,
+}
+
+impl App {
+    /// Whether `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so that nobody
+    /// learns which workspaces exist.
+    pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {
+        match self.tokens.verify(workspace, hex_sha256(token).as_bytes()).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Error::Absent | Error::UnknownWorkspace) => Err(ApiError::unauthorized()),
+            Err(error) => {
+                tracing::warn!(%workspace, %error, "cannot read a workspace's token");
+                // The caller has proved nothing yet: what the database said is not for it to know.
+                Err(ApiError::unavailable("the workspace's token cannot be read; retry later"))
+            }
+        }
+    }
+
+    /// Drops what both caches know of a workspace, fills in flight included.
+    pub(crate) fn forget(&self, workspace: &WorkspaceId) {
+        self.secrets.remove(workspace);
+        self.tokens.remove(workspace);
+    }
+}
+
+/// Lets the operator through to the routes behind it, and nobody else.
+pub(crate) async fn require_admin(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    match bearer(request.headers()) {
+        Some(token) if app.admin.admits(token) => Ok(next.run(request).await),
+        _ => Err(ApiError::unauthorized()),
+    }
+}

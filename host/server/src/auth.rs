@@ -1,0 +1,100 @@
+//! Tokens: how they are made, read from a request, and compared.
+//!
+//! A presented token is only ever a `&str` into the request's headers. Nothing here logs, formats or keeps one; what is
+//! kept is a SHA-256, and every comparison takes the same time whatever differs.
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+/// How many random bytes a token is made of: 256 bits, 43 characters.
+const TOKEN_BYTES: usize = 32;
+
+/// The token that opens the operator's routes, as its hash.
+pub(crate) struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+
+    /// Whether `presented` is the token. The hashes are compared, so that not even its length can be measured.
+    pub(crate) fn admits(&self, presented: &str) -> bool {
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        self.0.ct_eq(&presented).into()
+    }
+}
+
+/// A new token: 32 bytes from the operating system as base64url without padding.
+pub(crate) fn new_token() -> Result<Zeroizing<String>, getrandom::Error> {
+    let mut random = Zeroizing::new([0_u8; TOKEN_BYTES]);
+    getrandom::fill(random.as_mut_slice())?;
+    Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice())))
+}
+
+/// What is stored for a workspace's token, and what a presented one is compared as: lower-case hexadecimal.
+pub(crate) fn hex_sha256(token: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibbles = Sha256::digest(token).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble))).map(|&digit| char::from(digit)).collect()
+}
+
+/// The token of `Authorization: Bearer TOKEN`. `None` for anything else, and for more than one such header: which of
+/// two was meant is not ours to guess.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let (Some(header), None) = (all.next(), all.next()) else { return None };
+    let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|&value| (AUTHORIZATION, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        for value in ["Bearer abc", "bearer abc", "BEARER  abc "] {
+            assert_eq!(bearer(&headers(&[value])), Some("abc"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_holds_no_token() {
+        for values in
+            [&[][..], &["abc"], &["Basic abc"], &["Bearer"], &["Bearer "], &["Bearer a", "Bearer a"]]
+        {
+            assert_eq!(bearer(&headers(values)), None, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_admin_token_admits_itself_only() {
+        let token = AdminToken::new("correct");
+        assert!(token.admits("correct"));
+        assert!(!token.admits("Correct") && !token.admits("correct ") && !token.admits(""));
+    }
+
+    #[test]
+    fn a_hash_is_lower_case_hexadecimal() {
+        assert_eq!(hex_sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn tokens_have_43_characters_and_differ() {
+        let (one, other) = (new_token().unwrap(), new_token().unwrap());
+        assert_eq!((one.len(), other.len()), (43, 43));
+        assert_ne!(*one, *other);
+    }
+}

@@ -1,0 +1,81 @@
+//! The command line as types. It says what can be asked; what is asked is checked where it is used.
+//!
+//! Only clap's own checks end with its exit code 2. Everything else is a start-up failure like any other.
+
+use clap::{Args, Parser, Subcommand};
+
+/// What was asked of the binary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leasehold",
+    version,
+    about = "Serves heartbeats from a cache of per-workspace secrets whose policy is a WebAssembly component",
+    after_help = "Logs go to stderr. LEASEHOLD_LOG filters them: a level (error, warn, info, debug, trace) or targets \
+                  with levels, such as leasehold=debug,sqlx=warn. The default is info."
+)]
+pub struct Cli {
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server until SIGTERM or Ctrl-C; a second one ends it at once
+    #[command(after_help = "\
+The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is read from the file
+leasehold.admin-token in the working directory, which is made on the first start.")]
+    Serve(Serve),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Where to listen for HTTP; port 0 takes a free one, and the line on stdout says which
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// sqlite://FILE?mode=rwc, or postgres://USER@HOST:PORT/NAME with the password in PGPASSWORD or ~/.pgpass
+    #[arg(long, value_name = "URL", default_value = "sqlite://leasehold.db?mode=rwc")]
+    pub database: String,
+
+    /// The policy of the secrets' cache
+    #[arg(long, value_name = "NAME|FILE", default_value = "ttl", help = policy_help())]
+    pub policy: String,
+
+    /// A setting for the policy, such as ttl=30s; may be given once for each setting
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+}
+
+fn policy_help() -> String {
+    format!(
+        "The policy of the secrets' cache: a bundled one by name ({}), or a component file",
+        bundled_names()
+    )
+}
+
+/// The names that `--policy` knows, for help and errors.
+pub(crate) fn bundled_names() -> String {
+    leasehold_policies::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_command_line() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_local_and_embedded() {
+        let Command::Serve(serve) = Cli::try_parse_from(["leasehold", "serve"]).unwrap().command;
+        assert_eq!(serve.listen, "127.0.0.1:8080");
+        assert_eq!(serve.database, "sqlite://leasehold.db?mode=rwc");
+        assert_eq!((serve.policy.as_str(), serve.settings.len()), ("ttl", 0));
+    }
+}

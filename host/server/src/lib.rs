@@ -1,0 +1,33 @@
+//! The heartbeat server: an example of how Leasehold is embedded that is whole enough to run.
+//!
+//! Read [`start`](Server::start) first: it puts the pieces together. Then `routes/heartbeat.rs`, the request that all of
+//! this is for. Nothing here decides what is cached or for how long: the policy does.
+//!
+//! A library only so that tests can start the server inside their own process; its one user otherwise is `main.rs`.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+mod admin_token;
+mod app;
+mod auth;
+mod cli;
+mod policy;
+mod respond;
+mod routes;
+mod server;
+mod shutdown;
+mod store;
+
+pub use cli::{Cli, Command, Serve};
+pub use server::Server;
+pub use shutdown::signals;

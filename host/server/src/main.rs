@@ -1,0 +1,93 @@
+//! The binary `leasehold`: reads the command line and the environment, and hands both on as values.
+//!
+//! The only place that touches the environment, the process's file mode mask or its exit code.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable
+    )
+)]
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use leasehold_server::{Cli, Command, Serve, Server, signals};
+use rustix::fs::Mode;
+use tracing_subscriber::EnvFilter;
+
+/// How long the process waits for work on other threads, such as the compiling of a policy, before it ends.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let Command::Serve(serve) = Cli::parse().command;
+    // The database file holds secrets: whatever this process creates is its owner's alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    match run(&serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(serve: &Serve) -> anyhow::Result<()> {
+    log_to_stderr()?;
+    let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the server's threads")?;
+    let outcome = runtime.block_on(async {
+        let (stop, abort) = signals().context("cannot listen for signals")?;
+        let server = Server::start(serve, admin_token, Path::new(".")).await?;
+        server.run(stop, abort).await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(LEFTOVERS);
+    outcome
+}
+
+fn log_to_stderr() -> anyhow::Result<()> {
+    let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(&filter).with_context(|| {
+        format!("LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as leasehold=debug,sqlx=warn")
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    Ok(())
+}
+
+/// A variable of the environment. One that is not text is refused without showing it: it may be a token.
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
+    match std::env::var_os(name).as_deref().map(OsStr::to_str) {
+        None => Ok(None),
+        Some(Some(value)) => Ok(Some(value.to_owned())),
+        Some(None) => anyhow::bail!("{name} is not UTF-8 text"),
+    }
+}
+
+/// The error and its causes. A cause that its effect has quoted already is left out.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+    }
+    line
+}

@@ -1,0 +1,81 @@
+//! From what the operator wrote to a [`Policy`]: names, files and `NAME=VALUE`.
+//!
+//! It reads bytes and checks nothing in them: the library does, and says at which stage it refuses.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use leasehold::Policy;
+
+use crate::cli::bundled_names;
+
+/// The largest component that is read. The library's own bound, so that a larger file is refused there, with its words,
+/// after one byte too many.
+pub(crate) const COMPONENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The policy that `--policy` and `--setting` name.
+pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<Policy> {
+    let policy = match leasehold_policies::ALL.iter().find(|(name, _)| *name == name_or_file) {
+        Some((_, component)) => Policy::from_bytes(*component),
+        None => Policy::from_bytes(read_file(name_or_file)?),
+    };
+    let mut seen = Vec::with_capacity(settings.len());
+    settings.iter().try_fold(policy, |policy, setting| {
+        let (name, value) = split(setting).with_context(|| {
+            format!("--setting {setting:?} is not a setting; expected NAME=VALUE, such as ttl=30s")
+        })?;
+        anyhow::ensure!(!seen.contains(&name), "--setting {name} is given twice; give each setting once");
+        seen.push(name);
+        Ok(policy.setting(name, value))
+    })
+}
+
+fn split(setting: &str) -> Option<(&str, &str)> {
+    setting.split_once('=').filter(|(name, _)| !name.is_empty())
+}
+
+fn read_file(path: &str) -> anyhow::Result<Vec<u8>> {
+    let cannot_read = || {
+        let known = bundled_names();
+        format!("cannot read the policy {path:?}; expected a bundled policy ({known}) or a component file")
+    };
+    // Before it is opened: opening a pipe waits for a writer who may never come.
+    let metadata = std::fs::metadata(path).with_context(cannot_read)?;
+    anyhow::ensure!(metadata.is_file(), "{}: it is not a regular file", cannot_read());
+    let mut component = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component))
+        .with_context(cannot_read)?;
+    Ok(component)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name_or_file: &str, settings: &[&str]) -> String {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+        format!("{:#}", choose(name_or_file, &settings).unwrap_err())
+    }
+
+    #[test]
+    fn a_bundled_policy_is_chosen_by_name_and_keeps_its_settings() {
+        let policy = choose("ttl", &["ttl=30s".to_owned(), "jitter=a=b".to_owned()]).unwrap();
+        assert_eq!(policy.digest(), Policy::from_bytes(leasehold_policies::TTL).digest());
+        assert_eq!(policy.settings(), [("ttl".into(), "30s".into()), ("jitter".into(), "a=b".into())]);
+    }
+
+    #[test]
+    fn a_setting_without_a_name_or_a_value_or_given_twice_is_refused() {
+        assert!(refused("ttl", &["ttl"]).contains("expected NAME=VALUE"));
+        assert!(refused("ttl", &["=30s"]).contains("expected NAME=VALUE"));
+        assert!(refused("ttl", &["ttl=1s", "ttl=2s"]).contains("given twice"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_refused_with_the_names_that_would_do() {
+        let message = refused("no/such/policy.wasm", &[]);
+        assert!(message.contains("no/such/policy.wasm") && message.contains("(ttl)"), "{message}");
+        assert!(message.contains("No such file"), "{message}");
+    }
+}

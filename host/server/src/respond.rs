@@ -1,0 +1,93 @@
+//! Answers: JSON, JSON that holds a secret, and the one shape of every error.
+//!
+//! A secret is written into its answer once, into memory that is wiped when the answer is sent; it never passes through
+//! a `serde_json::Value`. What an error says has never seen a secret.
+
+mod error;
+
+use std::io::Write as _;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use zeroize::Zeroizing;
+
+pub(crate) use error::ApiError;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An answer that anyone may see.
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
+    (status, [(CONTENT_TYPE, JSON)], value.to_string()).into_response()
+}
+
+/// An answer of text fields, one of them a secret: no cache between us and the client may keep it.
+pub(crate) fn secret_json(status: StatusCode, fields: &[(&str, &str)]) -> Result<Response, ApiError> {
+    let body = object(fields).map_err(|error| ApiError::internal(error.to_string()))?;
+    let headers = [(CONTENT_TYPE, JSON), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((status, headers, Body::from(Bytes::from_owner(body))).into_response())
+}
+
+/// A JSON object, in memory that is wiped. It never grows: growing would leave a copy behind.
+fn object(fields: &[(&str, &str)]) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // Two braces; for each field four quotes, a colon and a comma.
+    let bytes =
+        2 + fields.iter().map(|(name, value)| escaped_max(name) + escaped_max(value) + 6).sum::<usize>();
+    let mut body = Zeroizing::new(Vec::with_capacity(bytes));
+    for (index, (name, value)) in fields.iter().enumerate() {
+        body.write_all(if index == 0 { b"{" } else { b"," })?;
+        serde_json::to_writer(&mut *body, name)?;
+        body.write_all(b":")?;
+        serde_json::to_writer(&mut *body, value)?;
+    }
+    body.write_all(b"}")?;
+    debug_assert!(body.len() <= bytes, "a body grew from {bytes} to {} bytes", body.len());
+    Ok(body)
+}
+
+/// What JSON makes of a text at most: each byte that it escapes becomes six, and most texts have none.
+fn escaped_max(text: &str) -> usize {
+    text.bytes().map(|byte| if byte < 0x20 || byte == b'"' || byte == b'\\' { 6 } else { 1 }).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_comes_through_whole_and_without_growing() {
+        for secret in [
+            "",
+            "plain",
+            "q\"uote",
+            "back\\slash",
+            "\u{1}\u{1f}\n\t",
+            "Zürich 🔑",
+            "\u{7f}\u{2028}",
+            &"\0".repeat(999),
+        ] {
+            let fields = [("status", "ok"), ("platform_inbound_secret", secret)];
+            let capacity = 2 + fields
+                .iter()
+                .map(|(name, value)| escaped_max(name) + escaped_max(value) + 6)
+                .sum::<usize>();
+            let body = object(&fields).unwrap();
+            assert!(body.len() <= capacity && body.capacity() == capacity, "{secret:?} has grown");
+            let parsed: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(parsed, serde_json::json!({ "status": "ok", "platform_inbound_secret": secret }));
+        }
+    }
+
+    #[test]
+    fn the_fields_keep_their_order() {
+        assert_eq!(object(&[("b", "1"), ("a", "2")]).unwrap().as_slice(), br#"{"b":"1","a":"2"}"#);
+    }
+
+    #[test]
+    fn no_cache_on_the_way_may_keep_an_answer_that_holds_a_secret() {
+        let response = secret_json(StatusCode::OK, &[("auth_token", "x")]).unwrap();
+        assert_eq!(response.headers().get(CACHE_CONTROL).unwrap(), "no-store");
+        assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "application/json");
+    }
+}

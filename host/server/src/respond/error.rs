@@ -1,0 +1,158 @@
+//! The one shape of every error: `{"error":{"code","message"}}`, and the status that each of the library's errors has.
+//!
+//! The code is for programs and never changes; the message is for people and may.
+
+use std::borrow::Cow;
+
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use leasehold::{Error, InvalidWorkspace, Stage, SwapError};
+use serde_json::json;
+
+use crate::store::StoreError;
+
+const OVERLOADED: &str = "overloaded";
+
+/// An answer that is not what was asked for.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    /// Where a policy was refused.
+    stage: Option<Stage>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), stage: None }
+    }
+
+    pub(crate) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// The same for every wrong, missing or unknown credential.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "expected Authorization: Bearer with a token that is valid here",
+        )
+    }
+
+    pub(crate) fn unknown_workspace() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown_workspace",
+            "there is no workspace with this id; create it first",
+        )
+    }
+
+    pub(crate) fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if let (Some(stage), Some(fields)) = (self.stage, error.as_object_mut()) {
+            fields.insert("stage".to_owned(), stage.as_str().into());
+        }
+        let mut response = super::json(self.status, &json!({ "error": error }));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.code == OVERLOADED {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let retry_later = StatusCode::SERVICE_UNAVAILABLE;
+        match &error {
+            Error::Absent => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_inbound_secret",
+                "the workspace is unknown or has no secret yet; POST here to issue one",
+            ),
+            Error::UnknownWorkspace => Self::unknown_workspace(),
+            Error::Unavailable(_) => Self::unavailable(error.to_string()),
+            Error::Timeout => Self::new(retry_later, "timeout", error.to_string()),
+            Error::OutcomeUnknown(_) => {
+                Self::new(retry_later, "outcome_unknown", format!("{error}; read again to learn which"))
+            }
+            Error::Overloaded => Self::new(retry_later, OVERLOADED, error.to_string()),
+            _ => {
+                tracing::error!(%error, "the cache failed");
+                Self::internal(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<InvalidWorkspace> for ApiError {
+    fn from(error: InvalidWorkspace) -> Self {
+        Self::bad_request("invalid_workspace", error.to_string())
+    }
+}
+
+impl From<SwapError> for ApiError {
+    fn from(error: SwapError) -> Self {
+        let refused = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", error.reason);
+        Self { stage: Some(error.stage), ..refused }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "a statement failed");
+        match error {
+            StoreError::Unavailable(_) => Self::unavailable(error.to_string()),
+            StoreError::OutcomeUnknown(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "outcome_unknown",
+                format!("{error}; look before trying again"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_cache_has_its_status_and_code() {
+        let cases = [
+            (Error::Absent, 404, "no_inbound_secret"),
+            (Error::UnknownWorkspace, 404, "unknown_workspace"),
+            (Error::Unavailable("down".into()), 503, "unavailable"),
+            (Error::Timeout, 503, "timeout"),
+            (Error::OutcomeUnknown("lost".into()), 503, "outcome_unknown"),
+            (Error::Overloaded, 503, "overloaded"),
+            (Error::Internal("bug".into()), 500, "internal"),
+        ];
+        for (error, status, code) in cases {
+            let answer = ApiError::from(error);
+            assert_eq!((answer.status.as_u16(), answer.code), (status, code));
+        }
+    }
+
+    #[test]
+    fn an_overloaded_caller_is_told_when_to_come_back_and_a_stranger_how_to_sign_in() {
+        let overloaded = ApiError::from(Error::Overloaded).into_response();
+        assert_eq!(overloaded.headers().get(RETRY_AFTER).unwrap(), "1");
+        let stranger = ApiError::unauthorized().into_response();
+        assert_eq!(stranger.headers().get(WWW_AUTHENTICATE).unwrap(), "Bearer");
+    }
+}

@@ -1,0 +1,67 @@
+//! Which request goes where, and what is read from it before it gets there.
+//!
+//! Everything behind the admin token is in one router with one check, so that a new route cannot forget it. Nothing here
+//! or below answers with axum's own plain text: every rejection is an [`ApiError`].
+
+mod admin;
+mod heartbeat;
+mod input;
+mod metrics;
+mod policy;
+mod secret;
+mod workspaces;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+
+use crate::app::{App, require_admin};
+use crate::respond::ApiError;
+
+/// Every route of the server.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let operators = Router::new()
+        .route("/workspaces", post(workspaces::create))
+        .route("/workspaces/{id}", delete(workspaces::delete))
+        .route("/workspaces/{id}/secret", get(secret::read).post(secret::rotate))
+        .route("/admin/policy", get(policy::show).put(policy::swap))
+        .route("/admin/policy/rollback", post(policy::rollback))
+        .route("/admin/cache/reset", post(admin::reset))
+        .route("/admin/stats", get(admin::stats))
+        .route_layer(from_fn_with_state(Arc::clone(&app), require_admin));
+    Router::new()
+        .route("/registry/heartbeat", post(heartbeat::heartbeat))
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(admin::healthz))
+        .route("/readyz", get(admin::readyz))
+        .merge(operators)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(app)
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+}
+
+async fn method_not_allowed() -> ApiError {
+    let message = "this path does not take this method; the Allow header names those it does";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Runs a change to its end, whether or not the client waits: a row that is deleted must leave the caches too.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(change).await {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            tracing::error!(%failure, "a change did not run to its end");
+            Err(ApiError::internal("the change did not run to its end"))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The small routes: reset, the numbers, and the two probes.
+//!
+//! `/healthz` says that the process answers and must never ask the database: a process that is killed because its
+//! database is down does not bring the database back.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use crate::app::App;
+use crate::respond::{self, ApiError};
+
+/// Drops every entry of both caches.
+pub(super) async fn reset(State(app): State<Arc<App>>) -> Response {
+    app.secrets.reset();
+    app.tokens.reset();
+    tracing::info!("reset the caches");
+    ok()
+}
+
+/// The secrets' cache in numbers, except `statements`, which counts both caches: a heartbeat uses both.
+pub(super) async fn stats(State(app): State<Arc<App>>) -> Response {
+    let mut stats = app.secrets.stats();
+    stats.statements += app.tokens.stats().statements;
+    let numbers: Map<String, Value> =
+        stats.named().map(|(name, number)| (name.to_owned(), number.into())).collect();
+    respond::json(StatusCode::OK, &Value::Object(numbers))
+}
+
+pub(super) async fn healthz() -> Response {
+    ok()
+}
+
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    if app.secrets.policy().generation == 0 {
+        return Err(ApiError::unavailable("no policy is active"));
+    }
+    app.store.ping().await.map_err(|error| {
+        tracing::warn!(%error, "not ready");
+        // Anyone may ask, so that what the database said stays in the log.
+        ApiError::unavailable("the database does not answer")
+    })?;
+    Ok(ok())
+}
+
+fn ok() -> Response {
+    respond::json(StatusCode::OK, &json!({ "status": "ok" }))
+}

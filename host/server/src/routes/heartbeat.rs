@@ -1,0 +1,95 @@
+//! `POST /registry/heartbeat`: the request that the cache is for.
+//!
+//! Who asks is settled first, on every heartbeat, before the secret is looked for. With both cached, it executes no
+//! statement. A heartbeat's first job is to say that the workspace lives: once the workspace is known, the answer is 200
+//! whatever becomes of the secret, and `secret_error` says that it did not come along:
+//!
+//! - `unavailable`: it could not be read or issued this time; the next heartbeat may bring it.
+//! - `unknown_workspace`: the workspace was deleted while its token was still cached; the next heartbeat is a 401.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use leasehold::{Error, Secret, WorkspaceId};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::auth::bearer;
+use crate::respond::{self, ApiError, secret_json};
+use crate::routes::input;
+
+/// What is read of a heartbeat. Its other fields are for others.
+#[derive(Deserialize)]
+struct Heartbeat<'a> {
+    #[serde(borrow)]
+    workspace_id: Cow<'a, str>,
+}
+
+pub(super) async fn heartbeat(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let token = bearer(&headers).ok_or_else(ApiError::unauthorized)?;
+    let body = input::body(body, input::JSON_BYTES_MAX).await?;
+    let heartbeat: Heartbeat<'_> = input::json(&body)?;
+    let workspace = WorkspaceId::new(heartbeat.workspace_id)?;
+    app.authenticate(&workspace, token).await?;
+    // The hit: answered while the secret is borrowed, because a clone would bounce its count between the cores.
+    if let Some(answer) = app.secrets.with(&workspace, with_secret) {
+        return answer;
+    }
+    match app.secrets.read_or_issue(&workspace).await {
+        Ok(lookup) => with_secret(&lookup.secret),
+        Err(error) => Ok(without_secret(&app, &workspace, &error)),
+    }
+}
+
+fn with_secret(secret: &Secret) -> Result<Response, ApiError> {
+    match secret.expose_str() {
+        Some(text) => secret_json(StatusCode::OK, &[("status", "ok"), ("platform_inbound_secret", text)]),
+        None => Err(ApiError::internal("the secret is not text")),
+    }
+}
+
+fn without_secret(app: &App, workspace: &WorkspaceId, error: &Error) -> Response {
+    tracing::warn!(%workspace, %error, "a heartbeat was answered without its secret");
+    let code = match error {
+        Error::UnknownWorkspace => {
+            // The row is gone, so the token that was let in is no longer one.
+            app.forget(workspace);
+            "unknown_workspace"
+        }
+        _ => "unavailable",
+    };
+    respond::json(StatusCode::OK, &serde_json::json!({ "status": "ok", "secret_error": code }))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_with_quotes_and_unicode_arrives_as_it_is() {
+        let response = with_secret(&Secret::new("a\"b\\c\nü🔑")).unwrap();
+        let body = to_bytes(response.into_body(), 1024).await.unwrap();
+        assert_eq!(body, r#"{"status":"ok","platform_inbound_secret":"a\"b\\c\nü🔑"}"#);
+    }
+
+    #[test]
+    fn an_id_is_read_with_or_without_escapes_and_other_fields_are_ignored() {
+        for (body, id) in [
+            (r#"{"workspace_id":"w-1","load":[1,{"x":null}],"version":"2"}"#, "w-1"),
+            (r#"{"workspace_id":"Z\u00fcrich \"1\""}"#, "Zürich \"1\""),
+        ] {
+            let heartbeat: Heartbeat<'_> = input::json(body.as_bytes()).unwrap();
+            assert_eq!(heartbeat.workspace_id, id);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `GET /metrics`: the same numbers as `/admin/stats`, of both caches, in OpenMetrics text for Prometheus.
+//!
+//! Nothing is counted here. Each scrape encodes one snapshot, so that no number is kept twice and none can drift.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use leasehold::{PolicyStatus, Stats};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::app::App;
+use crate::respond::ApiError;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot {
+        secrets: app.secrets.stats(),
+        tokens: app.tokens.stats(),
+        policy: app.secrets.policy(),
+    }));
+    let mut page = String::new();
+    text::encode(&mut page, &registry).map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], page).into_response())
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    secrets: Stats,
+    tokens: Stats,
+    policy: PolicyStatus,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for ((name, secrets), (_, tokens)) in self.secrets.named().zip(self.tokens.named()) {
+            let kind = if name == "entries" { MetricType::Gauge } else { MetricType::Counter };
+            let full_name = format!("leasehold_{name}");
+            let mut family = encoder.encode_descriptor(&full_name, help(name), None, kind)?;
+            for (cache, number) in [("secrets", secrets), ("tokens", tokens)] {
+                let labels = [("cache", cache)];
+                let metric = family.encode_family(&labels)?;
+                match kind {
+                    MetricType::Gauge => ConstGauge::new(number).encode(metric)?,
+                    _ => ConstCounter::new(number).encode(metric)?,
+                }
+            }
+        }
+        // What a policy says of itself is escaped like any other text.
+        let info = Info::new([
+            ("name", self.policy.name.clone()),
+            ("version", self.policy.version.clone()),
+            ("digest", self.policy.digest.clone()),
+            ("generation", self.policy.generation.to_string()),
+        ]);
+        let help = "The active policy of the secrets' cache";
+        info.encode(encoder.encode_descriptor("leasehold_policy", help, None, MetricType::Info)?)
+    }
+}
+
+/// What each number of [`Stats`] means, for whoever reads the page.
+fn help(name: &str) -> &'static str {
+    match name {
+        "hits" => "Reads answered under a lease, without a policy call or a statement",
+        "misses" => "Reads answered from the database",
+        "stale" => "Reads that the policy answered with a kept value after its lease",
+        "renewed" => "Reads that the policy answered with a kept value under a new lease",
+        "healed" => "Reads that found no secret and were given one that was issued for them",
+        "absent" => "Reads that found no secret",
+        "bypassed" => "Reads and issues past a policy that failed",
+        "errors" => "Reads and issues that ended in an error",
+        "joined" => "Reads and heals that joined one already under way",
+        "selects" => "SELECTs sent",
+        "issues" => "Issues sent to the database, rotations and heals",
+        "policy_calls" => "Calls of the policy",
+        "policy_faults" => "Calls of the policy that trapped, ran for too long or broke a rule",
+        "refreshes" => "Loads started by a hit whose lease asked for it",
+        "evicted" => "Entries dropped to stay within the capacity",
+        "swept" => "Entries dropped because their lease had run out",
+        "swaps" => "Swaps of the policy, rollbacks included",
+        "swaps_refused" => "Policies that were refused",
+        "statements" => "SQL statements sent for this cache",
+        "entries" => "Entries stored now",
+        _ => "A number of the cache that has no description yet",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_of_the_cache_has_a_description() {
+        for (name, _) in Stats::default().named() {
+            assert!(!help(name).contains("no description"), "{name}");
+        }
+    }
+}
