@@ -1,0 +1,20 @@
+//! What the tests of the whole share: throwaway databases and servers, each test its own.
+//!
+//! Nothing here knows what is tested. A fixture that cannot be had is an error that says what to do, never a test that is
+//! skipped: a skipped test looks like one that passed.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
+
+mod fixture;
+pub mod postgres;
+pub mod scripted;
+pub mod server;
+pub mod sqlite;
+
+pub use fixture::{Engine, Fixture, PATIENCE, WORKSPACES};
+
+/// The example in the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

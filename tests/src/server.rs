@@ -1,0 +1,145 @@
+//! The real server as a child process: its command line, its environment, its output, its end.
+//!
+//! Nothing of the test's own environment reaches it, so that a password or a filter of whoever runs the tests changes
+//! nothing. Every wait has a bound, and no process outlives the value that stands for it.
+
+mod binary;
+mod client;
+mod process;
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+pub use self::client::{Answer, Client, no_body};
+pub use self::process::Ended;
+use self::process::Process;
+
+/// The admin token of every server that is not told otherwise.
+pub const ADMIN_TOKEN: &str = "correct-horse-battery-staple";
+
+/// How a server is to be started. It can be started again, in the same folder.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    folder: Arc<TempDir>,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+/// A server that listens. It is killed when this value goes.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    client: Client,
+    /// Keeps the working directory for as long as the server may use it.
+    _folder: Arc<TempDir>,
+}
+
+impl Launch {
+    /// `leasehold` with these arguments and nothing else, in an empty folder.
+    pub fn alone<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let folder = Arc::new(tempfile::tempdir().context("creating a temporary folder")?);
+        Ok(Self { folder, arguments: Vec::new(), variables: Vec::new() }.arguments(arguments))
+    }
+
+    /// `leasehold serve` on a free port, with the database and the admin token that it makes for itself.
+    pub fn bare() -> Result<Self> {
+        Self::alone(["serve", "--listen", "127.0.0.1:0"])
+    }
+
+    /// The same with a database and with [`ADMIN_TOKEN`].
+    pub fn new(database: &str) -> Result<Self> {
+        Ok(Self::bare()?.arguments(["--database", database]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN))
+    }
+
+    /// Adds arguments.
+    pub fn arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The working directory.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn server(&self) -> Result<Server> {
+        let mut process = self.process()?;
+        let Some(line) = process.next_line()? else {
+            let ended = process.wait()?;
+            bail!("the server ended with code {:?}:\n{}", ended.code, ended.log);
+        };
+        let address =
+            line.strip_prefix("listening on http://").with_context(|| format!("it said {line:?}"))?;
+        let address: SocketAddr = address.parse().with_context(|| format!("it said {line:?}"))?;
+        let client = Client::new(address, ADMIN_TOKEN);
+        Ok(Server { process, client, _folder: Arc::clone(&self.folder) })
+    }
+
+    /// Runs the binary until it ends by itself.
+    pub fn to_its_end(&self) -> Result<Ended> {
+        self.process()?.wait()
+    }
+
+    fn process(&self) -> Result<Process> {
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        Process::start(binary::built()?, &self.arguments, variables, self.folder())
+    }
+}
+
+impl Server {
+    /// Starts a server on this database.
+    pub fn start(database: &str) -> Result<Self> {
+        Launch::new(database)?.server()
+    }
+
+    /// A client with this admin token in place of [`ADMIN_TOKEN`].
+    pub fn client(&self, admin_token: &str) -> Client {
+        Client::new(self.client.address(), admin_token)
+    }
+
+    /// What it has written to stderr so far. A line that was written before an answer is in here after that answer.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+
+    /// Sends SIGTERM, and does not wait for what becomes of it.
+    pub fn terminate(&self) -> Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait(mut self) -> Result<Ended> {
+        self.process.wait()
+    }
+
+    /// Ends the server the way a service manager does, and makes sure that it ended well.
+    pub fn stop(self) -> Result<Ended> {
+        self.terminate()?;
+        let ended = self.wait()?;
+        ensure!(ended.code == Some(0), "after SIGTERM it ended with {:?}:\n{}", ended.code, ended.log);
+        Ok(ended)
+    }
+}
+
+/// A server is asked like its client.
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}

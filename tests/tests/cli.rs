@@ -1,0 +1,4 @@
+//! The binary as an operator meets it: what it says when it cannot start, and how it starts and ends otherwise.
+
+mod life;
+mod start_up;

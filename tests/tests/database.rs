@@ -1,0 +1,76 @@
+//! The two databases: what both must do, each test written once, and what is particular to either.
+
+mod both;
+mod postgres;
+mod schema;
+mod sqlite;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use leasehold::{Column, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+
+/// Makes a test for each database of functions that take an [`Engine`](leasehold_tests::Engine). One that is left out
+/// is a function that nobody calls, which does not compile without a warning.
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(leasehold_tests::Engine::Sqlite).await
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(leasehold_tests::Engine::Postgres).await
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+fn column() -> Column {
+    Column::new("workspaces", "id", "platform_inbound_secret").expect("plain names")
+}
+
+fn id(text: &str) -> WorkspaceId {
+    WorkspaceId::new(text).expect("a usable id")
+}
+
+/// What is read, as text.
+async fn select(database: &dyn Database, workspace: &str) -> Result<Option<String>, DatabaseError> {
+    let secret = database.select(&id(workspace)).await?;
+    Ok(secret.map(|secret| secret.expose_str().expect("text").to_owned()))
+}
+
+/// What is stored after an issue, as text.
+async fn issue(
+    database: &dyn Database,
+    workspace: &str,
+    mode: IssueMode,
+    minted: &str,
+) -> Result<String, DatabaseError> {
+    let secret = database.issue(&id(workspace), mode, Secret::new(minted)).await?;
+    Ok(secret.expose_str().expect("text").to_owned())
+}
+
+/// An issue in a task of its own, as the cache runs it.
+fn spawn_issue(
+    database: &Arc<dyn Database>,
+    mode: IssueMode,
+    minted: String,
+) -> tokio::task::JoinHandle<Result<String, DatabaseError>> {
+    let database = Arc::clone(database);
+    tokio::spawn(async move { issue(&*database, "w", mode, &minted).await })
+}
+
+/// Asserts that the statement was refused without effect, and that no output of the error holds `secret`.
+#[track_caller]
+fn assert_unavailable<T>(answer: Result<T, DatabaseError>, words: &str, secret: &str) {
+    let error = answer.err().expect("an error");
+    let output = format!("{error} {error:?}");
+    assert!(matches!(error, DatabaseError::Unavailable(_)), "{output}");
+    assert!(output.contains(words), "{output}");
+    assert!(!output.contains(secret), "the error quotes the secret");
+}

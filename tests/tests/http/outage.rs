@@ -1,0 +1,98 @@
+//! When the database fails: what is cached is delivered, what is not is told apart by who asks, and nothing has to be
+//! restarted once the database is back.
+
+use anyhow::{Context as _, Result, bail};
+use leasehold_tests::server::{Answer, no_body};
+use leasehold_tests::{Engine, Fixture};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::{Bench, W};
+use crate::database::on_both;
+
+on_both! {
+    a_heartbeat_is_answered_as_far_as_its_caches_reach,
+    a_change_that_the_database_refuses_is_an_error_and_the_next_one_works,
+}
+
+/// Stops serving secrets without asking; the tokens' cache is not touched.
+fn forget_secrets(bench: &Bench) -> Result<Answer> {
+    bench.server.admin("PUT", "/admin/policy?setting.ttl=0s", no_body())
+}
+
+fn assert_secretless(answer: &Answer) -> Result<()> {
+    assert_eq!(answer.json(200)?, json!({ "status": "ok", "secret_error": "unavailable" }));
+    Ok(())
+}
+
+async fn a_heartbeat_is_answered_as_far_as_its_caches_reach(engine: Engine) -> Result<()> {
+    let bench = Bench::new(engine).await?;
+    let (token, newcomer) = (bench.server.create(W)?, bench.server.create("newcomer")?);
+    let secret = bench.server.delivered(W, &token)?;
+    bench.break_table().await?;
+    assert_eq!(bench.server.delivered(W, &token)?, secret, "both are cached");
+    let unknown = bench.server.heartbeat("newcomer", &newcomer)?.refusal(503, "unavailable")?;
+    assert!(!unknown.to_string().contains("workspaces"), "a stranger learns nothing of the table: {unknown}");
+    forget_secrets(&bench)?.json(200)?;
+    assert_secretless(&bench.server.heartbeat(W, &token)?)?;
+    bench.server.admin("GET", &format!("/workspaces/{W}/secret"), no_body())?.refusal(503, "unavailable")?;
+    bench.mend_table().await?;
+    assert_eq!(bench.server.delivered(W, &token)?, secret);
+    bench.server.delivered("newcomer", &newcomer)?;
+    Ok(())
+}
+
+async fn a_change_that_the_database_refuses_is_an_error_and_the_next_one_works(engine: Engine) -> Result<()> {
+    let bench = Bench::new(engine).await?;
+    let token = bench.server.create(W)?;
+    let secret = bench.server.delivered(W, &token)?;
+    bench.break_table().await?;
+    bench.server.admin("POST", "/workspaces", no_body())?.refusal(503, "unavailable")?;
+    bench.server.admin("POST", &format!("/workspaces/{W}/secret"), no_body())?.refusal(503, "unavailable")?;
+    assert_eq!(
+        bench.server.delivered(W, &token)?,
+        secret,
+        "a rotation that changed nothing takes nothing away"
+    );
+    bench.server.admin("DELETE", &format!("/workspaces/{W}"), no_body())?.refusal(503, "unavailable")?;
+    bench.mend_table().await?;
+    assert_eq!(bench.server.delivered(W, &token)?, secret);
+    assert_ne!(bench.server.rotate(W)?, secret);
+    Ok(())
+}
+
+/// Ends every session of the database and lets no new one in, or does again. It is told from another database.
+async fn let_in(rows: &Fixture, allowed: bool) -> Result<()> {
+    let Fixture::Postgres(database) = rows else { bail!("SQLite has no sessions") };
+    let options = database.options();
+    let name = options.get_database().context("the database has no name")?;
+    let sql = format!(
+        "BEGIN; UPDATE pg_database SET datallowconn = {allowed} WHERE datname = '{name}'; COMMIT; \
+         SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
+    );
+    let mut outside = PgConnection::connect_with(&options.clone().database("postgres")).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut outside).await?;
+    outside.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_not_ready_and_the_process_lives_on() -> Result<()> {
+    let bench = Bench::new(Engine::Postgres).await?;
+    let (token, newcomer) = (bench.server.create(W)?, bench.server.create("newcomer")?);
+    let secret = bench.server.delivered(W, &token)?;
+    assert_eq!(bench.server.get("/readyz")?.status, 200);
+    let_in(&bench.rows, false).await?;
+    let unready = bench.server.get("/readyz")?.refusal(503, "unavailable")?;
+    assert_eq!(unready["message"], "the database does not answer");
+    assert_eq!(bench.server.get("/healthz")?.status, 200);
+    assert_eq!(bench.server.delivered(W, &token)?, secret, "both are cached");
+    assert_eq!(bench.server.heartbeat("newcomer", &newcomer)?.status, 503);
+    forget_secrets(&bench)?.json(200)?;
+    assert_secretless(&bench.server.heartbeat(W, &token)?)?;
+    let_in(&bench.rows, true).await?;
+    assert_eq!(bench.server.get("/readyz")?.status, 200);
+    assert_eq!(bench.server.delivered(W, &token)?, secret);
+    bench.server.delivered("newcomer", &newcomer)?;
+    Ok(())
+}

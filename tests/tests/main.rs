@@ -1,0 +1,10 @@
+//! The integration tests, in one binary: one link, and one list of what holds.
+
+mod cli;
+mod contract;
+mod database;
+mod fake;
+mod http;
+mod plaintext;
+mod policies;
+mod races;

@@ -1,0 +1,44 @@
+//! What a policy can do to the host, which is nothing: refused at the door, or contained behind it (G2, G4, G6, G7).
+
+mod contained;
+mod refused;
+
+use std::sync::Arc;
+
+use leasehold::{Error, ManualClock, Policy, SecretCache, Status, WorkspaceId};
+use leasehold_tests::scripted::Scripted;
+
+const W: &str = "w";
+
+/// A policy that breaks the rule of this name; see `tests/hostile`.
+fn hostile(does: &str) -> Policy {
+    const COMPONENT: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
+    Policy::from_bytes(COMPONENT).setting("does", does)
+}
+
+struct Bench {
+    cache: SecretCache,
+    database: Scripted,
+    clock: Arc<ManualClock>,
+    id: WorkspaceId,
+}
+
+impl Bench {
+    async fn new(policy: Policy) -> Self {
+        let database = Scripted::new();
+        database.store(W, Some("stored"));
+        let clock = Arc::new(ManualClock::new());
+        let builder = SecretCache::builder().database(database.clone()).clock(Arc::clone(&clock));
+        let cache = builder.policy(policy).build().await.expect("the policy can be configured");
+        Self { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
+    }
+
+    async fn read(&self) -> Result<(String, Status), Error> {
+        let lookup = self.cache.read(&self.id).await?;
+        Ok((lookup.secret.expose_str().expect("text").to_owned(), lookup.status))
+    }
+
+    async fn issue(&self) -> Result<String, Error> {
+        Ok(self.cache.issue(&self.id).await?.expose_str().expect("text").to_owned())
+    }
+}
