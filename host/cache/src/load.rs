@@ -18,7 +18,8 @@ use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
 use crate::{DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
-/// Loads that may run at once; most of them are waiting for the database. Each holds an instance of the policy.
+/// Fills, and issues, that may run at once; most of them are waiting for the database. Each holds an instance of the
+/// policy.
 const MAX_LOADS: usize = 256;
 
 /// The parts of a cache, as its tasks share them.
@@ -34,7 +35,7 @@ pub(crate) struct Core {
     pub(crate) writing: Seats,
 }
 
-/// How many loads may run at once.
+/// How many loads of one sort may run at once.
 pub(crate) struct Seats(Semaphore);
 
 impl Default for Seats {
