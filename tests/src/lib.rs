@@ -7,12 +7,14 @@
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
 
 mod fixture;
+mod lane;
 pub mod postgres;
 pub mod scripted;
 pub mod server;
 pub mod sqlite;
 
 pub use fixture::{Engine, Fixture, PATIENCE, WORKSPACES};
+pub use lane::Lane;
 
 /// The example in the README, compiled.
 #[cfg(doctest)]

@@ -151,7 +151,7 @@ impl SecretCache {
 
     /// The active policy as it was given, to be swapped in again with other settings.
     pub fn active(&self) -> Policy {
-        self.core.slot.active().loaded.policy.clone()
+        self.core.slot.active().value.loaded.policy.clone()
     }
 
     /// Which policy is active, and how it came to be.

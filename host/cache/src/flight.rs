@@ -10,12 +10,12 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::lease::Generation;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::{Error, Lookup, WorkspaceId};
 
 /// More stripes than threads that write at the same moment; a power of two.

@@ -24,6 +24,7 @@ mod policy;
 mod secret;
 mod source;
 mod stats;
+mod sync;
 mod table;
 mod workspace;
 

@@ -211,12 +211,12 @@ impl Core {
         let snapshot = self.table.snapshot(workspace, self.source.clock.now());
         let source = Arc::clone(&self.source);
         let call = Call::new(workspace.clone(), request, snapshot, source, self.ceilings, deadline);
-        active.loaded.call(call).await
+        active.value.loaded.call(call).await
     }
 
     fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
         count(&self.counters.policy_faults);
-        active.loaded.note_fault(workspace.as_str(), request, fault);
+        active.value.loaded.note_fault(workspace.as_str(), request, fault);
     }
 
     async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {

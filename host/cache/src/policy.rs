@@ -2,6 +2,7 @@
 //!
 //! It knows no SQL and no table. Only the files below `policy/` name wasmtime.
 
+pub(crate) mod active;
 mod bindings;
 pub(crate) mod call;
 mod engine;
@@ -17,23 +18,32 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use engine::Compiled;
 pub use report::{PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
 
 /// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
 /// [`SecretCache::swap`](crate::SecretCache::swap) or [`Builder::build`](crate::Builder::build).
 #[derive(Clone)]
 pub struct Policy {
-    component: Arc<Cow<'static, [u8]>>,
-    digest: Arc<str>,
+    source: Arc<PolicySource>,
     settings: Vec<(String, String)>,
+}
+
+/// A component and what is known of it, shared by all handles with whatever settings.
+struct PolicySource {
+    component: Cow<'static, [u8]>,
+    digest: String,
+    compiled: Compiled,
 }
 
 impl Policy {
     /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`.
+    /// It is compiled when it is first used; clones share the compiled code.
     pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
         let component = component.into();
         let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        Self { component: Arc::new(component), digest: digest.into(), settings: Vec::new() }
+        let source = PolicySource { component, digest, compiled: Compiled::default() };
+        Self { source: Arc::new(source), settings: Vec::new() }
     }
 
     /// Sets one setting, in place of an earlier value of the same name.
@@ -48,7 +58,7 @@ impl Policy {
 
     /// The SHA-256 of the component, in hexadecimal.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.source.digest
     }
 
     /// The settings that were given, by name.
@@ -57,12 +67,16 @@ impl Policy {
     }
 
     pub(crate) fn component(&self) -> &[u8] {
-        &self.component
+        &self.source.component
+    }
+
+    fn compiled(&self) -> &Compiled {
+        &self.source.compiled
     }
 }
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy").field("digest", &self.digest).field("settings", &self.settings).finish()
+        f.debug_struct("Policy").field("digest", &self.digest()).field("settings", &self.settings).finish()
     }
 }

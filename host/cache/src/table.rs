@@ -7,14 +7,12 @@
 //! collector to see to it at once. Where other threads read at that very moment the collector may put it off until the
 //! same thread writes again; so at most a few entries for each thread wait, never a batch.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use papaya::{Guard as _, HashMap};
 
 use crate::lease::{Cover, Generation, Lease, cover};
+use crate::sync::{AtomicU64, ConcurrentMap, Guard as _, Mutex, Ordering, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
 /// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
@@ -54,7 +52,7 @@ pub(crate) enum Found<R> {
 }
 
 pub(crate) struct Table {
-    entries: HashMap<WorkspaceId, Entry, RandomState>,
+    entries: ConcurrentMap<WorkspaceId, Entry, RandomState>,
     capacity: usize,
     /// Held while entries are evicted: one task at a time looks through the whole table.
     evicting: Mutex<()>,
@@ -71,7 +69,7 @@ impl Entry {
 impl Table {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            entries: HashMap::builder().hasher(RandomState::default()).build(),
+            entries: ConcurrentMap::builder().hasher(RandomState::default()).build(),
             capacity,
             evicting: Mutex::default(),
         }

@@ -32,6 +32,21 @@ pub(crate) struct PolicyEngine {
     linker: Linker<HostState>,
 }
 
+/// The native code of a component, once it has been compiled.
+#[derive(Default)]
+pub(super) struct Compiled(OnceLock<Component>);
+
+impl Compiled {
+    pub(super) fn get(&self) -> Option<Component> {
+        self.0.get().cloned()
+    }
+
+    pub(super) fn set(&self, component: &Component) {
+        // Two tasks may have compiled the same component: either result will do.
+        let _ = self.0.set(component.clone());
+    }
+}
+
 /// The engine. It is made when the first policy is loaded, and lives as long as the process.
 pub(crate) fn engine() -> Result<&'static PolicyEngine, SwapError> {
     static ENGINE: OnceLock<Result<PolicyEngine, String>> = OnceLock::new();

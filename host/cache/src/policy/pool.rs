@@ -339,13 +339,20 @@ pub(crate) fn ticks(limit: std::time::Duration) -> u32 {
     u32::try_from(limit.as_millis().div_ceil(ticker::TICK.as_millis())).unwrap_or(u32::MAX).max(1)
 }
 
-/// Compiles on a blocking thread, unless the same component is loaded already.
+/// Compiles on a blocking thread, unless the same component has been compiled already.
 pub(crate) async fn compile(policy: &Policy, loaded: &[Arc<Loaded>]) -> Result<Component, SwapError> {
-    if let Some(same) = loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest()) {
-        return Ok(same.component.clone());
-    }
-    let policy = policy.clone();
-    let compiled = tokio::task::spawn_blocking(move || engine()?.compile(policy.component())).await;
-    compiled
-        .unwrap_or_else(|error| Err(SwapError::new(Stage::Compile, format!("the compiler failed: {error}"))))
+    let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
+    let known = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()));
+    let component = match known {
+        Some(component) => component,
+        None => {
+            let policy = policy.clone();
+            let compiled = tokio::task::spawn_blocking(move || engine()?.compile(policy.component()));
+            compiled.await.unwrap_or_else(|error| {
+                Err(SwapError::new(Stage::Compile, format!("the compiler failed: {error}")))
+            })?
+        }
+    };
+    policy.compiled().set(&component);
+    Ok(component)
 }

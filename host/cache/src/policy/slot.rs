@@ -4,14 +4,14 @@
 //! looks at the generation alone. The history is for people and for rollback; no decision about a read looks at it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::{info, warn};
 
+use super::active::{ActiveCell, Generational};
 use super::pool::{Loaded, compile};
 use super::report::{PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
 use super::{Policy, pool};
@@ -23,17 +23,17 @@ const MAX_RECORDS: usize = 16;
 /// How many earlier policies a rollback can go back through.
 const MAX_PREVIOUS: usize = 8;
 
-/// A policy and the generation under which it is active.
-pub(crate) struct Active {
-    pub(crate) generation: Generation,
+/// A policy with the generation under which it is active, or was.
+pub(crate) type Active = Generational<Tenure>;
+
+/// A policy that is active, or was, and since when.
+pub(crate) struct Tenure {
     pub(crate) loaded: Arc<Loaded>,
     since: SystemTime,
 }
 
 pub(crate) struct Slot {
-    active: ArcSwap<Active>,
-    /// The active generation once more, for the hit path: one load instead of a protected pointer.
-    generation: AtomicU64,
+    active: ActiveCell<Tenure>,
     clock: Arc<dyn Clock>,
     budget_ticks: u32,
     /// One policy is compiled and configured at a time. A rollback does not wait for it.
@@ -59,29 +59,21 @@ impl Slot {
         let (budget_ticks, now) = (pool::ticks(cpu_limit), clock.wall());
         let component = compile(&policy, &[]).await?;
         let loaded = Arc::new(Loaded::new(policy, component, budget_ticks).await?);
-        let generation = Generation::FIRST;
+        let active = ActiveCell::new(Tenure { loaded: Arc::clone(&loaded), since: now });
         let mut history = History::default();
-        history.record(SwapRecord::new(now, &loaded, Ok(generation.number())));
-        Ok(Self {
-            active: ArcSwap::from_pointee(Active { generation, loaded, since: now }),
-            generation: AtomicU64::new(generation.number()),
-            clock,
-            budget_ticks,
-            loading: AsyncMutex::default(),
-            history: Mutex::new(history),
-        })
+        history.record(SwapRecord::new(now, &loaded, Ok(active.generation().number())));
+        Ok(Self { active, clock, budget_ticks, loading: AsyncMutex::default(), history: Mutex::new(history) })
     }
 
     /// The active policy with its generation.
     pub(crate) fn active(&self) -> Arc<Active> {
-        self.active.load_full()
+        self.active.load()
     }
 
     /// The active generation.
     #[inline]
     pub(crate) fn generation(&self) -> Generation {
-        // Acquire: whoever sees a generation also sees the policy that was stored before it.
-        Generation::new(self.generation.load(Ordering::Acquire))
+        self.active.generation()
     }
 
     /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
@@ -93,8 +85,8 @@ impl Slot {
                 let mut history = self.history();
                 // The same policy again is nothing to go back to.
                 let active = self.active();
-                if active.loaded.policy.digest() != loaded.policy.digest()
-                    || active.loaded.settings() != loaded.settings()
+                if active.value.loaded.policy.digest() != loaded.policy.digest()
+                    || active.value.loaded.settings() != loaded.settings()
                 {
                     history.remember(active);
                 }
@@ -119,7 +111,7 @@ impl Slot {
         let previous = history.previous.pop();
         let previous = previous
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
-        let report = self.install(&mut history, &previous.loaded, Vec::new(), entries);
+        let report = self.install(&mut history, &previous.value.loaded, Vec::new(), entries);
         drop(history);
         announce(&report);
         Ok(report)
@@ -129,7 +121,7 @@ impl Slot {
     pub(crate) fn status(&self) -> PolicyStatus {
         let active = self.active();
         let history = self.history();
-        let loaded = &active.loaded;
+        let loaded = &active.value.loaded;
         PolicyStatus {
             generation: active.generation.number(),
             digest: loaded.policy.digest().to_owned(),
@@ -137,10 +129,14 @@ impl Slot {
             version: loaded.description.version.clone(),
             summary: loaded.description.summary.clone(),
             settings: loaded.settings(),
-            since: active.since,
+            since: active.value.since,
             faults: loaded.faults.load(Ordering::Relaxed),
             last_good: history.previous.last().map(|previous| {
-                SwapRecord::new(previous.since, &previous.loaded, Ok(previous.generation.number()))
+                SwapRecord::new(
+                    previous.value.since,
+                    &previous.value.loaded,
+                    Ok(previous.generation.number()),
+                )
             }),
             recent: history.records.iter().rev().cloned().collect(),
         }
@@ -149,8 +145,8 @@ impl Slot {
     async fn load(&self, policy: Policy) -> Result<(Arc<Loaded>, Vec<(Stage, Duration)>), SwapError> {
         let known: Vec<Arc<Loaded>> = {
             let history = self.history();
-            let previous = history.previous.iter().map(|previous| Arc::clone(&previous.loaded));
-            previous.chain([Arc::clone(&self.active().loaded)]).collect()
+            let previous = history.previous.iter().map(|previous| Arc::clone(&previous.value.loaded));
+            previous.chain([Arc::clone(&self.active().value.loaded)]).collect()
         };
         let started = self.clock.now();
         let component = compile(&policy, &known).await?;
@@ -164,8 +160,7 @@ impl Slot {
         Ok((Arc::new(loaded), stages))
     }
 
-    /// The moment of the swap. The policy is stored before its generation, so that no reader finds a generation whose
-    /// policy is not there yet. The history's lock makes it one at a time.
+    /// The moment of the swap. The history's lock makes it one at a time.
     fn install(
         &self,
         history: &mut History,
@@ -174,12 +169,10 @@ impl Slot {
         entries: u64,
     ) -> SwapReport {
         let (replaced, since) = (self.active(), self.clock.wall());
-        let generation = replaced.generation.next();
         loaded.revive();
-        self.active.store(Arc::new(Active { generation, loaded: Arc::clone(loaded), since }));
-        self.generation.store(generation.number(), Ordering::Release);
-        if !Arc::ptr_eq(&replaced.loaded, loaded) {
-            replaced.loaded.retire();
+        let generation = self.active.replace(Tenure { loaded: Arc::clone(loaded), since });
+        if !Arc::ptr_eq(&replaced.value.loaded, loaded) {
+            replaced.value.loaded.retire();
         }
         history.record(SwapRecord::new(since, loaded, Ok(generation.number())));
         SwapReport {

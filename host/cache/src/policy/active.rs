@@ -1,0 +1,50 @@
+//! What is active, and its generation: read by everyone, replaced in one step.
+//!
+//! Whoever misses takes the policy and its generation together. A hit looks at the generation alone, which is therefore
+//! kept once more beside it. It knows nothing of what it holds.
+
+use crate::lease::Generation;
+use crate::sync::{Arc, ArcSwap, AtomicU64, Ordering};
+
+/// Something with the generation under which it is active.
+pub(crate) struct Generational<T> {
+    pub(crate) generation: Generation,
+    pub(crate) value: T,
+}
+
+pub(crate) struct ActiveCell<T> {
+    active: ArcSwap<Generational<T>>,
+    /// The active generation once more, for the hit path: one load instead of a protected pointer.
+    generation: AtomicU64,
+}
+
+impl<T> ActiveCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let generation = Generation::FIRST;
+        Self {
+            active: ArcSwap::from_pointee(Generational { generation, value }),
+            generation: AtomicU64::new(generation.number()),
+        }
+    }
+
+    /// What is active, with its generation.
+    pub(crate) fn load(&self) -> Arc<Generational<T>> {
+        self.active.load_full()
+    }
+
+    /// The active generation.
+    #[inline]
+    pub(crate) fn generation(&self) -> Generation {
+        // Acquire: whoever sees a generation also sees what was stored before it.
+        Generation::new(self.generation.load(Ordering::Acquire))
+    }
+
+    /// Makes `value` active under the next generation. Callers take turns. The value is stored before its generation, so
+    /// that no reader finds a generation whose policy is not there yet.
+    pub(crate) fn replace(&self, value: T) -> Generation {
+        let generation = self.load().generation.next();
+        self.active.store(Arc::new(Generational { generation, value }));
+        self.generation.store(generation.number(), Ordering::Release);
+        generation
+    }
+}
