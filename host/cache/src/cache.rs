@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::flight::{Boarding, Kind, Outcome, Waiter};
+use crate::flight::{Boarding, Departure, Kind, Outcome, Waiter};
 use crate::load::Core;
 use crate::policy::slot::Active;
 use crate::stats::count;
@@ -71,15 +71,19 @@ impl SecretCache {
     /// [`Error::UnknownWorkspace`] if there is no row; [`Error::OutcomeUnknown`] if it may have been committed. After
     /// any other error nothing has changed.
     pub async fn issue(&self, workspace: &WorkspaceId) -> Result<Secret, Error> {
+        let core = &self.core;
+        let ticket = match core.writing.enter() {
+            Ok(ticket) => ticket,
+            Err(error) => return self.count_error(Err(core.turned_away(error))).map(|lookup| lookup.secret),
+        };
         let (tell, told) = oneshot::channel();
         // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
-        let writer = self.core.flights.write(workspace);
-        let active = self.core.slot.active();
-        let rotate = Arc::clone(&self.core).rotate(active, writer, move |outcome| {
+        let writer = core.flights.write(workspace);
+        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, ticket, move |outcome| {
             // The caller may be gone.
             let _ = tell.send(outcome);
         });
-        self.core.source.runtime.spawn(rotate);
+        core.source.runtime.spawn(rotate);
         let outcome = told
             .await
             .unwrap_or_else(|_| Err(Error::OutcomeUnknown("the task of the issue ended early".into())));
@@ -161,7 +165,9 @@ impl SecretCache {
 
     /// What the cache has done so far.
     pub fn stats(&self) -> Stats {
-        self.core.counters.snapshot(self.core.source.database.statements(), self.core.table.len() as u64)
+        let core = &self.core;
+        let gauges = (core.table.len() as u64, core.flights.len() as u64);
+        core.counters.snapshot(core.source.database.statements(), gauges)
     }
 
     /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
@@ -216,12 +222,21 @@ impl SecretCache {
         }
     }
 
-    fn depart(&self, kind: Kind, active: Arc<Active>, departure: crate::flight::Departure) {
+    /// Starts the task of a flight, unless too many wait already: then the flight ends here.
+    fn depart(&self, kind: Kind, active: Arc<Active>, departure: Departure) {
         let core = Arc::clone(&self.core);
+        let admission = match kind {
+            Kind::Fill => &self.core.reading,
+            Kind::Heal => &self.core.writing,
+        };
+        let ticket = match admission.enter() {
+            Ok(ticket) => ticket,
+            Err(error) => return departure.tell(Err(core.turned_away(error))),
+        };
         let runtime = &self.core.source.runtime;
         match kind {
-            Kind::Fill => drop(runtime.spawn(core.fill(active, departure))),
-            Kind::Heal => drop(runtime.spawn(core.heal(active, departure))),
+            Kind::Fill => drop(runtime.spawn(core.fill(active, departure, ticket))),
+            Kind::Heal => drop(runtime.spawn(core.heal(active, departure, ticket))),
         }
     }
 

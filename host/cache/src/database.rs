@@ -31,7 +31,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> +
 
 /// One column of secrets, by workspace.
 ///
-/// The cache calls it from tasks of its own and lets each call run to its end, whatever becomes of the callers.
+/// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A select whose
+/// load has waited long enough is dropped: its connection must not go to the next borrower with an answer still in it.
 pub trait Database: Send + Sync + 'static {
     /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;
@@ -45,6 +46,11 @@ pub trait Database: Send + Sync + 'static {
 
     /// How many statements were sent since the start.
     fn statements(&self) -> u64;
+
+    /// How many statements it runs at once; `None` if it does not say. The cache sends fewer reads than that at a time.
+    fn connections(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl<D: Database + ?Sized> Database for Arc<D> {
@@ -63,5 +69,9 @@ impl<D: Database + ?Sized> Database for Arc<D> {
 
     fn statements(&self) -> u64 {
         (**self).statements()
+    }
+
+    fn connections(&self) -> Option<usize> {
+        (**self).connections()
     }
 }

@@ -161,7 +161,6 @@ impl Flights {
     }
 
     /// How many workspaces have anything under way.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.stripes.iter().map(|stripe| lock(stripe).len()).sum()
     }

@@ -12,6 +12,7 @@
     )
 )]
 
+mod admission;
 mod cache;
 mod clock;
 mod database;

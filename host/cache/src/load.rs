@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant as Deadline, timeout_at};
 
+use crate::admission::{Admission, Ticket};
 use crate::flight::{Departure, Flights, Outcome, Writer};
 use crate::lease::{Ceilings, Generation};
 use crate::policy::call::{Answer, Call, Change, Fault, Request};
@@ -17,10 +17,6 @@ use crate::source::{IssueState, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
 use crate::{DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
-
-/// Fills, and issues, that may run at once; most of them are waiting for the database. Each holds an instance of the
-/// policy.
-const MAX_LOADS: usize = 256;
 
 /// The parts of a cache, as its tasks share them.
 pub(crate) struct Core {
@@ -31,27 +27,8 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<Counters>,
     pub(crate) ceilings: Ceilings,
     /// Fills and issues have seats of their own, so that a flood of misses does not keep a rotation out.
-    pub(crate) reading: Seats,
-    pub(crate) writing: Seats,
-}
-
-/// How many loads of one sort may run at once.
-pub(crate) struct Seats(Semaphore);
-
-impl Default for Seats {
-    fn default() -> Self {
-        Self(Semaphore::new(MAX_LOADS))
-    }
-}
-
-impl Seats {
-    /// Waits for a seat. One that is not free in time was not needed any more: nothing has been sent.
-    async fn take(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout_at(deadline, self.0.acquire()).await {
-            Ok(Ok(seat)) => Ok(seat),
-            _ => Err(Error::Overloaded),
-        }
-    }
+    pub(crate) reading: Admission,
+    pub(crate) writing: Admission,
 }
 
 /// What an issue came to.
@@ -75,12 +52,12 @@ impl Core {
     }
 
     /// Loads one workspace for all who wait for it.
-    pub(crate) async fn fill(self: Arc<Self>, active: Arc<Active>, departure: Departure) {
+    pub(crate) async fn fill(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
         let deadline = self.source.deadline();
         let workspace = departure.workspace().clone();
-        let _seat = match self.reading.take(deadline).await {
+        let _seat = match self.reading.seat(&ticket, deadline).await {
             Ok(seat) => seat,
-            Err(error) => return departure.land(Err(error), || {}),
+            Err(error) => return departure.tell(Err(self.turned_away(error))),
         };
         let (mut call, answer) = self.ask(&active, &workspace, Request::Read, deadline).await;
         let outcome = match answer.and_then(|answer| call.judge_read(answer)) {
@@ -100,10 +77,10 @@ impl Core {
     }
 
     /// Heals one workspace for all who wait for it.
-    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, departure: Departure) {
+    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
         let writer = self.flights.write(departure.workspace());
-        self.issue(active, writer, departure.workspace(), IssueMode::Heal, |outcome| departure.tell(outcome))
-            .await;
+        let tell = |outcome| departure.tell(outcome);
+        self.issue(active, writer, ticket, departure.workspace(), IssueMode::Heal, tell).await;
     }
 
     /// Rotates the secret of one workspace for one caller.
@@ -111,16 +88,18 @@ impl Core {
         self: Arc<Self>,
         active: Arc<Active>,
         writer: Writer,
+        ticket: Ticket,
         tell: impl FnOnce(Outcome),
     ) {
         let workspace = writer.workspace().clone();
-        self.issue(active, writer, &workspace, IssueMode::Rotate, tell).await;
+        self.issue(active, writer, ticket, &workspace, IssueMode::Rotate, tell).await;
     }
 
     async fn issue(
         &self,
         active: Arc<Active>,
         mut writer: Writer,
+        ticket: Ticket,
         workspace: &WorkspaceId,
         mode: IssueMode,
         tell: impl FnOnce(Outcome),
@@ -128,12 +107,12 @@ impl Core {
         let deadline = self.source.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
             // Nothing was sent: those before it took too long.
-            return tell(Err(Error::Overloaded));
+            return tell(Err(self.turned_away(Error::Overloaded)));
         }
         let doubt = Doubt { table: &self.table, writer: &writer };
-        let issued = match self.writing.take(deadline).await {
+        let issued = match self.writing.seat(&ticket, deadline).await {
             Ok(_seat) => self.issue_in_turn(&active, workspace, mode).await,
-            Err(error) => Issued::refused(error),
+            Err(error) => Issued::refused(self.turned_away(error)),
         };
         doubt.resolve();
         if issued.changed {
@@ -152,6 +131,7 @@ impl Core {
             // It may yet be committed. Until it has ended nothing is stored for this workspace, and then whatever was
             // read meanwhile is too old.
             pending.ended().await;
+            drop(ticket);
             writer.yield_turn();
             pending.settled().await;
             writer.finish(|_| self.table.remove(workspace));
@@ -241,6 +221,12 @@ impl Core {
             Some(Change::Remove) => self.table.remove(workspace),
             None => {}
         }
+    }
+
+    /// Counts a load or an issue that was not let in.
+    pub(crate) fn turned_away(&self, error: Error) -> Error {
+        count(&self.counters.overloaded);
+        error
     }
 
     fn make_room(&self) {

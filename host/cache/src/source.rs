@@ -1,7 +1,8 @@
 //! The database as a load meets it: statements in tasks of the host's own, answers under a deadline.
 //!
-//! A statement that was sent runs to its end whatever becomes of the caller, the policy or the deadline: giving up on an
-//! answer must never mean dropping a statement half-way. It knows no policy and no entry.
+//! Whatever becomes of the caller or the policy, a statement that was sent goes on. An issue runs to its end even past the
+//! deadline: it may be committed. A SELECT is given up then, so that what runs at once stays within the bound that loads
+//! are admitted by. It knows no policy and no entry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,11 +75,16 @@ impl Source {
         let (database, key) = (Arc::clone(&self.database), workspace.clone());
         // Before the statement is sent: what it reads cannot be older than this.
         let at = self.clock.now();
-        let statement = self.runtime.spawn(async move { database.select(&key).await });
-        match timeout_at(deadline, statement).await {
+        let mut statement = self.runtime.spawn(async move { database.select(&key).await });
+        match timeout_at(deadline, &mut statement).await {
             Ok(Ok(answer)) => Ok(Obtained { value: answer?, at }),
             Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
-            Err(_) => Err(DatabaseError::Timeout),
+            Err(_) => {
+                statement.abort();
+                // An error says no more than that it was aborted. Once it has ended, its place is free.
+                let _ = statement.await;
+                Err(DatabaseError::Timeout)
+            }
         }
     }
 

@@ -34,7 +34,7 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)*
         }
 
-        /// A snapshot of the counters. All count from the start of the cache, except `entries`.
+        /// A snapshot of the counters. All count from the start of the cache, except `entries` and `under_way`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -45,15 +45,18 @@ macro_rules! counters {
             pub statements: u64,
             /// Entries that are stored now.
             pub entries: u64,
+            /// Workspaces for which a load or an issue is under way now.
+            pub under_way: u64,
         }
 
         impl Counters {
-            pub(crate) fn snapshot(&self, statements: u64, entries: u64) -> Stats {
+            pub(crate) fn snapshot(&self, statements: u64, (entries, under_way): (u64, u64)) -> Stats {
                 Stats {
                     hits: self.hits.sum(),
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     statements,
                     entries,
+                    under_way,
                 }
             }
         }
@@ -66,6 +69,7 @@ macro_rules! counters {
                     $((stringify!($name), self.$name),)*
                     ("statements", self.statements),
                     ("entries", self.entries),
+                    ("under_way", self.under_way),
                 ]
                 .into_iter()
             }
@@ -94,6 +98,8 @@ counters! {
     selects,
     /// Issues sent to the database: rotations and heals.
     issues,
+    /// Loads and issues that were turned away: too many were waiting for the database.
+    overloaded,
     /// Calls of the policy.
     policy_calls,
     /// Calls of the policy that trapped, ran for too long or broke a rule.
@@ -123,6 +129,6 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot(0, 0).fmt(f)
+        self.snapshot(0, (0, 0)).fmt(f)
     }
 }

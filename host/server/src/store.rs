@@ -59,12 +59,23 @@ impl Store {
         asked: &str,
     ) -> anyhow::Result<SecretCache> {
         let column = Column::new("workspaces", "id", column)?;
-        let builder = SecretCache::builder().policy(policy);
+        let [loads, issues] = self.shares();
+        let builder = SecretCache::builder().policy(policy).max_loads(loads).max_issues(issues);
         let builder = match self {
             Self::Sqlite(pool) => builder.database(Sqlite::from_pool(pool.clone(), column).await?),
             Self::Postgres(pool) => builder.database(Postgres::from_pool(pool.clone(), column).await?),
         };
         builder.build().await.with_context(|| format!("the policy {asked:?} cannot be used"))
+    }
+
+    /// How many connections each cache may take for loads, and for issues: two caches and the server itself share them.
+    fn shares(&self) -> [usize; 2] {
+        let connections = match self {
+            Self::Sqlite(pool) => pool.options().get_max_connections(),
+            Self::Postgres(pool) => pool.options().get_max_connections(),
+        };
+        let connections = connections as usize;
+        [connections / 3, connections / 4].map(|share| share.max(1))
     }
 
     /// Adds a workspace without a secret. `false`: there is one with this id already, and nothing was changed.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::{SecretCache, housekeeping};
+use crate::admission::Admission;
 use crate::flight::Flights;
 use crate::lease::Ceilings;
-use crate::load::{Core, Seats};
+use crate::load::Core;
 use crate::policy::slot::Slot;
 use crate::source::Source;
 use crate::stats::Counters;
@@ -25,6 +26,11 @@ const MAX_ABSENT: Duration = Duration::from_secs(30);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 
+/// What a database is taken to run at once if it does not say.
+const CONNECTIONS: usize = 16;
+/// Loads that wait while others run. At a millisecond for each, in eight seats, the last of them waits an eighth of a second.
+const QUEUE: usize = 1024;
+
 /// Puts a [`SecretCache`] together.
 #[must_use]
 pub struct Builder {
@@ -35,6 +41,9 @@ pub struct Builder {
     ceilings: Ceilings,
     database_timeout: Duration,
     policy_cpu_limit: Duration,
+    max_loads: Option<usize>,
+    max_issues: Option<usize>,
+    max_queue: usize,
 }
 
 /// Why a cache could not be built.
@@ -72,6 +81,9 @@ impl Default for Builder {
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
             database_timeout: DATABASE_TIMEOUT,
             policy_cpu_limit: POLICY_CPU_LIMIT,
+            max_loads: None,
+            max_issues: None,
+            max_queue: QUEUE,
         }
     }
 }
@@ -136,6 +148,26 @@ impl Builder {
         self
     }
 
+    /// How many loads run at once; by default three quarters of the database's connections, so that a flood of misses
+    /// leaves some for issues.
+    pub fn max_loads(mut self, loads: usize) -> Self {
+        self.max_loads = Some(loads);
+        self
+    }
+
+    /// How many issues run at once; by default half of the database's connections.
+    pub fn max_issues(mut self, issues: usize) -> Self {
+        self.max_issues = Some(issues);
+        self
+    }
+
+    /// How many loads, and how many issues, may wait while others run; 1,024 by default. One more is refused at once
+    /// with [`Error::Overloaded`](crate::Error::Overloaded).
+    pub fn max_queue(mut self, waiting: usize) -> Self {
+        self.max_queue = waiting;
+        self
+    }
+
     /// Compiles and configures the policy, and starts the cache's housekeeping on the current tokio runtime.
     ///
     /// # Errors
@@ -147,6 +179,9 @@ impl Builder {
         let policy = self.policy.ok_or(BuildError::Missing("policy"))?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let slot = Slot::new(policy, self.policy_cpu_limit, Arc::clone(&self.clock)).await?;
+        let connections = database.connections().unwrap_or(CONNECTIONS);
+        let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
+        let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
         let counters = Arc::new(Counters::default());
         let source = Source {
             database,
@@ -162,8 +197,8 @@ impl Builder {
             source: Arc::new(source),
             counters,
             ceilings: self.ceilings,
-            reading: Seats::default(),
-            writing: Seats::default(),
+            reading: Admission::new(max_loads, self.max_queue),
+            writing: Admission::new(max_issues, self.max_queue),
         });
         housekeeping::start(&core);
         Ok(SecretCache { core })
@@ -175,6 +210,8 @@ impl Builder {
             (self.capacity > 0, "capacity", "at least one entry"),
             (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
             (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
+            (self.max_loads != Some(0), "max_loads", "at least one"),
+            (self.max_issues != Some(0), "max_issues", "at least one"),
             (self.policy_cpu_limit >= millisecond, "policy_cpu_limit", "at least 1 ms"),
         ] {
             if !good {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use scopeguard::{ScopeGuard, guard};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
@@ -80,7 +81,9 @@ impl Postgres {
 
     /// Sends one statement and waits for the end of its answer, which is when it is committed.
     async fn send(&self, statement: &Arc<str>, parameters: &[&str]) -> Result<Vec<PgRow>, Failure> {
-        let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
+        let connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
+        // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
+        let mut connection = guard(connection, |connection| drop(connection.detach()));
         // The text holds checked identifiers only; see `Column`.
         let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
         for parameter in parameters {
@@ -88,14 +91,10 @@ impl Postgres {
         }
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        match tokio::time::timeout(ANSWER_TIMEOUT, query.fetch_all(&mut *connection)).await {
-            Ok(answer) => answer.map_err(Failure::Sent),
-            Err(_elapsed) => {
-                // It waits for an answer in vain, so it is closed here and not handed to the next borrower.
-                drop(connection.detach());
-                Err(Failure::Silent)
-            }
-        }
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, query.fetch_all(&mut **connection)).await;
+        let answer = answer.map_err(|_elapsed| Failure::Silent)?;
+        drop(ScopeGuard::into_inner(connection));
+        answer.map_err(Failure::Sent)
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
@@ -169,6 +168,10 @@ impl Database for Postgres {
     fn statements(&self) -> u64 {
         // A statistic that orders nothing else.
         self.sent.load(Ordering::Relaxed)
+    }
+
+    fn connections(&self) -> Option<usize> {
+        usize::try_from(self.pool.options().get_max_connections()).ok()
     }
 }
 

@@ -137,6 +137,10 @@ impl Database for Sqlite {
         // A statistic that orders nothing else.
         self.sent.load(Ordering::Relaxed)
     }
+
+    fn connections(&self) -> Option<usize> {
+        usize::try_from(self.pool.options().get_max_connections()).ok()
+    }
 }
 
 /// The column alone: the pool's own output is long and says nothing of use.

@@ -44,7 +44,8 @@ struct Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for ((name, secrets), (_, tokens)) in self.secrets.named().zip(self.tokens.named()) {
-            let kind = if name == "entries" { MetricType::Gauge } else { MetricType::Counter };
+            let kind =
+                if matches!(name, "entries" | "under_way") { MetricType::Gauge } else { MetricType::Counter };
             let full_name = format!("leasehold_{name}");
             let mut family = encoder.encode_descriptor(&full_name, help(name), None, kind)?;
             for (cache, number) in [("secrets", secrets), ("tokens", tokens)] {
@@ -82,6 +83,7 @@ fn help(name: &str) -> &'static str {
         "joined" => "Reads and heals that joined one already under way",
         "selects" => "SELECTs sent",
         "issues" => "Issues sent to the database, rotations and heals",
+        "overloaded" => "Loads and issues that were turned away because too many were waiting",
         "policy_calls" => "Calls of the policy",
         "policy_faults" => "Calls of the policy that trapped, ran for too long or broke a rule",
         "refreshes" => "Loads started by a hit whose lease asked for it",
@@ -91,6 +93,7 @@ fn help(name: &str) -> &'static str {
         "swaps_refused" => "Policies that were refused",
         "statements" => "SQL statements sent for this cache",
         "entries" => "Entries stored now",
+        "under_way" => "Workspaces with a load or an issue under way now",
         _ => "A number of the cache that has no description yet",
     }
 }

@@ -17,8 +17,8 @@ use super::Store;
 const SQLITE_MIGRATION: &str = include_str!("../../migrations/sqlite/0001_workspaces.sql");
 const POSTGRES_MIGRATION: &str = include_str!("../../migrations/postgres/0001_workspaces.sql");
 
-/// Readers beside the one writer that SQLite has. Each connection is a thread.
-const SQLITE_CONNECTIONS: u32 = 4;
+/// Readers of both caches beside the one writer that SQLite has, and one for the server itself. Each is a thread.
+const SQLITE_CONNECTIONS: u32 = 6;
 /// Enough for every miss there should be, and few enough that a dozen servers share a small PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// How long to wait for a free connection, and in SQLite for another writer: longer, and heartbeats pile up.

@@ -1,0 +1,70 @@
+//! Who may ask the database now, who has to wait, and who is turned away.
+//!
+//! There are fewer seats than the database has connections, so that a flood of misses leaves some for issues, and a
+//! queue of a bounded length in front of them: a load that would have to wait behind it is refused at once, while its
+//! caller can still do something else. It knows neither what a load does nor for whom.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use crate::Error;
+
+/// Seats, and a queue in front of them.
+pub(crate) struct Admission {
+    /// One for each load that runs or waits.
+    tickets: Arc<Semaphore>,
+    /// One for each load that runs.
+    seats: Semaphore,
+}
+
+/// The right to wait for a seat. Dropping it makes room in the queue.
+pub(crate) struct Ticket(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl Admission {
+    /// `seats` loads at once, and `queue` more that wait.
+    pub(crate) fn new(seats: usize, queue: usize) -> Self {
+        let tickets = seats.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        Self { tickets: Arc::new(Semaphore::new(tickets)), seats: Semaphore::new(seats) }
+    }
+
+    /// Joins the queue, or says at once that it is full.
+    pub(crate) fn enter(&self) -> Result<Ticket, Error> {
+        let ticket = Arc::clone(&self.tickets).try_acquire_owned();
+        ticket.map(Ticket).map_err(|_| Error::Overloaded)
+    }
+
+    /// Waits for a seat. One that is not free in time was not needed any more: nothing has been sent.
+    pub(crate) async fn seat(&self, _: &Ticket, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
+        match timeout_at(deadline, self.seats.acquire()).await {
+            Ok(Ok(seat)) => Ok(seat),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn as_many_run_as_there_are_seats_and_who_finds_the_queue_full_is_told_at_once() {
+        let admission = Admission::new(2, 1);
+        let deadline = Deadline::now() + Duration::from_secs(1);
+        let tickets: Vec<Ticket> = (0..3).map(|_| admission.enter().unwrap()).collect();
+        assert_eq!(admission.enter().err(), Some(Error::Overloaded));
+        let first = admission.seat(&tickets[0], deadline).await.unwrap();
+        let _second = admission.seat(&tickets[1], deadline).await.unwrap();
+        assert_eq!(admission.seat(&tickets[2], deadline).await.err(), Some(Error::Overloaded));
+        assert!(Deadline::now() >= deadline, "it waited for a seat until its deadline");
+        drop(first);
+        let later = deadline + Duration::from_secs(1);
+        assert!(admission.seat(&tickets[2], later).await.is_ok());
+        drop(tickets);
+        assert!(admission.enter().is_ok());
+    }
+}
