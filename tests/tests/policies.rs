@@ -1,5 +1,6 @@
 //! What a policy can do to the host, which is nothing: refused at the door, or contained behind it (G2, G4, G6, G7).
 
+mod breaker;
 mod contained;
 mod refused;
 

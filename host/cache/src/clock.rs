@@ -158,6 +158,16 @@ impl fmt::Debug for ManualClock {
     }
 }
 
+/// The machine's monotonic clock, for measuring and for nothing that is decided about an entry.
+pub(crate) fn monotonic() -> Duration {
+    Duration::from_nanos(timespec_nanos(clock_gettime(ClockId::Monotonic)))
+}
+
+/// The processor time that this thread has used. A system call: half a microsecond.
+pub(crate) fn thread_cpu_time() -> Duration {
+    Duration::from_nanos(timespec_nanos(clock_gettime(ClockId::ThreadCPUTime)))
+}
+
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -34,7 +34,9 @@ pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
-pub use policy::{Policy, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
+pub use policy::{
+    BreakerStatus, Cause, Policy, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip,
+};
 pub use secret::Secret;
 pub use stats::Stats;
 pub use workspace::WorkspaceId;

@@ -197,6 +197,9 @@ impl Core {
     fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
         count(&self.counters.policy_faults);
         active.value.loaded.note_fault(workspace.as_str(), request, fault);
+        if self.slot.note_fault(active, fault) {
+            count(&self.counters.breaker_trips);
+        }
     }
 
     async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {

@@ -4,9 +4,12 @@
 
 pub(crate) mod active;
 mod bindings;
+pub(crate) mod breaker;
 pub(crate) mod call;
 mod engine;
+mod history;
 mod imports;
+mod meter;
 pub(crate) mod pool;
 mod report;
 pub(crate) mod slot;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use engine::Compiled;
-pub use report::{PolicyStatus, Stage, SwapError, SwapRecord, SwapReport};
+pub use report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
 
 /// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
 /// [`SecretCache::swap`](crate::SecretCache::swap) or [`Builder::build`](crate::Builder::build).
@@ -64,6 +67,11 @@ impl Policy {
     /// The settings that were given, by name.
     pub fn settings(&self) -> &[(String, String)] {
         &self.settings
+    }
+
+    /// Whether it is the same component with the same settings given.
+    fn is(&self, other: &Self) -> bool {
+        self.digest() == other.digest() && self.settings == other.settings
     }
 
     pub(crate) fn component(&self) -> &[u8] {

@@ -104,6 +104,8 @@ counters! {
     policy_calls,
     /// Calls of the policy that trapped, ran for too long or broke a rule.
     policy_faults,
+    /// Policies that the breaker replaced.
+    breaker_trips,
     /// Loads started by a hit whose lease asked for it.
     refreshes,
     /// Entries dropped to stay within the capacity.

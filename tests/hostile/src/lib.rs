@@ -59,6 +59,10 @@ impl Policy for Hostile {
                 Some(secret) => Ok(Some(secret)),
                 None => panic!("no row"),
             },
+            "traps-after-select" => {
+                let _found = cx.select()?;
+                panic!("after the select");
+            }
             "spins-after-select" => {
                 let _found = cx.select()?;
                 spin()

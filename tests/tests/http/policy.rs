@@ -11,7 +11,10 @@ use crate::database::on_both;
 on_both! {
     new_settings_are_in_force_for_the_next_read,
     a_swap_keeps_what_is_young_enough_without_a_statement,
+    a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told,
 }
+
+const HOSTILE: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
 
 fn put(server: &Server, query: &str, component: &[u8]) -> Result<Value> {
     server.admin("PUT", &format!("/admin/policy{query}"), component.to_vec())?.json(200)
@@ -149,5 +152,30 @@ async fn a_policy_that_cannot_be_used_is_refused_with_the_stage_and_the_reason()
         assert_eq!(bench.server.secret(W)?, (secret.clone(), "hit".into()), "{query}");
     }
     assert_eq!(bench.server.stat("swaps_refused")?, 10);
+    Ok(())
+}
+
+async fn a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told(engine: Engine) -> Result<()> {
+    let bench = Bench::new(engine).await?;
+    let token = bench.server.create(W)?;
+    let secret = bench.server.delivered(W, &token)?;
+    put(&bench.server, "?setting.does=traps", HOSTILE)?;
+    assert_eq!(shown(&bench.server)?["breaker"]["state"], "closed");
+    let limit = shown(&bench.server)?["breaker"]["limit"].as_u64().context("no limit")?;
+    for _ in 0..limit {
+        assert_eq!(shown(&bench.server)?["name"], "hostile");
+        assert_eq!(bench.server.delivered(W, &token)?, secret, "no heartbeat fails for it");
+    }
+    let policy = shown(&bench.server)?;
+    assert_eq!(
+        (&policy["name"], &policy["breaker"]["state"]),
+        (&json!("ttl"), &json!("tripped")),
+        "{policy}"
+    );
+    assert_eq!(policy["breaker"]["tripped"]["policy"], "hostile 0.0.0", "{policy}");
+    assert_eq!(policy["recent"][0]["cause"], "breaker", "{policy}");
+    let metrics = bench.server.get("/metrics")?.text;
+    assert!(metrics.contains("leasehold_breaker_trips_total{cache=\"secrets\"} 1\n"), "{metrics}");
+    assert!(bench.server.log()?.contains("the policy failed too often and was replaced"));
     Ok(())
 }

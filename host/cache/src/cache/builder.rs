@@ -12,6 +12,7 @@ use crate::admission::Admission;
 use crate::flight::Flights;
 use crate::lease::Ceilings;
 use crate::load::Core;
+use crate::policy::breaker::Breaker;
 use crate::policy::slot::Slot;
 use crate::source::Source;
 use crate::stats::Counters;
@@ -26,6 +27,9 @@ const MAX_ABSENT: Duration = Duration::from_secs(30);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 
+/// Few enough that a policy which always fails is gone after some tens of milliseconds of wasted calls, and more than one
+/// odd workspace causes.
+const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
 /// Loads that wait while others run. At a millisecond for each, in eight seats, the last of them waits an eighth of a second.
@@ -35,7 +39,7 @@ const QUEUE: usize = 1024;
 #[must_use]
 pub struct Builder {
     database: Option<Arc<dyn Database>>,
-    policy: Option<Policy>,
+    policy: Policy,
     clock: Arc<dyn Clock>,
     capacity: usize,
     ceilings: Ceilings,
@@ -44,6 +48,7 @@ pub struct Builder {
     max_loads: Option<usize>,
     max_issues: Option<usize>,
     max_queue: usize,
+    breaker: (u32, Duration),
 }
 
 /// Why a cache could not be built.
@@ -75,7 +80,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             database: None,
-            policy: None,
+            policy: builtin(),
             clock: Arc::new(SystemClock::new()),
             capacity: CAPACITY,
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
@@ -84,8 +89,14 @@ impl Default for Builder {
             max_loads: None,
             max_issues: None,
             max_queue: QUEUE,
+            breaker: BREAKER,
         }
     }
+}
+
+/// The policy that needs no operator.
+fn builtin() -> Policy {
+    Policy::from_bytes(leasehold_policies::TTL)
 }
 
 impl Builder {
@@ -95,9 +106,9 @@ impl Builder {
         self
     }
 
-    /// The first policy. Needed.
+    /// The first policy; the built-in `ttl` by default.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = Some(policy);
+        self.policy = policy;
         self
     }
 
@@ -142,9 +153,17 @@ impl Builder {
         self
     }
 
-    /// How much processor time one call of a policy may take, in whole milliseconds; 10 ms by default.
+    /// How much processor time one call of a policy may take; 10 ms by default. It is looked at each millisecond, and a
+    /// call that would be over it by the next time is ended.
     pub fn policy_cpu_limit(mut self, span: Duration) -> Self {
         self.policy_cpu_limit = span;
+        self
+    }
+
+    /// After how many failed calls within how long the active policy is replaced by the last good one, and where there is
+    /// none by the built-in `ttl`; 8 in 10 s by default.
+    pub fn breaker(mut self, faults: u32, window: Duration) -> Self {
+        self.breaker = (faults, window);
         self
     }
 
@@ -176,9 +195,11 @@ impl Builder {
     pub async fn build(self) -> Result<SecretCache, BuildError> {
         self.check()?;
         let database = self.database.ok_or(BuildError::Missing("database"))?;
-        let policy = self.policy.ok_or(BuildError::Missing("policy"))?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let slot = Slot::new(policy, self.policy_cpu_limit, Arc::clone(&self.clock)).await?;
+        let (faults, window) = self.breaker;
+        let breaker = Breaker::new(faults, window);
+        let slot = Slot::new(self.policy, builtin(), self.policy_cpu_limit, breaker, Arc::clone(&self.clock))
+            .await?;
         let connections = database.connections().unwrap_or(CONNECTIONS);
         let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
@@ -210,9 +231,10 @@ impl Builder {
             (self.capacity > 0, "capacity", "at least one entry"),
             (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
             (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
+            (self.breaker.0 > 0, "breaker", "at least one fault"),
             (self.max_loads != Some(0), "max_loads", "at least one"),
             (self.max_issues != Some(0), "max_issues", "at least one"),
-            (self.policy_cpu_limit >= millisecond, "policy_cpu_limit", "at least 1 ms"),
+            (self.policy_cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),
         ] {
             if !good {
                 return Err(BuildError::OutOfRange { name, expected });

@@ -3,12 +3,15 @@
 //! Each finds the call that is running and leaves the decision to it (`call.rs`). An error that a policy may see is a
 //! value of the contract; whatever breaks a rule of the contract is a trap.
 
+use std::sync::Arc;
+
 use tracing::{debug, error, info, warn};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Result, StoreLimits, format_err};
 
 use super::bindings::leasehold::policy::{clock, database, entry, log, types};
 use super::call::{Call, Fault, Handle};
+use super::meter::Meter;
 use crate::lease::Lease;
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode};
@@ -24,10 +27,8 @@ pub(crate) struct HostState {
     pub(crate) name: String,
     pub(crate) limits: StoreLimits,
     pub(crate) handles: ResourceTable,
-    /// Ticks of processor time that the running call has left.
-    pub(crate) ticks_left: u32,
-    /// Set when a call goes on after waiting: the next tick was not its own.
-    pub(crate) resumed: bool,
+    /// The processor time of the running call.
+    pub(super) meter: Arc<Meter>,
     /// Lines that the running call has logged.
     pub(crate) log_lines: u32,
     /// None while no workspace is bound: in `describe`, `configure` and start functions.
@@ -67,9 +68,7 @@ impl clock::Host for HostState {
 
 impl database::Host for HostState {
     async fn select(&mut self) -> Result<Result<Option<Resource<Handle>>, types::DatabaseError>> {
-        let selected = self.call()?.select().await;
-        self.resumed = true;
-        match selected? {
+        match self.call()?.select().await? {
             Ok(found) => Ok(Ok(found.map(|handle| self.hand_out(handle)).transpose()?)),
             Err(error) => Ok(Err(error.into())),
         }
@@ -79,9 +78,7 @@ impl database::Host for HostState {
         &mut self,
         mode: types::IssueMode,
     ) -> Result<Result<Resource<Handle>, types::DatabaseError>> {
-        let issued = self.call()?.issue(mode.into()).await;
-        self.resumed = true;
-        match issued? {
+        match self.call()?.issue(mode.into()).await? {
             Ok(handle) => Ok(Ok(self.hand_out(handle)?)),
             // The contract has one word for an outcome that is unknown.
             Err(DatabaseError::Lost(_)) => Ok(Err(types::DatabaseError::Timeout)),

@@ -5,22 +5,26 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::warn;
 use wasmtime::component::{Component, Resource, ResourceTable};
 use wasmtime::{Store, StoreLimitsBuilder, UpdateDeadline, format_err};
 
+use super::Policy;
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::call::{Answer, Call, Fault, Handle, Request};
 use super::engine::{PolicyEngine, engine};
 use super::imports::HostState;
-use super::{Policy, ticker};
+use super::meter::{Meter, Verdict};
 use crate::{Stage, SwapError};
 
-/// The largest linear memory of an instance. It also bounds what one instruction can fill between two ticks.
-pub(crate) const MAX_MEMORY_BYTES: usize = 16 << 20;
+/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
+/// all, and no tick interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
+/// a call's processor time.
+pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
 /// The bytes that one import or export may carry.
 const MAX_TRANSFER_BYTES: usize = 64 << 10;
 /// The handles that one call may hold.
@@ -40,7 +44,7 @@ pub(crate) struct Loaded {
     pub(crate) faults: AtomicU64,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
-    budget_ticks: u32,
+    cpu_limit: Duration,
     /// None while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Vec<Instance>>>,
 }
@@ -48,6 +52,7 @@ pub(crate) struct Loaded {
 struct Instance {
     store: Store<HostState>,
     exports: CachePolicy,
+    meter: Arc<Meter>,
 }
 
 impl Loaded {
@@ -55,7 +60,7 @@ impl Loaded {
     pub(crate) async fn new(
         policy: Policy,
         component: Component,
-        budget_ticks: u32,
+        cpu_limit: Duration,
     ) -> Result<Self, SwapError> {
         let engine = engine()?;
         let pre = engine.link(&component)?;
@@ -72,7 +77,7 @@ impl Loaded {
             faults: AtomicU64::new(0),
             engine,
             pre,
-            budget_ticks,
+            cpu_limit,
             idle: Mutex::new(Some(Vec::new())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
@@ -85,6 +90,11 @@ impl Loaded {
         loaded.configure(&mut instance).await.map_err(|fault| refuse(fault.0))?;
         loaded.give_back(instance);
         Ok(loaded)
+    }
+
+    /// `name version`, as the policy says of itself.
+    pub(super) fn full_name(&self) -> String {
+        format!("{} {}", self.description.name, self.description.version)
     }
 
     /// Every setting with the value in force.
@@ -104,7 +114,7 @@ impl Loaded {
             Err(fault) => return (call, Err(fault)),
         };
         let (workspace, request) = (call.workspace.clone(), call.request);
-        instance.begin(self.budget_ticks, Some(call));
+        instance.begin(Some(call));
         let returned = instance.run(workspace.as_str(), request).await;
         let state = instance.store.data_mut();
         #[expect(clippy::unreachable, reason = "the call was put there above, and nothing else takes it")]
@@ -153,8 +163,10 @@ impl Loaded {
     async fn check_out(&self) -> Result<Instance, Fault> {
         let idle = self.idle().as_mut().and_then(Vec::pop);
         if let Some(instance) = idle {
+            instance.meter.reset();
             return Ok(instance);
         }
+        // Its configuration is charged to the call that needs it.
         let mut instance = self.instantiate().await?;
         self.configure(&mut instance).await?;
         Ok(instance)
@@ -169,6 +181,7 @@ impl Loaded {
     }
 
     async fn instantiate(&self) -> Result<Instance, Fault> {
+        let meter = Arc::new(Meter::new(self.cpu_limit));
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_HANDLES);
         let limits = StoreLimitsBuilder::new()
@@ -182,8 +195,7 @@ impl Loaded {
             name: self.description.name.clone(),
             limits,
             handles,
-            ticks_left: self.budget_ticks,
-            resumed: false,
+            meter: Arc::clone(&meter),
             log_lines: 0,
             call: None,
         };
@@ -191,45 +203,40 @@ impl Loaded {
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
         store.set_max_component_handles(MAX_HANDLES);
-        store.epoch_deadline_callback(|mut context| {
-            let state = context.data_mut();
-            // Each tick that is seen while it runs counts as one; those that passed while it waited do not.
-            if !std::mem::take(&mut state.resumed) {
-                state.ticks_left = state.ticks_left.saturating_sub(1);
-            }
-            if state.ticks_left == 0 {
-                return Err(format_err!("it ran for longer than its limit of processor time"));
-            }
-            // Lets the other tasks of this thread run. Not wasmtime's own yield: tokio would come back here first.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        store.epoch_deadline_callback(|context| match context.data().meter.tick() {
+            Verdict::GoesOn => Ok(UpdateDeadline::Continue(1)),
+            // Not wasmtime's own yield: tokio would come back here first.
+            Verdict::Yields => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+            Verdict::Ends => Err(format_err!("it ran for longer than its limit of processor time")),
         });
         // Before instantiation: a start function is under the limit as well.
         store.set_epoch_deadline(1);
-        let exports =
-            self.pre.instantiate_async(&mut store).await.map_err(|error| trap("instantiate", &error))?;
-        Ok(Instance { store, exports })
+        let instantiated = meter.run(self.pre.instantiate_async(&mut store)).await;
+        let exports = instantiated.map_err(|error| trap("instantiate", &error))?;
+        Ok(Instance { store, exports, meter })
     }
 
     async fn describe(&self, instance: &mut Instance) -> Result<Description, Fault> {
-        instance.begin(self.budget_ticks, None);
+        instance.meter.reset();
+        instance.begin(None);
         let control = instance.exports.leasehold_policy_control();
-        control.call_describe(&mut instance.store).await.map_err(|error| trap("describe", &error))
+        let described = instance.meter.run(control.call_describe(&mut instance.store)).await;
+        described.map_err(|error| trap("describe", &error))
     }
 
     async fn configure(&self, instance: &mut Instance) -> Result<(), Fault> {
-        instance.begin(self.budget_ticks, None);
+        instance.begin(None);
         let control = instance.exports.leasehold_policy_control();
-        let configured = control.call_configure(&mut instance.store, self.policy.settings()).await;
+        let configure = control.call_configure(&mut instance.store, self.policy.settings());
+        let configured = instance.meter.run(configure).await;
         configured.map_err(|error| trap("configure", &error))?.map_err(|reason| Fault(printable(&reason)))
     }
 }
 
 impl Instance {
     /// Gives the instance what it needs for one entry into the policy.
-    fn begin(&mut self, budget_ticks: u32, call: Option<Call>) {
+    fn begin(&mut self, call: Option<Call>) {
         let state = self.store.data_mut();
-        state.ticks_left = budget_ticks;
-        state.resumed = false;
         state.log_lines = 0;
         state.call = call;
         self.store.set_epoch_deadline(1);
@@ -239,11 +246,12 @@ impl Instance {
         let policy = self.exports.leasehold_policy_policy();
         match request {
             Request::Read => {
-                let answer = policy.call_read(&mut self.store, workspace).await;
+                let answer = self.meter.run(policy.call_read(&mut self.store, workspace)).await;
                 answer.map_err(|error| trap("read", &error))
             }
             Request::Issue(mode) => {
-                let answer = policy.call_issue(&mut self.store, workspace, mode.into()).await;
+                let issue = policy.call_issue(&mut self.store, workspace, mode.into());
+                let answer = self.meter.run(issue).await;
                 answer.map(|answer| answer.map(Some)).map_err(|error| trap("issue", &error))
             }
         }
@@ -332,11 +340,6 @@ fn check_names(policy: &Policy, description: &Description) -> Result<(), String>
         }
         None => Ok(()),
     }
-}
-
-/// How many ticks a limit of processor time is.
-pub(crate) fn ticks(limit: std::time::Duration) -> u32 {
-    u32::try_from(limit.as_millis().div_ceil(ticker::TICK.as_millis())).unwrap_or(u32::MAX).max(1)
 }
 
 /// Compiles on a blocking thread, unless the same component has been compiled already.

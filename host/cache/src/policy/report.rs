@@ -25,10 +25,68 @@ pub struct PolicyStatus {
     pub since: SystemTime,
     /// Calls that failed since it became active.
     pub faults: u64,
+    /// Whether it has failed so often that it will be replaced, or became active because another one had.
+    pub breaker: BreakerStatus,
     /// What [`rollback`](crate::SecretCache::rollback) would go back to.
     pub last_good: Option<SwapRecord>,
     /// The latest swaps and refusals, newest first, 16 at most.
     pub recent: Vec<SwapRecord>,
+}
+
+/// The breaker: it replaces a policy that has failed too often by the last good one, and where there is none by the built-in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BreakerStatus {
+    /// Failed calls of the active policy within the window.
+    pub faults: u32,
+    /// At how many it is replaced.
+    pub limit: u32,
+    /// The window.
+    pub window: Duration,
+    /// The failure by which the active policy became active. Gone with the next swap or rollback.
+    pub trip: Option<Trip>,
+}
+
+/// A policy that the breaker replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trip {
+    /// By the wall clock.
+    pub at: SystemTime,
+    /// The generation of the policy that failed.
+    pub generation: u64,
+    /// The SHA-256 of its component, in hexadecimal.
+    pub digest: String,
+    /// Its `name version`.
+    pub policy: String,
+    /// Its last fault.
+    pub reason: String,
+}
+
+/// Why the active policy changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The cache was built with it.
+    Start,
+    /// [`swap`](crate::SecretCache::swap).
+    Swap,
+    /// [`rollback`](crate::SecretCache::rollback).
+    Rollback,
+    /// The policy before it failed too often.
+    Breaker,
+}
+
+impl Cause {
+    /// The word for logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Swap => "swap",
+            Self::Rollback => "rollback",
+            Self::Breaker => "breaker",
+        }
+    }
 }
 
 /// One change of the policy, or one that was refused.
@@ -41,6 +99,8 @@ pub struct SwapRecord {
     pub digest: String,
     /// `name version`, where the component got far enough to say.
     pub policy: Option<String>,
+    /// Why.
+    pub cause: Cause,
     /// The generation that it became, or why it did not.
     pub outcome: Result<u64, SwapError>,
 }

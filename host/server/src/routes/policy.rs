@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use leasehold::{Policy, SwapRecord, SwapReport};
+use leasehold::{BreakerStatus, Policy, SwapRecord, SwapReport};
 use serde_json::{Map, Value, json};
 
 use crate::app::App;
@@ -29,6 +29,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "settings": settings(&policy.settings),
         "since": time(policy.since),
         "faults": policy.faults,
+        "breaker": breaker(&policy.breaker),
         "last_good": policy.last_good.as_ref().map(record),
         "recent": policy.recent.iter().map(record).collect::<Vec<_>>(),
     });
@@ -78,8 +79,32 @@ fn done(report: &SwapReport) -> Response {
     respond::json(StatusCode::OK, &shown)
 }
 
+fn breaker(breaker: &BreakerStatus) -> Value {
+    let tripped = breaker.trip.as_ref().map(|trip| {
+        json!({
+            "at": time(trip.at),
+            "generation": trip.generation,
+            "digest": trip.digest,
+            "policy": trip.policy,
+            "reason": trip.reason,
+        })
+    });
+    json!({
+        "state": if tripped.is_some() { "tripped" } else { "closed" },
+        "faults": breaker.faults,
+        "limit": breaker.limit,
+        "window_s": breaker.window.as_secs_f64(),
+        "tripped": tripped,
+    })
+}
+
 fn record(record: &SwapRecord) -> Value {
-    let mut shown = json!({ "at": time(record.at), "digest": record.digest, "policy": record.policy });
+    let mut shown = json!({
+        "at": time(record.at),
+        "digest": record.digest,
+        "policy": record.policy,
+        "cause": record.cause.as_str(),
+    });
     if let Some(fields) = shown.as_object_mut() {
         let (name, outcome) = match &record.outcome {
             Ok(generation) => ("generation", json!(generation)),

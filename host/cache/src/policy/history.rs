@@ -1,0 +1,80 @@
+//! What was active before, and what became of every attempt to change it: for rollback, for the breaker, for people.
+//!
+//! No decision about a read looks at it. Whoever holds it changes the active policy; so it is one at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::breaker::Breaker;
+use super::pool::Loaded;
+use super::report::{Cause, SwapError, SwapRecord, Trip};
+use super::slot::Active;
+
+/// How many swaps and refusals are remembered.
+const MAX_RECORDS: usize = 16;
+/// How many earlier policies a rollback can go back through.
+const MAX_PREVIOUS: usize = 8;
+
+pub(super) struct History {
+    /// Policies that were active before, the latest last.
+    previous: Vec<Arc<Active>>,
+    /// The latest last.
+    records: VecDeque<SwapRecord>,
+    pub(super) breaker: Breaker,
+    /// Why the active policy is active, if the breaker chose it.
+    pub(super) trip: Option<Trip>,
+}
+
+impl History {
+    pub(super) fn new(breaker: Breaker) -> Self {
+        Self { previous: Vec::new(), records: VecDeque::new(), breaker, trip: None }
+    }
+
+    /// Keeps a policy to go back to.
+    pub(super) fn remember(&mut self, active: Arc<Active>) {
+        if self.previous.len() == MAX_PREVIOUS {
+            self.previous.remove(0);
+        }
+        self.previous.push(active);
+    }
+
+    /// Takes the policy that was active last.
+    pub(super) fn take_previous(&mut self) -> Option<Arc<Active>> {
+        self.previous.pop()
+    }
+
+    /// Forgets a policy that is not worth going back to.
+    pub(super) fn forget(&mut self, bad: &Loaded) {
+        self.previous.retain(|previous| !previous.value.loaded.policy.is(&bad.policy));
+    }
+
+    /// The policies that were active before, the latest last.
+    pub(super) fn previous(&self) -> &[Arc<Active>] {
+        &self.previous
+    }
+
+    pub(super) fn record(&mut self, record: SwapRecord) {
+        if self.records.len() == MAX_RECORDS {
+            self.records.pop_front();
+        }
+        self.records.push_back(record);
+    }
+
+    /// The latest first.
+    pub(super) fn records(&self) -> Vec<SwapRecord> {
+        self.records.iter().rev().cloned().collect()
+    }
+}
+
+impl SwapRecord {
+    pub(super) fn new(
+        at: SystemTime,
+        loaded: &Loaded,
+        cause: Cause,
+        outcome: Result<u64, SwapError>,
+    ) -> Self {
+        let policy = Some(loaded.full_name());
+        Self { at, digest: loaded.policy.digest().to_owned(), policy, cause, outcome }
+    }
+}

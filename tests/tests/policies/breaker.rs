@@ -1,0 +1,108 @@
+//! The breaker (G7): a policy that keeps failing is replaced by the last good one, and then by the built-in one.
+
+use std::time::Duration;
+
+use leasehold::{Cause, Policy, Status};
+use leasehold_tests::scripted::Gate;
+
+use super::{Bench, W, hostile};
+
+/// The default: so many faults in ten seconds.
+const LIMIT: u32 = 8;
+
+fn ttl(setting: &str) -> Policy {
+    Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting)
+}
+
+/// Reads until the policy of this generation is no longer active, and says how often that took.
+async fn reads_until_replaced(bench: &Bench) -> u32 {
+    let failing = bench.cache.policy().generation;
+    for count in 0..=LIMIT {
+        if bench.cache.policy().generation != failing {
+            return count;
+        }
+        assert_eq!(bench.read().await, Ok(("stored".into(), Status::Bypassed)));
+    }
+    panic!("{:?} is still active", bench.cache.policy());
+}
+
+#[tokio::test]
+async fn a_policy_that_keeps_failing_is_replaced_by_the_last_good_one() {
+    let bench = Bench::new(ttl("1m")).await;
+    bench.cache.swap(hostile("traps")).await.expect("it can be configured");
+    let (failing, digest) = (bench.cache.policy().generation, bench.cache.policy().digest);
+    assert_eq!(reads_until_replaced(&bench).await, LIMIT);
+    let status = bench.cache.policy();
+    assert_eq!((status.name.as_str(), status.generation), ("ttl", failing + 1));
+    assert!(status.settings.contains(&("ttl".into(), "1m".into())), "{:?}", status.settings);
+    let trip = status.breaker.trip.expect("it tripped");
+    assert_eq!((trip.generation, trip.digest, trip.policy.as_str()), (failing, digest, "hostile 0.0.0"));
+    assert!(trip.reason.contains("read failed"), "{}", trip.reason);
+    assert_eq!((status.breaker.faults, status.breaker.limit), (0, LIMIT));
+    assert_eq!(status.recent.first().map(|record| record.cause), Some(Cause::Breaker));
+    assert_eq!(bench.cache.stats().breaker_trips, 1);
+    assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
+    assert_eq!(bench.read().await, Ok(("stored".into(), Status::Hit)));
+    // The one that failed is nothing to go back to.
+    assert!(bench.cache.rollback().await.is_err());
+}
+
+#[tokio::test]
+async fn where_no_good_one_is_left_the_built_in_one_serves() {
+    let bench = Bench::new(hostile("traps")).await;
+    bench.cache.swap(hostile("leaks-a-handle")).await.expect("it can be configured");
+    assert_eq!(reads_until_replaced(&bench).await, LIMIT);
+    assert!(bench.cache.policy().settings.contains(&("does".into(), "traps".into())));
+    assert_eq!(reads_until_replaced(&bench).await, LIMIT);
+    let status = bench.cache.policy();
+    assert_eq!((status.name.as_str(), bench.cache.stats().breaker_trips), ("ttl", 2));
+    assert!(status.settings.contains(&("ttl".into(), "5m".into())), "{:?}", status.settings);
+    assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
+    // The operator's next word is the last one.
+    bench.cache.swap(ttl("10s")).await.expect("the settings are good");
+    assert_eq!(bench.cache.policy().breaker.trip, None);
+}
+
+#[tokio::test]
+async fn faults_that_are_far_apart_do_not_trip() {
+    let bench = Bench::new(hostile("traps")).await;
+    for _ in 0..3 * LIMIT {
+        assert_eq!(bench.read().await, Ok(("stored".into(), Status::Bypassed)));
+        bench.clock.advance(Duration::from_millis(1_500));
+    }
+    assert_eq!((bench.cache.stats().breaker_trips, bench.cache.policy().name.as_str()), (0, "hostile"));
+    assert_eq!(bench.cache.policy().breaker.faults, 6, "those of the last ten seconds");
+}
+
+#[tokio::test]
+async fn faults_of_a_policy_that_is_gone_are_not_held_against_the_next_one() {
+    let bench = Bench::new(hostile("traps-after-select")).await;
+    bench.database.close(Gate::AfterSelect);
+    let late: Vec<_> = (0..u64::from(LIMIT))
+        .map(|n| {
+            let id = leasehold::WorkspaceId::new(format!("{W}{n}")).expect("a usable id");
+            let cache = bench.cache.clone();
+            tokio::spawn(async move { cache.read(&id).await.map(|lookup| lookup.status) })
+        })
+        .collect();
+    bench.database.arrivals(u64::from(LIMIT)).await;
+    bench.cache.swap(ttl("1m")).await.expect("the settings are good");
+    bench.database.open(Gate::AfterSelect);
+    for read in late {
+        let _absent = read.await.expect("it ends");
+    }
+    let stats = bench.cache.stats();
+    assert_eq!((stats.policy_faults, stats.breaker_trips), (u64::from(LIMIT), 0));
+    assert_eq!((bench.cache.policy().name.as_str(), bench.cache.policy().breaker.faults), ("ttl", 0));
+}
+
+#[tokio::test]
+async fn entries_stay_when_the_breaker_trips() {
+    let bench = Bench::new(ttl("1m")).await;
+    bench.read().await.expect("the row is there");
+    bench.cache.swap(hostile("traps")).await.expect("it can be configured");
+    reads_until_replaced(&bench).await;
+    let selects = bench.database.selects();
+    assert_eq!(bench.read().await, Ok(("stored".into(), Status::Renewed)));
+    assert_eq!(bench.database.selects(), selects);
+}
