@@ -106,6 +106,28 @@ async fn the_key_is_looked_up_in_its_index() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_operation_is_one_statement_and_no_transaction() -> Result<()> {
+    let fixture = workspaces().await?;
+    let options = fixture.options().application_name("leasehold");
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let database = Postgres::from_pool(pool, column()).await?;
+    // A transaction would show its end.
+    let last = "SELECT query FROM pg_stat_activity WHERE datname = current_database() \
+                AND application_name = 'leasehold'";
+    for (mode, verb) in
+        [(None, "SELECT"), (Some(IssueMode::Rotate), "UPDATE"), (Some(IssueMode::Heal), "UPDATE")]
+    {
+        match mode {
+            None => drop(select(&database, "w").await?),
+            Some(mode) => drop(issue(&database, "w", mode, "new").await?),
+        }
+        let last: String = sqlx::query_scalar(last).fetch_one(fixture.pool()).await?;
+        assert!(last.starts_with(verb), "{mode:?}: {last}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn any_kind_of_text_column_holds_a_secret_and_others_are_refused_by_name() -> Result<()> {
     let fixture = Engine::Postgres.empty().await?;
     fixture.execute("CREATE DOMAIN words AS text").await?;
