@@ -11,11 +11,8 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
-use foldhash::fast::RandomState;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
-
 use crate::lease::Generation;
-use crate::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, OwnedMutexGuard, PoisonError, RandomState, watch};
 use crate::{Error, Lookup, WorkspaceId};
 
 /// More stripes than threads that write at the same moment; a power of two.

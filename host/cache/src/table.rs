@@ -9,10 +9,8 @@
 
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-
 use crate::lease::{Cover, Generation, Lease, cover};
-use crate::sync::{AtomicU64, ConcurrentMap, Guard as _, Mutex, Ordering, TryLockError};
+use crate::sync::{AtomicU64, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
 /// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
