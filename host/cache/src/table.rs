@@ -156,7 +156,11 @@ impl Table {
         };
         let mut ends: Vec<Instant> =
             self.entries.pin().values().map(|entry| entry.lease.keep_until).collect();
-        let excess = ends.len().saturating_sub(self.capacity) + self.capacity / EVICTED_SHARE;
+        if ends.len() <= self.capacity {
+            // Someone else has evicted since the length was asked: a share of a table with room would go.
+            return 0;
+        }
+        let excess = ends.len() - self.capacity + self.capacity / EVICTED_SHARE;
         let Some(last) = excess.min(ends.len()).checked_sub(1) else { return 0 };
         let (_, threshold, _) = ends.select_nth_unstable(last);
         let threshold = *threshold;
