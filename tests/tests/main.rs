@@ -8,3 +8,4 @@ mod http;
 mod plaintext;
 mod policies;
 mod races;
+mod simulation;

@@ -125,6 +125,15 @@ impl Policy for Hostile {
                 }
                 Ok(found)
             }
+            "refreshes-soon" => {
+                let found = cx.select()?;
+                if let Some(secret) = &found {
+                    let at = secret.obtained_at();
+                    let lease = Lease::until(at + Duration::from_secs(2));
+                    cx.put(secret, Lease { refresh_after: at + Duration::from_millis(20), ..lease });
+                }
+                Ok(found)
+            }
             _ => cx.select(),
         }
     }

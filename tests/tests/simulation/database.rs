@@ -1,0 +1,283 @@
+//! The scripted database: every statement draws from the seed how long it takes and what becomes of it.
+//!
+//! It keeps the contract of `leasehold::Database`: `Timeout` and `Lost` leave it open whether an issue was committed, and
+//! any other error means that nothing was changed. Everything else that a real database can do to its clients it does:
+//! it is slow before or after the effect, refuses, cannot be reached, commits and loses the acknowledgement, commits long
+//! after the connection was lost, and forgets commits in a failover.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use leasehold::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+
+use super::checker;
+use super::rng::Rng;
+use super::row::{Content, Ended, Issue, Select};
+use super::time::Time;
+use super::world::{Actor, World};
+
+#[derive(Clone)]
+pub(crate) struct SimDatabase {
+    world: Arc<Mutex<World>>,
+    time: Time,
+    statements: Arc<AtomicU64>,
+}
+
+/// What becomes of one statement.
+#[derive(Clone, Copy, Debug)]
+struct Script {
+    before_ms: u64,
+    after_ms: u64,
+    fate: Fate,
+    survives_failover: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is carried out and answered.
+    Answers,
+    /// It is refused before it changes anything.
+    Refuses,
+    /// As that, with another word for it.
+    Overloads,
+    /// The connection is lost before it arrives.
+    LosesStatement,
+    /// It is carried out, and the connection is lost before the answer arrives.
+    LosesAnswer,
+    /// The connection is lost, and the database carries it out so many milliseconds later.
+    Lingers(u64),
+    /// The driver gives up on an answer that would have said that it was carried out.
+    TimesOut,
+}
+
+impl SimDatabase {
+    pub(crate) fn new(world: Arc<Mutex<World>>, time: Time) -> Self {
+        Self { world, time, statements: Arc::default() }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().expect("no step panics while it holds the world")
+    }
+
+    fn send_select(&self, key: usize) -> (usize, Script, u64) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut world = self.world();
+        let sent = world.moment();
+        let select = Select { sent, answer: None };
+        checker::one_load(&mut world, key, &select);
+        let (weather, failovers) = (world.plan.weather, world.failovers);
+        let row = &mut world.rows[key];
+        let script = Script::of_select(&mut row.rng, weather.slow, weather.faulty);
+        row.selects.push(select);
+        let number = row.selects.len();
+        world.note(Actor::Database(key), format!("select {number} is sent"));
+        (number, script, failovers)
+    }
+
+    async fn select(&self, key: usize) -> Result<Option<Secret>, DatabaseError> {
+        let (number, script, failovers) = self.send_select(key);
+        self.time.pass(script.before_ms).await;
+        let seen = self.world().look(key, script, failovers);
+        self.time.pass(script.after_ms).await;
+        let mut world = self.world();
+        let ended = match (seen, script.fate) {
+            (Err(ended), _) => ended,
+            (Ok(_), Fate::LosesAnswer) => Ended::Unknown("lost"),
+            (Ok(_), Fate::TimesOut) => Ended::Unknown("timeout"),
+            (Ok(Content::Secret(version)), _) => Ended::Secret(version),
+            (Ok(_), _) => Ended::Absent,
+        };
+        let at = world.moment();
+        world.rows[key].selects[number - 1].answer = Some((at, ended));
+        world.note(Actor::Database(key), format!("select {number} ends: {ended:?}"));
+        match ended {
+            Ended::Secret(version) => Ok(Some(world.rows[key].secret(version))),
+            Ended::Absent => Ok(None),
+            Ended::Refused(reason) | Ended::Unknown(reason) => Err(error(reason)),
+        }
+    }
+
+    fn send_issue(&self, key: usize, mode: IssueMode) -> (usize, Script, u64) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let mut world = self.world();
+        let sent = world.moment();
+        let (weather, failovers) = (world.plan.weather, world.failovers);
+        let row = &mut world.rows[key];
+        let script = Script::of_issue(&mut row.rng, weather.slow, weather.faulty);
+        let heals = mode == IssueMode::Heal;
+        row.issues.push(Issue { heals, sent, effect: None, minted: false, answer: None });
+        let number = row.issues.len();
+        world.note(Actor::Database(key), format!("issue {number} ({mode:?}) is sent"));
+        (number, script, failovers)
+    }
+
+    async fn issue(&self, key: usize, mode: IssueMode, minted: Secret) -> Result<Secret, DatabaseError> {
+        let (number, script, failovers) = self.send_issue(key, mode);
+        self.time.pass(script.before_ms).await;
+        let done = match script.fate {
+            Fate::Lingers(linger_ms) => {
+                let database = self.clone();
+                tokio::spawn(async move {
+                    database.time.pass(linger_ms).await;
+                    let mut world = database.world();
+                    world.count("commits after the connection was lost");
+                    // Nobody is left to hear how it went.
+                    let _ = world.carry_out(key, number, mode, &minted, script, failovers);
+                });
+                Err(Ended::Unknown("lost"))
+            }
+            _ => self.world().carry_out(key, number, mode, &minted, script, failovers),
+        };
+        self.time.pass(script.after_ms).await;
+        let mut world = self.world();
+        let ended = match (done, script.fate) {
+            (Err(ended), _) => ended,
+            (Ok(_), Fate::LosesAnswer) => {
+                world.count("acknowledgements lost after the commit");
+                Ended::Unknown("lost")
+            }
+            (Ok(_), Fate::TimesOut) => Ended::Unknown("timeout"),
+            (Ok(version), _) => Ended::Secret(version),
+        };
+        let at = world.moment();
+        world.rows[key].issues[number - 1].answer = Some((at, ended));
+        world.note(Actor::Database(key), format!("issue {number} ends: {ended:?}"));
+        match ended {
+            Ended::Secret(version) => Ok(world.rows[key].secret(version)),
+            Ended::Absent => unreachable!("an issue never ends without a secret"),
+            Ended::Refused(reason) | Ended::Unknown(reason) => Err(error(reason)),
+        }
+    }
+}
+
+impl World {
+    /// What a statement meets at the moment at which it would take effect.
+    fn look(&mut self, key: usize, script: Script, failovers: u64) -> Result<Content, Ended> {
+        if self.time.ms() < self.unreachable_until_ms {
+            self.count("statements while the database was unreachable");
+            return Err(Ended::Refused("unreachable"));
+        }
+        if self.failovers != failovers && !script.survives_failover {
+            self.count("statements lost in a failover");
+            return Err(Ended::Unknown("lost"));
+        }
+        match script.fate {
+            Fate::Refuses => {
+                self.count("statements refused");
+                Err(Ended::Refused("refused"))
+            }
+            Fate::Overloads => Err(Ended::Refused("overloaded")),
+            Fate::LosesStatement => {
+                self.count("statements lost before they arrived");
+                Err(Ended::Unknown("lost"))
+            }
+            _ => Ok(self.rows[key].content),
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        key: usize,
+        number: usize,
+        mode: IssueMode,
+        minted: &Secret,
+        script: Script,
+        failovers: u64,
+    ) -> Result<u32, Ended> {
+        let (effect, version, is_minted) = match (self.look(key, script, failovers)?, mode) {
+            (Content::NoRow, _) => return Err(Ended::Refused("unknown workspace")),
+            (Content::Secret(version), IssueMode::Heal) => (self.moment(), version, false),
+            _ => {
+                let text = minted.expose_str().expect("minted secrets are text");
+                let (moment, version) = self.commit_secret(key, text);
+                self.note(Actor::Database(key), format!("issue {number} commits w{key}#{version}"));
+                (moment, version, true)
+            }
+        };
+        let issue = &mut self.rows[key].issues[number - 1];
+        (issue.effect, issue.minted) = (Some((effect, version)), is_minted);
+        Ok(version)
+    }
+}
+
+impl Script {
+    fn of_select(rng: &mut Rng, slow: u64, faulty: u64) -> Self {
+        use Fate::{Answers, LosesAnswer, LosesStatement, Overloads, Refuses, TimesOut};
+        let faults = [(6, Refuses), (1, Overloads), (3, LosesStatement), (3, LosesAnswer), (1, TimesOut)];
+        let fate = if rng.percent(faulty) { rng.weighted(&faults) } else { Answers };
+        Self::with(rng, slow, fate, &[(60, 60), (30, 600), (10, 1_600)])
+    }
+
+    fn of_issue(rng: &mut Rng, slow: u64, faulty: u64) -> Self {
+        use Fate::{Answers, Lingers, LosesAnswer, LosesStatement, Overloads, Refuses, TimesOut};
+        let linger_ms = rng.below(34_000);
+        let faults = [
+            (5, Refuses),
+            (1, Overloads),
+            (2, LosesStatement),
+            (5, LosesAnswer),
+            (2, Lingers(linger_ms)),
+            (1, TimesOut),
+        ];
+        let fate = if rng.percent(faulty) { rng.weighted(&faults) } else { Answers };
+        Self::with(rng, slow, fate, &[(60, 60), (30, 600), (8, 1_600), (2, 20_000), (1, 80_000)])
+    }
+
+    fn with(rng: &mut Rng, slow: u64, fate: Fate, slowness: &[(u64, u64)]) -> Self {
+        let mut wait_ms = || match rng.below(4) {
+            // No wait at all: the effect, or the answer, comes in the same step.
+            0 => 0,
+            _ if rng.percent(slow) => {
+                let bound = rng.weighted(slowness);
+                rng.below(bound)
+            }
+            _ => rng.below(8),
+        };
+        let (before_ms, after_ms) = (wait_ms(), wait_ms());
+        Self { before_ms, after_ms, fate, survives_failover: rng.percent(50) }
+    }
+}
+
+impl super::row::Row {
+    fn secret(&self, version: u32) -> Secret {
+        Secret::new(&self.texts[version as usize - 1])
+    }
+}
+
+fn error(reason: &'static str) -> DatabaseError {
+    match reason {
+        "timeout" => DatabaseError::Timeout,
+        "lost" => DatabaseError::Lost(reason.into()),
+        "overloaded" => DatabaseError::Overloaded,
+        "unknown workspace" => DatabaseError::UnknownWorkspace,
+        _ => DatabaseError::Unavailable(reason.into()),
+    }
+}
+
+impl Database for SimDatabase {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(self.select(key(workspace)))
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(self.issue(key(workspace), mode, minted))
+    }
+
+    fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+}
+
+/// The ids of a run are `w0`, `w1` and so on.
+pub(crate) fn id(key: usize) -> WorkspaceId {
+    WorkspaceId::new(format!("w{key}")).expect("a usable id")
+}
+
+fn key(workspace: &WorkspaceId) -> usize {
+    workspace.as_str()[1..].parse().expect("the ids of a run are numbered")
+}
