@@ -76,6 +76,7 @@ impl SimDatabase {
 
     async fn select(&self, key: usize) -> Result<Option<Secret>, DatabaseError> {
         let (number, script, failovers) = self.send_select(key);
+        let _sent = SentSelect { database: self, key, number };
         self.time.pass(script.before_ms).await;
         let seen = self.world().look(key, script, failovers);
         self.time.pass(script.after_ms).await;
@@ -146,6 +147,27 @@ impl SimDatabase {
             Ended::Secret(version) => Ok(world.rows[key].secret(version)),
             Ended::Absent => unreachable!("an issue never ends without a secret"),
             Ended::Refused(reason) | Ended::Unknown(reason) => Err(error(reason)),
+        }
+    }
+}
+
+/// A SELECT that was sent. If it is dropped before it has ended, then because its load has waited long enough.
+struct SentSelect<'a> {
+    database: &'a SimDatabase,
+    key: usize,
+    number: usize,
+}
+
+impl Drop for SentSelect<'_> {
+    fn drop(&mut self) {
+        // While a violation unwinds the world may be poisoned, and it no longer matters.
+        let Ok(mut world) = self.database.world.lock() else { return };
+        let at = world.moment();
+        let answer = &mut world.rows[self.key].selects[self.number - 1].answer;
+        if answer.is_none() {
+            *answer = Some((at, Ended::Unknown("given up")));
+            world.count("selects given up at the deadline");
+            world.note(Actor::Database(self.key), format!("select {} is given up", self.number));
         }
     }
 }

@@ -117,6 +117,8 @@ impl Sim {
             .max_keep(Duration::from_millis(plan.max_keep_ms))
             .max_absent(Duration::from_millis(plan.max_absent_ms))
             .database_timeout(plan.timeout())
+            // A swap that nobody asked for would be one that the rules do not know of; it has tests of its own.
+            .breaker(u32::MAX, Duration::from_secs(1))
             .build()
             .await
             .expect("the plan keeps the operator's bounds");
