@@ -1,0 +1,96 @@
+//! How a scenario is explored: at random, with few preemptions, to exhaustion where it is small, or once again.
+//!
+//! The gate takes the same interleavings every time, so that it fails for nobody who changed nothing; the long lane takes
+//! others every time. It knows no scenario.
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shuttle::scheduler::{
+    DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler,
+    UncontrolledNondeterminismCheckScheduler,
+};
+use shuttle::{Config, Runner};
+
+use crate::lane::Lane;
+
+/// How many interleavings the gate takes of each scenario: at random, and of those with few preemptions.
+const RANDOM: u64 = 8_000;
+const PREEMPTED: u64 = 2_000;
+/// The long lane takes this many times as many.
+const LONG: u64 = 50;
+/// How many preemptions are enough to meet a bug, in all but rare cases.
+const PREEMPTIONS: usize = 3;
+/// Where the gate starts. Any number would do.
+const SEED: u64 = 0x1ea5_e401d;
+/// Stacks for unoptimised code.
+const STACK_BYTES: usize = 256 * 1024;
+/// A run has some hundred steps. One that has so many turns in a circle.
+const MAX_STEPS: usize = 100_000;
+
+/// Explores a scenario by chance, or replays the one interleaving that the environment names.
+pub fn explore(scenario: fn()) {
+    if replayed(scenario) {
+        return;
+    }
+    let lane = Lane::current();
+    let count = |gate: u64| lane.pick(gate, gate * LONG) as usize;
+    let (random, preempted) = match lane {
+        Lane::Gate => (
+            RandomScheduler::new_from_seed(SEED, count(RANDOM)),
+            PctScheduler::new_from_seed(SEED, PREEMPTIONS, count(PREEMPTED)),
+        ),
+        Lane::Long => (RandomScheduler::new(count(RANDOM)), PctScheduler::new(PREEMPTIONS, count(PREEMPTED))),
+    };
+    run(random, scenario);
+    run(preempted, scenario);
+}
+
+/// Takes every interleaving of a scenario. Only for a small one: their number grows exponentially with the steps.
+pub fn exhaust(scenario: fn()) {
+    if !replayed(scenario) {
+        let taken = run(DfsScheduler::new(None, false), scenario);
+        println!("{taken} interleavings: all there are");
+    }
+}
+
+/// Whether a schedule of this scenario leads to the same run every time: else a failure could not be replayed.
+pub fn is_deterministic(scenario: fn()) {
+    run(UncontrolledNondeterminismCheckScheduler::new(RandomScheduler::new_from_seed(SEED, 100)), scenario);
+}
+
+fn run(scheduler: impl Scheduler + 'static, scenario: fn()) -> usize {
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    config.max_steps = shuttle::MaxSteps::FailAfter(MAX_STEPS);
+    // That orderings weaker than SeqCst are not modelled: `loom/` does that.
+    config.silence_warnings = true;
+    let progress = Progress::default();
+    let begun = Arc::clone(&progress.0);
+    Runner::new(scheduler, config).run(move || {
+        begun.fetch_add(1, Ordering::Relaxed);
+        scenario();
+    })
+}
+
+/// How many interleavings were begun. Says so if one of them failed.
+#[derive(Default)]
+struct Progress(Arc<AtomicU64>);
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("it was interleaving {} of its sort", self.0.load(Ordering::Relaxed));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a person who replays a failure says so in the environment")]
+fn replayed(scenario: fn()) -> bool {
+    let schedule = env::var("LEASEHOLD_SCHEDULE").ok();
+    if let Some(schedule) = &schedule {
+        run(ReplayScheduler::new_from_encoded(schedule), scenario);
+    }
+    schedule.is_some()
+}

@@ -1,0 +1,200 @@
+//! What `load.rs` and `cache.rs` do around the register, the table and the active cell, without a policy engine.
+//!
+//! Each function has the name and the order of steps of its original: `Core::{fill, issue, store}` and
+//! `SecretCache::{covered, start, refresh, remove, reset}`. The policy is one of three that matter for interleavings, and
+//! the database a row with a version. Nothing here asserts anything: what must hold is said in `scenarios/`.
+
+mod database;
+mod issue;
+mod stamp;
+
+use shuttle::future::{JoinHandle, spawn};
+
+pub(crate) use database::{Database, Fate};
+pub(crate) use stamp::Stamp;
+
+use crate::active::ActiveCell;
+use crate::flight::{Boarding, Departure, Flights, Kind, Outcome, Waiter};
+use crate::lease::{Generation, Lease};
+use crate::sync::Arc;
+use crate::table::{Entry, Found, Snapshot, Table};
+use crate::{Error, Instant, Lookup, Status, WorkspaceId};
+
+/// Time stands still: leases that end are the table's own scenarios.
+pub(crate) const NOW: Instant = Instant::from_nanos(1_000);
+
+/// How the policy answers a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// With a SELECT.
+    Selects,
+    /// With the kept entry under a new lease, where there is one: as after a swap.
+    Renews,
+    /// With a SELECT, and under a lease that asks for a refresh with its first hit.
+    Refreshes,
+}
+
+pub(crate) struct Model {
+    pub(crate) table: Table,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) active: ActiveCell<()>,
+    pub(crate) database: Arc<Database>,
+    policy: Policy,
+    /// The tasks of the host, to be waited for at the end. A lock of std: no task is switched away from under it.
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Model {
+    pub(crate) fn new(policy: Policy) -> Arc<Self> {
+        Arc::new(Self {
+            table: Table::new(100),
+            flights: Arc::new(Flights::new()),
+            active: ActiveCell::new(()),
+            database: Arc::default(),
+            policy,
+            tasks: std::sync::Mutex::default(),
+        })
+    }
+
+    /// What a lease covers at this moment: a hit.
+    pub(crate) fn covered(self: &Arc<Self>, workspace: &WorkspaceId) -> Option<Stamp> {
+        match self.table.lookup(workspace, self.active.generation(), NOW, Stamp::of) {
+            Found::Hit(stamp) => stamp,
+            Found::Refresh(stamp) => {
+                self.refresh(workspace);
+                stamp
+            }
+            Found::Expired => None,
+        }
+    }
+
+    pub(crate) async fn read(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
+        match self.covered(workspace) {
+            Some(stamp) => Ok(stamp),
+            None => self.board(workspace, Kind::Fill).await,
+        }
+    }
+
+    pub(crate) async fn read_or_issue(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
+        match self.read(workspace).await {
+            Err(Error::Absent) => self.board(workspace, Kind::Heal).await,
+            answer => answer,
+        }
+    }
+
+    pub(crate) fn remove(&self, workspace: &WorkspaceId) {
+        self.flights.void(workspace, || self.table.remove(workspace));
+    }
+
+    pub(crate) fn reset(&self) {
+        self.flights.void_all(|| self.table.clear());
+    }
+
+    /// Waits until the tasks of the host have ended, and those that they started.
+    pub(crate) async fn settle(&self) {
+        while let Some(task) = self.pop_task() {
+            // A task that was ended early has ended.
+            let _ = task.await;
+        }
+    }
+
+    async fn board(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Stamp, Error> {
+        let outcome = match self.start(workspace, kind) {
+            Ok(waiter) => waiter.outcome().await,
+            Err(outcome) => outcome,
+        };
+        outcome.map(|lookup| Stamp::of(&lookup.secret))
+    }
+
+    pub(crate) fn start(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
+        let generation = self.active.load().generation;
+        let stored = || self.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
+        match self.flights.board(workspace, kind, generation, stored) {
+            Boarding::Served(outcome) => Err(outcome),
+            Boarding::Joined(waiter) => Ok(waiter),
+            Boarding::Leads(waiter, departure) => {
+                match kind {
+                    Kind::Fill => self.host(Arc::clone(self).fill(generation, departure)),
+                    Kind::Heal => self.host(Arc::clone(self).heal(generation, departure)),
+                }
+                Ok(waiter)
+            }
+        }
+    }
+
+    fn refresh(self: &Arc<Self>, workspace: &WorkspaceId) {
+        let generation = self.active.load().generation;
+        let boarding = self.flights.board(workspace, Kind::Fill, generation, || None);
+        if let Boarding::Leads(_, departure) = boarding {
+            self.host(Arc::clone(self).fill(generation, departure));
+        }
+    }
+
+    fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+        let value = self.table.peek(workspace, self.active.generation(), NOW)?;
+        Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
+    }
+
+    pub(crate) async fn fill(self: Arc<Self>, generation: Generation, departure: Departure) {
+        let workspace = departure.workspace().clone();
+        let snapshot = self.table.snapshot(&workspace, NOW).filter(|_| self.policy == Policy::Renews);
+        let version = match snapshot.and_then(|kept| kept.value) {
+            Some(secret) => Some(Stamp::of(&secret).version),
+            None => self.database.select(&workspace).await,
+        };
+        let stamp = version.map(|version| Stamp::new(&workspace, version, generation));
+        let outcome = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss)).ok_or(Error::Absent);
+        departure.land(outcome, || self.store(&workspace, stamp.as_ref(), generation));
+        self.table.evict();
+    }
+
+    /// Stores what the policy put, unless that policy is no longer the active one. The caller holds the stripe's lock.
+    pub(crate) fn store(&self, workspace: &WorkspaceId, put: Option<&Stamp>, generation: Generation) {
+        if generation != self.active.generation() {
+            return;
+        }
+        if let Some(stamp) = put {
+            self.table.store(workspace, stamp.entry(self.lease(), generation));
+        }
+    }
+
+    fn lease(&self) -> Lease {
+        let asks_at_once = self.policy == Policy::Refreshes;
+        lease(if asks_at_once { Instant::default() } else { FAR }, FAR)
+    }
+
+    /// Runs a task of the host.
+    pub(crate) fn host(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let task = spawn(task);
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
+    }
+
+    fn pop_task(&self) -> Option<JoinHandle<()>> {
+        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop()
+    }
+}
+
+/// Never.
+pub(crate) const FAR: Instant = Instant::from_nanos(u64::MAX);
+
+/// A lease that answers until `end`, and asks for a refresh after `refresh_after`.
+pub(crate) fn lease(refresh_after: Instant, end: Instant) -> Lease {
+    Lease { refresh_after, fresh_until: end, watched_until: end, keep_until: end }
+}
+
+impl Stamp {
+    pub(crate) fn entry(&self, lease: Lease, generation: Generation) -> Entry {
+        Entry::new(Snapshot { value: Some(self.secret()), obtained_at: NOW, lease }, generation)
+    }
+}
+
+/// Stores the entry of the first version, under a lease that the first policy granted.
+pub(crate) fn keep_the_first_version(model: &Model, workspace: &WorkspaceId, refresh_after: Instant) {
+    let stamp = Stamp::new(workspace, 1, Generation::FIRST);
+    model.table.store(workspace, stamp.entry(lease(refresh_after, FAR), Generation::FIRST));
+}
+
+/// The id of a workspace.
+pub(crate) fn workspace(id: &str) -> WorkspaceId {
+    WorkspaceId::new(id).expect("a valid id")
+}

@@ -1,0 +1,159 @@
+//! Issues: `Core::{heal, rotate, issue}` of `load.rs`, in the same order.
+
+use shuttle::future::spawn;
+
+use super::{Fate, Model, Stamp};
+use crate::flight::{Departure, Outcome, Writer};
+use crate::lease::Generation;
+use crate::model::database::{Sent, pause};
+use crate::sync::{Arc, watch};
+use crate::table::Table;
+use crate::{Error, Lookup, Status, WorkspaceId};
+
+struct Issued {
+    outcome: Result<Lookup, Error>,
+    change: Option<Stamp>,
+    changed: bool,
+    pending: Option<Sent>,
+}
+
+impl Model {
+    /// Rotates the secret for one caller, in a task of the host.
+    pub(crate) async fn issue(self: &Arc<Self>, workspace: &WorkspaceId, fate: Fate) -> Result<Stamp, Error> {
+        let (tell, mut told) = watch::channel(None);
+        let writer = self.flights.write(workspace);
+        let generation = self.active.load().generation;
+        let task = Arc::clone(self).rotate(generation, writer, fate, move |outcome| {
+            let _ = tell.send(Some(outcome));
+        });
+        self.host(task);
+        let outcome: Option<Outcome> = match told.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        outcome
+            .unwrap_or_else(|| Err(Error::OutcomeUnknown("ended early".into())))
+            .map(|lookup| Stamp::of(&lookup.secret))
+    }
+
+    pub(super) async fn heal(self: Arc<Self>, generation: Generation, departure: Departure) {
+        let writer = self.flights.write(departure.workspace());
+        let workspace = departure.workspace().clone();
+        let tell = |outcome| departure.tell(outcome);
+        self.change(generation, writer, &workspace, true, Fate::Committed, tell).await;
+    }
+
+    pub(crate) async fn rotate(
+        self: Arc<Self>,
+        generation: Generation,
+        writer: Writer,
+        fate: Fate,
+        tell: impl FnOnce(Outcome),
+    ) {
+        let workspace = writer.workspace().clone();
+        self.change(generation, writer, &workspace, false, fate, tell).await;
+    }
+
+    /// An issue whose deadline may pass at any moment while it waits for its turn. Says whether it had its turn.
+    pub(crate) async fn issue_with_deadline(self: Arc<Self>, workspace: &WorkspaceId) -> bool {
+        let mut writer = self.flights.write(workspace);
+        let generation = self.active.load().generation;
+        let (passed, mut passes) = watch::channel(false);
+        let deadline = spawn(async move {
+            pause().await;
+            let _ = passed.send(true);
+        });
+        let in_turn = tokio::select! {
+            biased;
+            () = writer.turn() => true,
+            _ = passes.wait_for(|passed| *passed) => false,
+        };
+        if in_turn {
+            self.change_in_turn(generation, writer, workspace, false, Fate::Committed, |_| {}).await;
+        } else {
+            drop(writer);
+        }
+        let _ = deadline.await;
+        in_turn
+    }
+
+    async fn change(
+        &self,
+        generation: Generation,
+        mut writer: Writer,
+        workspace: &WorkspaceId,
+        heals: bool,
+        fate: Fate,
+        tell: impl FnOnce(Outcome),
+    ) {
+        writer.turn().await;
+        self.change_in_turn(generation, writer, workspace, heals, fate, tell).await;
+    }
+
+    async fn change_in_turn(
+        &self,
+        generation: Generation,
+        mut writer: Writer,
+        workspace: &WorkspaceId,
+        heals: bool,
+        fate: Fate,
+        tell: impl FnOnce(Outcome),
+    ) {
+        let doubt = Doubt { table: &self.table, writer: &writer };
+        let issued = self.statement(generation, workspace, heals, fate).await;
+        std::mem::forget(doubt);
+        if issued.changed {
+            writer.finish(|may_store| {
+                self.table.remove(workspace);
+                if may_store {
+                    self.store(workspace, issued.change.as_ref(), generation);
+                }
+            });
+            self.table.evict();
+        }
+        tell(issued.outcome);
+        if let Some(mut pending) = issued.pending {
+            pending.ended().await;
+            writer.yield_turn();
+            pending.settled().await;
+            writer.finish(|_| self.table.remove(workspace));
+        }
+    }
+
+    async fn statement(
+        &self,
+        generation: Generation,
+        workspace: &WorkspaceId,
+        heals: bool,
+        fate: Fate,
+    ) -> Issued {
+        let mut sent = self.database.send_issue(workspace, heals, fate);
+        let answer = match fate {
+            Fate::Late => Err(Error::OutcomeUnknown("late".into())),
+            _ => sent.answer().await,
+        };
+        match answer {
+            Ok(version) => {
+                let stamp = Stamp::new(workspace, version, generation);
+                let outcome = Ok(stamp.lookup(Status::Healed));
+                Issued { outcome, change: Some(stamp), changed: true, pending: None }
+            }
+            Err(error @ Error::OutcomeUnknown(_)) => {
+                Issued { outcome: Err(error), change: None, changed: true, pending: Some(sent) }
+            }
+            Err(error) => Issued { outcome: Err(error), change: None, changed: false, pending: None },
+        }
+    }
+}
+
+/// An issue of which it is not yet known what it did, as in `load.rs`.
+struct Doubt<'a> {
+    table: &'a Table,
+    writer: &'a Writer,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.writer.finish(|_| self.table.remove(self.writer.workspace()));
+    }
+}

@@ -1,0 +1,117 @@
+//! The register by itself, with one cell in place of the table: small enough for every interleaving.
+//!
+//! A fill reads and lands, an issue commits and finishes. Whatever the order, what is stored in the end is what the
+//! database holds, or nothing.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use shuttle::future::block_on;
+use shuttle::thread::{self, JoinHandle};
+
+use crate::flight::{Boarding, Departure, Flights, Kind, Writer};
+use crate::lease::Generation;
+use crate::model::{Stamp, workspace};
+use crate::sync::{Arc, point};
+use crate::{Status, WorkspaceId};
+
+struct Register {
+    flights: Arc<Flights>,
+    workspace: WorkspaceId,
+    /// What the database holds, and what the cache does. Of std: each access is made a step where it matters.
+    database: AtomicU64,
+    stored: Mutex<Option<u64>>,
+}
+
+impl Register {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            flights: Arc::new(Flights::new()),
+            workspace: workspace("w"),
+            database: AtomicU64::new(1),
+            stored: Mutex::default(),
+        })
+    }
+
+    fn board(&self) -> Departure {
+        let boarding = self.flights.board(&self.workspace, Kind::Fill, Generation::FIRST, || None);
+        let Boarding::Leads(_, departure) = boarding else { panic!("there is no other flight") };
+        departure
+    }
+
+    /// Reads, and lands with what was read.
+    fn fill(&self, departure: Departure) {
+        point();
+        let version = self.database.load(Ordering::Relaxed);
+        let stamp = Stamp::new(&self.workspace, version, Generation::FIRST);
+        departure.land(Ok(stamp.lookup(Status::Miss)), || self.set(Some(version)));
+    }
+
+    /// Commits, and finishes with what was committed.
+    fn issue(&self, writer: Writer) {
+        point();
+        let version = self.database.fetch_add(1, Ordering::Relaxed) + 1;
+        writer.finish(|may_store| {
+            assert!(may_store, "nothing came between");
+            self.set(Some(version));
+        });
+    }
+
+    fn set(&self, version: Option<u64>) {
+        point();
+        *self.stored.lock().expect("nobody panics") = version;
+    }
+
+    fn ends_well(&self, others: JoinHandle<()>) {
+        others.join().expect("it ends well");
+        let stored = *self.stored.lock().expect("nobody panics");
+        assert!(stored.is_none_or(|version| version == self.database.load(Ordering::Relaxed)), "{stored:?}");
+        assert_eq!(self.flights.len(), 0);
+    }
+}
+
+/// The fill has boarded when the issue begins.
+pub fn an_issue_begins_during_a_fill() {
+    let register = Register::new();
+    let departure = register.board();
+    let issues = {
+        let register = Arc::clone(&register);
+        thread::spawn(move || {
+            let mut writer = register.flights.write(&register.workspace);
+            block_on(writer.turn());
+            register.issue(writer);
+        })
+    };
+    register.fill(departure);
+    register.ends_well(issues);
+}
+
+/// The issue has its turn when the fill boards.
+pub fn a_fill_begins_during_an_issue() {
+    let register = Register::new();
+    let mut writer = register.flights.write(&register.workspace);
+    block_on(writer.turn());
+    let issues = {
+        let register = Arc::clone(&register);
+        thread::spawn(move || register.issue(writer))
+    };
+    let departure = register.board();
+    register.fill(departure);
+    register.ends_well(issues);
+}
+
+/// The fill has boarded when the workspace is removed.
+pub fn a_removal_during_a_fill() {
+    let register = Register::new();
+    let departure = register.board();
+    let removes = {
+        let register = Arc::clone(&register);
+        thread::spawn(move || {
+            point();
+            register.database.store(0, Ordering::Relaxed);
+            register.flights.void(&register.workspace, || register.set(None));
+        })
+    };
+    register.fill(departure);
+    register.ends_well(removes);
+}

@@ -1,0 +1,68 @@
+//! tokio's asynchronous mutex and watch channel, with a scheduling point before each step that another task could notice.
+//!
+//! They are tokio's own: they work with wakers alone, and their inner locks are released before a waker is called, so
+//! that shuttle may run them. By themselves they would run together with whatever precedes them, as one step.
+
+use super::{Arc, point};
+
+/// `tokio::sync::Mutex`, as far as it is used.
+#[derive(Default)]
+pub(crate) struct AsyncMutex<T>(Arc<tokio::sync::Mutex<T>>);
+
+pub(crate) struct OwnedMutexGuard<T> {
+    _held: tokio::sync::OwnedMutexGuard<T>,
+}
+
+impl<T> AsyncMutex<T> {
+    pub(crate) async fn lock_owned(self: Arc<Self>) -> OwnedMutexGuard<T> {
+        point();
+        OwnedMutexGuard { _held: Arc::clone(&self.0).lock_owned().await }
+    }
+}
+
+impl<T> Drop for OwnedMutexGuard<T> {
+    fn drop(&mut self) {
+        point();
+    }
+}
+
+/// `tokio::sync::watch`, as far as it is used.
+pub(crate) mod watch {
+    use tokio::sync::watch;
+
+    use super::point;
+
+    pub(crate) struct Sender<T>(watch::Sender<T>);
+
+    #[derive(Clone)]
+    pub(crate) struct Receiver<T>(watch::Receiver<T>);
+
+    pub(crate) fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = watch::channel(first);
+        (Sender(sender), Receiver(receiver))
+    }
+
+    impl<T> Sender<T> {
+        pub(crate) fn send(&self, value: T) -> Result<(), watch::error::SendError<T>> {
+            point();
+            self.0.send(value)
+        }
+    }
+
+    impl<T> Drop for Sender<T> {
+        fn drop(&mut self) {
+            // What follows closes the channel, if nobody else can send.
+            point();
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub(crate) async fn wait_for(
+            &mut self,
+            done: impl FnMut(&T) -> bool,
+        ) -> Result<watch::Ref<'_, T>, watch::error::RecvError> {
+            point();
+            self.0.wait_for(done).await
+        }
+    }
+}
