@@ -1,7 +1,7 @@
 //! The product's own meeting points of threads, under a scheduler that chooses every interleaving.
 //!
 //! `flight.rs`, `table.rs` and `policy/active.rs` are compiled here from where they are, with what they need, and take
-//! their primitives from this crate's [`sync`] in place of the product's. So what is explored is the code that ships, and
+//! their primitives from this crate's `sync` in place of the product's. So what is explored is the code that ships, and
 //! the product has no switch for it. What `load.rs` and `cache.rs` do around them cannot be had without a policy engine
 //! and a database; `model.rs` repeats it step by step, and has to follow it when it changes.
 //!
@@ -15,8 +15,9 @@
 //!     --exact fills::a_fill_beside_an_issue_stores_nothing_older_than_the_issue
 //! ```
 //!
-//! The schedule holds for the code that it was found in: another scheduling point, and it leads elsewhere. `tests/run
-//! --long` explores fifty times as many interleavings as the gate, from another seed every time.
+//! The schedule holds for the code that it was found in: one scheduling point more or less, as after a fix, and the replay
+//! ends with `scheduled task is not runnable`. `tests/run --long` explores fifty times as many interleavings as the gate,
+//! from another seed every time.
 
 //!
 //! Under `cfg(test)` the crate is empty: the product's files would bring their unit tests, which run where they belong.

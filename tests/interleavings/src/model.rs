@@ -2,11 +2,14 @@
 //!
 //! Each function has the name and the order of steps of its original: `Core::{fill, issue, store}` and
 //! `SecretCache::{covered, start, refresh, remove, reset}`. The policy is one of three that matter for interleavings, and
-//! the database a row with a version. Nothing here asserts anything: what must hold is said in `scenarios/`.
+//! the database a row with a version. One thing is asserted here, that issues take turns, because nobody else could see
+//! it: all that must hold beside is said in `scenarios/`.
 
 mod database;
 mod issue;
 mod stamp;
+
+use std::sync::atomic::AtomicBool;
 
 use shuttle::future::{JoinHandle, spawn};
 
@@ -40,6 +43,8 @@ pub(crate) struct Model {
     pub(crate) active: ActiveCell<()>,
     pub(crate) database: Arc<Database>,
     policy: Policy,
+    /// Whether an issue has its turn. There is one workspace to issue for in a scenario.
+    in_turn: AtomicBool,
     /// The tasks of the host, to be waited for at the end. A lock of std: no task is switched away from under it.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
@@ -52,6 +57,7 @@ impl Model {
             active: ActiveCell::new(()),
             database: Arc::default(),
             policy,
+            in_turn: AtomicBool::default(),
             tasks: std::sync::Mutex::default(),
         })
     }

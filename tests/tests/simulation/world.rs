@@ -135,7 +135,7 @@ impl World {
     pub(crate) fn trace(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.trace.iter().collect();
         lines.sort_by_key(|(ms, actor, _)| (*ms, *actor));
-        lines.into_iter().map(|line| render(line)).collect()
+        lines.into_iter().map(render).collect()
     }
 
     /// The last lines of the trace up to the violation, in the order in which they were written.

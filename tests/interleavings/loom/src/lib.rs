@@ -2,7 +2,7 @@
 //!
 //! Shuttle runs each atomic operation as if it were SeqCst, so that it would not notice a `Release` that is missing. Loom
 //! does, and pays for it: only a small piece can be explored. `policy/active.rs` is compiled here from where it is, with
-//! [`sync`] in place of the product's.
+//! `sync` in place of the product's.
 //!
 //! A failing test prints what was asserted. Run it again with `LOOM_LOG=trace LOOM_LOCATION=1` to see the execution.
 //!

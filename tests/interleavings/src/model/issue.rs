@@ -1,5 +1,7 @@
 //! Issues: `Core::{heal, rotate, issue}` of `load.rs`, in the same order.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use shuttle::future::spawn;
 
 use super::{Fate, Model, Stamp};
@@ -99,6 +101,7 @@ impl Model {
         fate: Fate,
         tell: impl FnOnce(Outcome),
     ) {
+        let turn = Turn::begin(&self.in_turn);
         let doubt = Doubt { table: &self.table, writer: &writer };
         let issued = self.statement(generation, workspace, heals, fate).await;
         std::mem::forget(doubt);
@@ -114,6 +117,7 @@ impl Model {
         tell(issued.outcome);
         if let Some(mut pending) = issued.pending {
             pending.ended().await;
+            drop(turn);
             writer.yield_turn();
             pending.settled().await;
             writer.finish(|_| self.table.remove(workspace));
@@ -143,6 +147,22 @@ impl Model {
             }
             Err(error) => Issued { outcome: Err(error), change: None, changed: false, pending: None },
         }
+    }
+}
+
+/// The time from before a statement is sent until its issue gives back the write lock. No two of them overlap.
+struct Turn<'a>(&'a AtomicBool);
+
+impl<'a> Turn<'a> {
+    fn begin(in_turn: &'a AtomicBool) -> Self {
+        assert!(!in_turn.swap(true, Ordering::Relaxed), "two issues have their turn at once");
+        Self(in_turn)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
