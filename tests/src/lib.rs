@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
 
+pub mod cluster;
 mod fixture;
 mod lane;
 pub mod postgres;
+pub mod proxy;
 pub mod scripted;
 pub mod server;
 pub mod sqlite;

@@ -24,7 +24,14 @@ struct State {
     selects: AtomicU64,
     issues: AtomicU64,
     arrived: watch::Sender<u64>,
+    /// How many turns of the scheduler a statement takes.
+    turns: AtomicU64,
+    under_way: AtomicU64,
+    peak: AtomicU64,
 }
+
+/// A statement from when it is sent until its answer arrives or nobody waits for it any more.
+struct UnderWay<'a>(&'a State);
 
 /// What every statement meets from now on.
 #[derive(Clone, Debug)]
@@ -65,6 +72,9 @@ impl Scripted {
             selects: AtomicU64::new(0),
             issues: AtomicU64::new(0),
             arrived: watch::channel(0).0,
+            turns: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
         }))
     }
 
@@ -124,6 +134,26 @@ impl Scripted {
         self.0.issues.load(Ordering::SeqCst)
     }
 
+    /// Makes every statement take so many turns of the scheduler, so that others begin meanwhile.
+    pub fn take_turns(&self, turns: u64) {
+        self.0.turns.store(turns, Ordering::SeqCst);
+    }
+
+    /// How many statements were under way at once at most.
+    pub fn peak(&self) -> u64 {
+        self.0.peak.load(Ordering::SeqCst)
+    }
+
+    async fn begin(&self) -> UnderWay<'_> {
+        let under_way = self.0.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.peak.fetch_max(under_way, Ordering::SeqCst);
+        let statement = UnderWay(&self.0);
+        for _ in 0..self.0.turns.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        statement
+    }
+
     async fn pass(&self, gate: Gate) {
         let mut open = self.0.gates[gate as usize].subscribe();
         if !*open.borrow() {
@@ -141,6 +171,12 @@ impl Scripted {
     }
 }
 
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn lost() -> DatabaseError {
     DatabaseError::Lost("the answer was lost".into())
 }
@@ -149,6 +185,7 @@ impl Database for Scripted {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         Box::pin(async move {
             self.0.selects.fetch_add(1, Ordering::SeqCst);
+            let _statement = self.begin().await;
             self.pass(Gate::BeforeSelect).await;
             let loses_answer = self.refusal()?;
             let found = self.stored(workspace.as_str()).filter(|secret| !secret.is_empty());
@@ -165,6 +202,7 @@ impl Database for Scripted {
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
             self.0.issues.fetch_add(1, Ordering::SeqCst);
+            let _statement = self.begin().await;
             self.pass(Gate::BeforeIssue).await;
             let loses_answer = self.refusal()?;
             let issued = {
