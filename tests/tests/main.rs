@@ -4,6 +4,7 @@ mod cli;
 mod contract;
 mod database;
 mod fake;
+mod faults;
 mod http;
 mod plaintext;
 mod policies;

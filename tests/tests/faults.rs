@@ -1,0 +1,211 @@
+//! Real faults of a real PostgreSQL, callers that leave at any moment, and more load than there is room for.
+//!
+//! What is shared here is a table that remembers every secret that it ever held, in the order of the commits: whatever
+//! the cache says is held against that. Nothing here looks into the cache. How a fault comes about is the business of the
+//! fixtures `cluster` and `proxy`.
+
+mod cancel;
+mod cluster;
+mod outage;
+mod overload;
+mod proxy;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use leasehold::{Builder, Column, Error, ManualClock, Policy, Postgres, SecretCache, WorkspaceId};
+use leasehold_tests::PATIENCE;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// How many statements the cache may have under way at once. This is its own bound; a test that wants a lower one would
+/// set it here, for the caches that `builder` makes.
+const MAX_LOADS: u64 = 256;
+
+/// The table of the tests, and beside it all that its secrets have ever been. The trigger runs under the row's lock, so
+/// the history of one workspace is in the order of its commits.
+const TABLES: &str = "
+    CREATE TABLE workspaces (id TEXT PRIMARY KEY, platform_inbound_secret TEXT);
+    CREATE TABLE history (seq BIGSERIAL PRIMARY KEY, id TEXT NOT NULL, secret TEXT);
+    CREATE INDEX ON history (id);
+    CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO history (id, secret) VALUES (NEW.id, NEW.platform_inbound_secret); RETURN NULL; END $$;
+    CREATE TRIGGER remember AFTER INSERT OR UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION remember()";
+
+/// The parts of the caches under test that are the same everywhere.
+fn builder() -> Builder {
+    SecretCache::builder().policy(Policy::from_bytes(leasehold_policies::TTL))
+}
+
+/// How many workspaces have anything under way. None may be left behind by a caller that is gone.
+fn under_way(cache: &SecretCache) -> u64 {
+    cache.stats().named().find(|(name, _)| *name == "under_way").map_or(0, |(_, count)| count)
+}
+
+/// A cache over a real database, and a way to look at the database past both.
+struct Bench {
+    cache: SecretCache,
+    clock: Arc<ManualClock>,
+    /// The connections that the cache uses.
+    pool: PgPool,
+    outside: PgPool,
+}
+
+/// Under which limits a bench is made.
+struct Limits {
+    connections: u32,
+    acquire: Duration,
+    answer: Duration,
+}
+
+impl Limits {
+    /// For a test that is not about time: on a busy machine it must not fail because something was slow.
+    fn patient(connections: u32) -> Self {
+        Self { connections, acquire: PATIENCE, answer: PATIENCE }
+    }
+
+    /// What a server has by default.
+    fn default_ones() -> Self {
+        Self { connections: 10, acquire: Duration::from_millis(800), answer: Duration::from_secs(1) }
+    }
+}
+
+impl Bench {
+    /// Makes the tables over `outside`, and a cache that connects as `inside` says.
+    async fn new(outside: PgConnectOptions, inside: PgConnectOptions, limits: Limits) -> Result<Self> {
+        let outside = PgPoolOptions::new()
+            .max_connections(3)
+            .acquire_timeout(PATIENCE)
+            .connect_lazy_with(outside.application_name("test"));
+        sqlx::raw_sql(TABLES).execute(&outside).await?;
+        let inside = inside.application_name("leasehold").options([("statement_timeout", "30s")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(limits.connections)
+            .acquire_timeout(limits.acquire)
+            .connect_lazy_with(inside);
+        let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
+        let clock = Arc::new(ManualClock::new());
+        let cache = builder()
+            .database(Postgres::from_pool(pool.clone(), column).await?)
+            .clock(Arc::clone(&clock))
+            .database_timeout(limits.answer)
+            .build()
+            .await?;
+        Ok(Self { cache, clock, pool, outside })
+    }
+
+    /// Stores workspaces called `prefix` with the numbers from zero on, each with the secret `old-` and its own name.
+    async fn rows(&self, prefix: &str, count: i32) -> Result<Vec<WorkspaceId>> {
+        let sql =
+            "INSERT INTO workspaces SELECT $1 || n, 'old-' || $1 || n FROM generate_series(0, $2 - 1) n";
+        sqlx::query(sql).bind(prefix).bind(count).execute(&self.outside).await?;
+        (0..count).map(|n| Ok(WorkspaceId::new(format!("{prefix}{n}"))?)).collect()
+    }
+
+    /// What the database holds. `None` is no row or NULL.
+    async fn stored(&self, workspace: &WorkspaceId) -> Result<Option<String>> {
+        let sql = "SELECT platform_inbound_secret FROM workspaces WHERE id = $1";
+        let row: Option<Option<String>> =
+            sqlx::query_scalar(sql).bind(workspace.as_str()).fetch_optional(&self.outside).await?;
+        Ok(row.flatten())
+    }
+
+    /// Every secret that the workspace ever had, with its place in their order.
+    async fn history(&self, workspace: &WorkspaceId) -> Result<HashMap<String, i64>> {
+        let sql = "SELECT secret, max(seq) FROM history WHERE id = $1 AND secret IS NOT NULL GROUP BY secret";
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(sql).bind(workspace.as_str()).fetch_all(&self.outside).await?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// What the cache says.
+    async fn read(&self, workspace: &WorkspaceId) -> Result<String, Error> {
+        self.cache.read(workspace).await.map(|lookup| text(&lookup.secret))
+    }
+
+    /// An issue that has to work, and be in the database.
+    async fn issue(&self, workspace: &WorkspaceId) -> Result<String> {
+        let issued = within("an issue", self.cache.issue(workspace)).await??;
+        let issued = text(&issued);
+        ensure!(self.stored(workspace).await? == Some(issued.clone()), "an acknowledged issue is lost");
+        Ok(issued)
+    }
+
+    /// The server processes behind the cache's connections.
+    async fn sessions(&self) -> Result<Vec<i32>> {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'leasehold' ORDER BY pid";
+        Ok(sqlx::query_scalar(sql).fetch_all(&self.outside).await?)
+    }
+
+    /// How many of the cache's sessions are in this state, `active` or the like.
+    async fn sessions_in(&self, state: &str) -> Result<i64> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'leasehold' AND state LIKE $1";
+        Ok(sqlx::query_scalar(sql).bind(state).fetch_one(&self.outside).await?)
+    }
+
+    /// Waits until `count` of the cache's statements wait for a lock. Each round asks the server.
+    async fn blocked(&self, count: i64) -> Result<()> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'leasehold' AND wait_event_type = 'Lock'";
+        let blocked = async {
+            while sqlx::query_scalar::<_, i64>(sql).fetch_one(&self.outside).await? < count {}
+            anyhow::Ok(())
+        };
+        within("a statement that waits for a lock", blocked).await?
+    }
+
+    /// Ends the cache's sessions in the server, waits until they are gone, and returns how many those were.
+    async fn terminate(&self) -> Result<usize> {
+        // In the list, not in the condition, which the server may evaluate in any order.
+        let sql = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE datname = current_database() AND application_name = 'leasehold'";
+        let ended: Vec<(i32, bool)> = sqlx::query_as(sql).fetch_all(&self.outside).await?;
+        let gone = async {
+            while self.sessions().await?.iter().any(|pid| ended.iter().any(|(ended, _)| ended == pid)) {}
+            anyhow::Ok(())
+        };
+        within("the end of the sessions", gone).await??;
+        Ok(ended.len())
+    }
+
+    /// Waits until the server has ended what it was doing for the cache, over connections that are gone as well.
+    async fn server_is_idle(&self) -> Result<()> {
+        let idle = async {
+            while self.sessions_in("active").await? > 0 {}
+            anyhow::Ok(())
+        };
+        within("the server to be idle", idle).await?
+    }
+}
+
+/// Waits for something that has to come, and says what did not.
+async fn within<F: Future>(what: &str, future: F) -> Result<F::Output> {
+    let answer = tokio::time::timeout(PATIENCE, future).await;
+    answer.with_context(|| format!("no end after {PATIENCE:?}: {what}"))
+}
+
+fn text(secret: &leasehold::Secret) -> String {
+    secret.expose_str().expect("a secret is text").to_owned()
+}
+
+fn id(text: &str) -> WorkspaceId {
+    WorkspaceId::new(text).expect("a usable id")
+}
+
+/// Numbers that look random and come again with their seed.
+struct Dice(u64);
+
+impl Dice {
+    /// A number below `bound`: SplitMix64.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

@@ -1,0 +1,142 @@
+//! More callers than there is room for: how many statements they cost, and how many of those at once.
+//!
+//! The counts are those of the database, not of the cache. Whoever is told that there is no room tries again, as a caller
+//! would; nobody may be told anything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use leasehold::{Error, ManualClock, SecretCache, WorkspaceId};
+use leasehold_tests::Lane;
+use leasehold_tests::PATIENCE;
+use leasehold_tests::postgres::TestDatabase;
+use leasehold_tests::proxy::Proxy;
+use leasehold_tests::scripted::{Gate, Scripted};
+
+use super::{Bench, Dice, Limits, MAX_LOADS, builder, id, text, within};
+
+const CALLERS: u64 = 1000;
+const LEASE: Duration = Duration::from_secs(301);
+
+/// Reads until there is room for it, and checks whose secret it is.
+async fn read(cache: &SecretCache, workspace: &WorkspaceId) -> Result<()> {
+    loop {
+        match cache.read(workspace).await {
+            Ok(found) => {
+                ensure!(text(&found.secret) == format!("old-{workspace}"), "another workspace's secret");
+                return Ok(());
+            }
+            Err(Error::Overloaded) => tokio::task::yield_now().await,
+            Err(error) => anyhow::bail!("{workspace}: {error}"),
+        }
+    }
+}
+
+/// As many callers as there are, each with its share of the keys in an order of its own; every key has several callers.
+async fn crowd(cache: &SecretCache, keys: &Arc<[WorkspaceId]>, shares: u64, seed: u64) -> Result<()> {
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let (cache, keys) = (cache.clone(), Arc::clone(keys));
+            tokio::spawn(async move {
+                let mut dice = Dice(seed + caller);
+                let count = keys.len() as u64;
+                let share = count * shares / CALLERS;
+                // The first share is the caller's own, so that none is left out; the others are anybody's.
+                for n in 0..share {
+                    let own = caller * count / CALLERS + n;
+                    let key = if n < count / CALLERS { own } else { dice.below(count) };
+                    read(&cache, &keys[key as usize]).await?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        within("a caller among many", caller).await???;
+    }
+    Ok(())
+}
+
+async fn scripted() -> Result<(Scripted, Arc<ManualClock>, SecretCache)> {
+    let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
+    let cache = builder()
+        .database(database.clone())
+        .clock(Arc::clone(&clock))
+        .database_timeout(PATIENCE)
+        .build()
+        .await?;
+    Ok((database, clock, cache))
+}
+
+#[tokio::test]
+async fn a_thousand_callers_of_one_cold_key_cost_one_select() -> Result<()> {
+    let (database, _clock, cache) = scripted().await?;
+    database.store("w", Some("old-w"));
+    database.close(Gate::BeforeSelect);
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let cache = cache.clone();
+            tokio::spawn(async move { read(&cache, &id("w")).await })
+        })
+        .collect();
+    database.arrivals(1).await;
+    database.open(Gate::BeforeSelect);
+    for caller in callers {
+        within("a caller", caller).await???;
+    }
+    assert_eq!((database.selects(), database.peak()), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_too_many_at_once() -> Result<()>
+{
+    let (database, clock, cache) = scripted().await?;
+    let keys: Arc<[WorkspaceId]> = (0..10_000).map(|n| id(&format!("w{n}"))).collect();
+    for key in &*keys {
+        database.store(key.as_str(), Some(&format!("old-{key}")));
+    }
+    database.take_turns(3);
+    for round in 1..=Lane::current().pick(2, 20) {
+        crowd(&cache, &keys, 4, round).await?;
+        assert_eq!(database.selects(), round * 10_000, "each expiry is one load of each key");
+        // Whoever reads again does so under the leases.
+        crowd(&cache, &keys, 2, round).await?;
+        assert_eq!(database.selects(), round * 10_000);
+        clock.advance(LEASE);
+    }
+    let peak = database.peak();
+    ensure!(peak <= MAX_LOADS, "{peak} statements at once");
+    ensure!(peak > MAX_LOADS / 2, "only {peak} statements at once: the bound was not tried");
+    Ok(())
+}
+
+/// The same over real connections, counted by a proxy that reads what is sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_costs_a_real_database_one_statement_for_each_key() -> Result<()> {
+    let database = TestDatabase::create().await?;
+    let (proxy, inside) = Proxy::start(&database.options()).await?;
+    let bench = Bench::new(database.options(), inside, Limits::patient(8)).await?;
+    let one: Arc<[WorkspaceId]> = bench.rows("w", 1).await?.into();
+    let checked = proxy.selects();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let (cache, key) = (bench.cache.clone(), one[0].clone());
+            tokio::spawn(async move { read(&cache, &key).await })
+        })
+        .collect();
+    for caller in callers {
+        within("a caller", caller).await???;
+    }
+    assert_eq!(proxy.selects() - checked, 1);
+    let many: Arc<[WorkspaceId]> = bench.rows("m", 1000).await?.into();
+    for round in 1..=2 {
+        crowd(&bench.cache, &many, 5, round).await?;
+        assert_eq!(proxy.selects() - checked, 1 + round * 1000, "each expiry is one load of each key");
+        bench.clock.advance(LEASE);
+    }
+    // The proxy counts connections too: the one that looked at the table, and those of the pool.
+    ensure!(proxy.accepted() <= 8, "{} connections", proxy.accepted());
+    Ok(())
+}
