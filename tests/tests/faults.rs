@@ -21,9 +21,8 @@ use leasehold_tests::PATIENCE;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-/// How many statements the cache may have under way at once. This is its own bound; a test that wants a lower one would
-/// set it here, for the caches that `builder` makes.
-const MAX_LOADS: u64 = 256;
+/// How many loads the caches over a scripted database may have under way at once.
+const MAX_LOADS: u64 = 8;
 
 /// The table of the tests, and beside it all that its secrets have ever been. The trigger runs under the row's lock, so
 /// the history of one workspace is in the order of its commits.
@@ -42,7 +41,7 @@ fn builder() -> Builder {
 
 /// How many workspaces have anything under way. None may be left behind by a caller that is gone.
 fn under_way(cache: &SecretCache) -> u64 {
-    cache.stats().named().find(|(name, _)| *name == "under_way").map_or(0, |(_, count)| count)
+    cache.stats().under_way
 }
 
 /// A cache over a real database, and a way to look at the database past both.

@@ -44,7 +44,12 @@ enum Down {
 impl Outage {
     async fn new() -> Result<Self> {
         let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
-        let cache = builder().database(database.clone()).clock(Arc::clone(&clock)).build().await?;
+        let cache = builder()
+            .database(database.clone())
+            .clock(Arc::clone(&clock))
+            .max_loads(MAX_LOADS as usize)
+            .build()
+            .await?;
         let outage = Self { database, clock, cache, hot: names("hot", 30) };
         for key in &outage.hot {
             outage.database.store(key.as_str(), Some("hot"));

@@ -64,6 +64,7 @@ async fn scripted() -> Result<(Scripted, Arc<ManualClock>, SecretCache)> {
         .database(database.clone())
         .clock(Arc::clone(&clock))
         .database_timeout(PATIENCE)
+        .max_loads(MAX_LOADS as usize)
         .build()
         .await?;
     Ok((database, clock, cache))
@@ -109,6 +110,55 @@ async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_t
     let peak = database.peak();
     ensure!(peak <= MAX_LOADS, "{peak} statements at once");
     ensure!(peak > MAX_LOADS / 2, "only {peak} statements at once: the bound was not tried");
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_finds_the_queue_full_is_told_at_once_and_costs_nothing() -> Result<()> {
+    let database = Scripted::new();
+    let cache = builder().database(database.clone()).max_loads(2).max_queue(3).build().await?;
+    database.close(Gate::BeforeSelect);
+    let read = |n: u64| {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.read(&id(&format!("w{n}"))).await.map(drop) })
+    };
+    let waiting: Vec<_> = (0..5).map(read).collect();
+    database.arrivals(2).await;
+    for n in 5..20 {
+        ensure!(within("a read that is turned away", read(n)).await?? == Err(Error::Overloaded));
+    }
+    let stats = cache.stats();
+    ensure!((database.selects(), stats.overloaded, stats.under_way) == (2, 15, 5), "{stats:?}");
+    database.open(Gate::BeforeSelect);
+    for read in waiting {
+        ensure!(within("a read that was let in", read).await?? == Err(Error::Absent));
+    }
+    ensure!((database.selects(), database.peak(), cache.stats().under_way) == (5, 2, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn loads_leave_connections_for_others() -> Result<()> {
+    let database = TestDatabase::create().await?;
+    let bench = Bench::new(database.options(), database.options(), Limits::patient(4)).await?;
+    let keys = bench.rows("w", 50).await?;
+    let mut lock = bench.outside.begin().await?;
+    sqlx::raw_sql("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await?;
+    let readers: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            let cache = bench.cache.clone();
+            tokio::spawn(async move { read(&cache, &key).await })
+        })
+        .collect();
+    bench.blocked(3).await?;
+    let free = within("the connection that is left", bench.pool.acquire()).await??;
+    ensure!(bench.sessions_in("active").await? == 3, "three quarters of the connections are for loads");
+    drop(free);
+    lock.commit().await?;
+    for reader in readers {
+        within("a reader", reader).await???;
+    }
     Ok(())
 }
 

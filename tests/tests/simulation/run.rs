@@ -209,8 +209,7 @@ impl Sim {
         while !is_quiet() && self.time.ms() < started_ms + QUIESCENCE_MS {
             self.time.pass(1_000).await;
         }
-        let under_way =
-            self.cache.stats().named().find(|(name, _)| *name == "under_way").map_or(0, |(_, n)| n);
+        let under_way = self.cache.stats().under_way;
         // One task is the cache's housekeeping.
         let tasks = Handle::current().metrics().num_alive_tasks();
         if !is_quiet() || under_way != 0 || tasks != 1 {
