@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Connection as _, SqlSafeStr as _};
 
 use super::Store;
@@ -27,7 +29,7 @@ const ACQUIRE: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(400);
 /// After this the server itself ends a statement, such as one that waits for a lock, and rolls it back.
 const STATEMENT_TIMEOUT: &str = "30s";
-/// How long the first connection may take, which resolves a name and negotiates TLS.
+/// How long the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
 pub(super) async fn open(url: &str) -> anyhow::Result<(Store, String)> {
@@ -52,18 +54,28 @@ async fn open_sqlite(url: &str) -> anyhow::Result<(Store, String)> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY);
     let shown = format!("sqlite://{}", options.get_filename().display());
+    let cannot_open = || {
+        format!(
+            "cannot open {shown}; does its directory exist, may this user write there, is mode=rwc in the URL?"
+        )
+    };
+    // The first connection may have a log to recover and a journal mode to change: that takes the time that the disk
+    // takes, and no other connection may be there. The pool's are opened once it has, and find it open.
+    let first = tokio::time::timeout(FIRST_CONNECT, SqliteConnection::connect_with(&options))
+        .await
+        .with_context(cannot_open)?
+        .with_context(cannot_open)?;
     let pool = SqlitePoolOptions::new()
         .max_connections(SQLITE_CONNECTIONS)
         .acquire_timeout(ACQUIRE)
-        // A local file does not go stale, and a database in memory ends with its last connection.
-        .min_connections(1)
+        // A local file does not go stale. No minimum of connections either: the pool would open it beside the first one.
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_with(options)
         .await
-        .with_context(|| {
-            format!("cannot open {shown}; does its directory exist, may this user write there, is mode=rwc in the URL?")
-        })?;
+        .with_context(cannot_open)?;
+    // What it leaves undone the pool's connections do.
+    let _ = first.close().await;
     migrator(SQLITE_MIGRATION).run(&pool).await.with_context(|| cannot_migrate(&shown))?;
     Ok((Store::Sqlite(pool), shown))
 }
