@@ -63,7 +63,13 @@ fn log_to_stderr() -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&filter).with_context(|| {
         format!("LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as leasehold=debug,sqlx=warn")
     })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        // It would say on stderr that stderr cannot be written, and panic over that: in the middle of whatever was logged.
+        .log_internal_errors(false)
+        .init();
     Ok(())
 }
 
