@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use self::failure::Failure;
 use super::column::{Dialect, Statements};
@@ -25,6 +27,9 @@ pub struct Sqlite {
     column: Arc<Column>,
     statements: Statements,
     sent: Arc<AtomicU64>,
+    /// One, for the issue whose turn it is. SQLite lets one connection write at a time: were the others to wait for the
+    /// lock on connections of their own, none would be left for reads, which need no lock.
+    turn: Arc<Semaphore>,
 }
 
 impl Sqlite {
@@ -52,6 +57,7 @@ impl Sqlite {
             statements: column.statements(Dialect::Sqlite),
             column: Arc::new(column),
             sent: Arc::default(),
+            turn: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -95,6 +101,11 @@ impl Sqlite {
         let statement = match mode {
             IssueMode::Rotate => &self.statements.rotate,
             IssueMode::Heal => &self.statements.heal,
+        };
+        // As long as for a connection, which is what it would wait for otherwise.
+        let patience = self.pool.options().get_acquire_timeout();
+        let Ok(Ok(_turn)) = timeout(patience, self.turn.acquire()).await else {
+            return Err(DatabaseError::Overloaded);
         };
         let rows = self.send(statement, &[id.as_str(), text]).await.map_err(Failure::of_issue)?;
         match (rows.first(), mode) {
