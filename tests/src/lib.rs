@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
 
 pub mod cluster;
+pub mod acknowledged;
 mod fixture;
 mod lane;
 pub mod postgres;

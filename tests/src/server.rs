@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
@@ -29,6 +30,7 @@ pub struct Launch {
     folder: Arc<TempDir>,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    script: Option<&'static str>,
 }
 
 /// A server that listens. It is killed when this value goes.
@@ -44,7 +46,7 @@ impl Launch {
     /// `leasehold` with these arguments and nothing else, in an empty folder.
     pub fn alone<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let folder = Arc::new(tempfile::tempdir().context("creating a temporary folder")?);
-        Ok(Self { folder, arguments: Vec::new(), variables: Vec::new() }.arguments(arguments))
+        Ok(Self { folder, arguments: Vec::new(), variables: Vec::new(), script: None }.arguments(arguments))
     }
 
     /// `leasehold serve` on a free port, with the database and the admin token that it makes for itself.
@@ -67,6 +69,12 @@ impl Launch {
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the server by a script of the shell, which has to end with `exec "$0" "$@"`.
+    pub fn by(mut self, script: &'static str) -> Self {
+        self.script = Some(script);
         self
     }
 
@@ -94,9 +102,24 @@ impl Launch {
         self.process()?.wait()
     }
 
+    /// Starts the server and kills it with SIGKILL once it listens or this span is over, whichever comes first.
+    pub fn killed_within(&self, span: Duration) -> Result<Ended> {
+        let mut process = self.process()?;
+        process.line_within(span);
+        process.signal(Signal::KILL)?;
+        process.wait()
+    }
+
     fn process(&self) -> Result<Process> {
         let variables = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        Process::start(binary::built()?, &self.arguments, variables, self.folder())
+        let leasehold = binary::built()?;
+        let Some(script) = self.script else {
+            return Process::start(leasehold, &self.arguments, variables, self.folder());
+        };
+        let leasehold = leasehold.to_str().context("the path of the server is not text")?;
+        let mut arguments = vec!["-c".to_owned(), script.to_owned(), leasehold.to_owned()];
+        arguments.extend_from_slice(&self.arguments);
+        Process::start(Path::new("/bin/sh"), &arguments, variables, self.folder())
     }
 }
 
@@ -116,9 +139,23 @@ impl Server {
         self.process.log()
     }
 
+    /// From now on no file of the server's can grow beyond this many bytes; `None` lifts that. The signal that comes with
+    /// it ends the server unless its [script](Launch::by) ignores it: `trap '' XFSZ`.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        self.process.limit_files(bytes)
+    }
+
     /// Sends SIGTERM, and does not wait for what becomes of it.
     pub fn terminate(&self) -> Result<()> {
         self.process.signal(Signal::TERM)
+    }
+
+    /// Sends SIGKILL, which no process can catch, and waits until it has ended.
+    pub fn kill(self) -> Result<Ended> {
+        self.process.signal(Signal::KILL)?;
+        let ended = self.wait()?;
+        ensure!(ended.code.is_none(), "it ended by itself with {:?}:\n{}", ended.code, ended.log);
+        Ok(ended)
     }
 
     /// Waits until the process has ended.

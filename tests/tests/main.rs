@@ -2,6 +2,7 @@
 
 mod cli;
 mod contract;
+mod crash;
 mod database;
 mod fake;
 mod faults;

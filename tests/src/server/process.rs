@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::NamedTempFile;
 
 /// Longer than any start or stop takes on a busy machine, and short enough to notice that one hangs.
@@ -74,12 +74,24 @@ impl Process {
         }
     }
 
+    /// Waits for the next line of stdout for this long at most. Where there is none by then, that is no error.
+    pub(super) fn line_within(&mut self, span: Duration) {
+        let _ = self.lines.recv_timeout(span);
+    }
+
     pub(super) fn log(&self) -> Result<String> {
         fs::read_to_string(self.log.path()).context("reading stderr")
     }
 
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(Pid::from_child(&self.child), signal).context("sending a signal")
+    }
+
+    pub(super) fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        // The hard limit stays as it is: without privileges it cannot be raised again.
+        let pid = Pid::from_child(&self.child);
+        let old = prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None });
+        old.map(drop).context("setting the limit of file sizes")
     }
 
     pub(super) fn wait(&mut self) -> Result<Ended> {
