@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
 
-pub mod cluster;
 pub mod acknowledged;
+pub mod cluster;
 mod fixture;
 mod lane;
 pub mod postgres;

@@ -6,6 +6,7 @@ mod crash;
 mod database;
 mod fake;
 mod faults;
+mod faults_sqlite;
 mod http;
 mod plaintext;
 mod policies;

@@ -115,7 +115,7 @@ async fn a_statement_that_the_server_takes_down_with_it_has_an_unknown_outcome()
         match how {
             Some(how) => machine.stop(how).await?,
             // The server lives on; the session does not.
-            None => assert_eq!(bench.terminate().await?, 1),
+            None => ensure!(bench.terminate().await? >= 1, "no session to end"),
         }
         machine.is_unknown(issuing).await?;
         // Its own session may be gone too.
