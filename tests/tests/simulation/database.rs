@@ -102,6 +102,7 @@ impl SimDatabase {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let mut world = self.world();
         let sent = world.moment();
+        checker::one_issue(&mut world, key, sent);
         let (weather, failovers) = (world.plan.weather, world.failovers);
         let row = &mut world.rows[key];
         let script = Script::of_issue(&mut row.rng, weather.slow, weather.faulty);

@@ -164,6 +164,11 @@ impl Issue {
         }
     }
 
+    /// Whether the next issue must wait for this one: it has not ended, and has not been given up on.
+    pub(crate) fn has_the_turn(&self, ms: u64, timeout_ms: u64) -> bool {
+        self.answer.is_none() && ms < self.sent.ms + timeout_ms + ISSUE_LIMIT_MS
+    }
+
     /// Whether nothing that is read may be stored in this millisecond, because this issue is under way.
     pub(crate) fn forbids_storing_in(&self, ms: u64, timeout_ms: u64) -> bool {
         let refused_ms =

@@ -177,6 +177,8 @@ impl Sim {
             let kind = Kind::of(&status, &self.plan);
             world.kinds.insert(status.generation, kind);
             world.generation = status.generation;
+            let moment = world.moment();
+            world.changes.push(moment);
         }
         let generation = world.generation;
         for (then, story) in std::mem::take(&mut world.suspects) {

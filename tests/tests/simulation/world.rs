@@ -39,7 +39,10 @@ pub(crate) struct World {
     /// Counts failovers: a statement that was sent before one may not survive it.
     pub(crate) failovers: u64,
     pub(crate) unreachable_until_ms: u64,
+    /// Swaps and rollbacks, from their start to their end.
     pub(crate) swaps: Vec<(Moment, Moment)>,
+    /// When it was noticed that another policy was active, by whatever way it became so.
+    pub(crate) changes: Vec<Moment>,
     pub(crate) suspensions: Vec<Moment>,
     pub(crate) generation: u64,
     pub(crate) kinds: BTreeMap<u64, Kind>,
@@ -64,6 +67,7 @@ impl World {
             failovers: 0,
             unreachable_until_ms: 0,
             swaps: Vec::new(),
+            changes: Vec::new(),
             suspensions: Vec::new(),
             generation: 0,
             kinds: BTreeMap::new(),

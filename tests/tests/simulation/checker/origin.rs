@@ -100,7 +100,8 @@ fn healed(world: &World, record: &Record, version: u32) -> Verdict {
 }
 
 /// G2, G3, G6: an answer out of the cache came from a statement that brought this value, that had the right to be stored,
-/// and that is young enough by the lease of the policy that answers.
+/// and that is young enough by the lease of the policy that answers. Leases live on a clock that stands still in
+/// suspension, so that what was stored before one counts no more.
 fn kept(
     world: &World,
     record: &Record,
@@ -124,8 +125,10 @@ fn kept(
             && undisturbed(world, row, issue.sent, at);
         good.then_some((at, at.ms))
     });
-    let obtained =
-        selects.chain(issues).filter(|(at, _)| at.seq < record.end.seq).map(|(_, obtained_ms)| obtained_ms);
+    let obtained = selects
+        .chain(issues)
+        .filter(|(at, _)| record.open.awake.seq < at.seq && at.seq < record.end.seq)
+        .map(|(_, obtained_ms)| obtained_ms);
     match obtained.max() {
         None => {
             Err(("nothing is stored that is too old", format!("{what}, and no statement may have stored it")))
