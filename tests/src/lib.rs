@@ -9,6 +9,8 @@
 pub mod acknowledged;
 pub mod cluster;
 mod fixture;
+pub mod guest_memory;
+pub mod hostile;
 mod lane;
 pub mod postgres;
 pub mod proxy;

@@ -1,6 +1,8 @@
 //! G8 as a whole: a server that logs all it can and meets every kind of trouble shows no secret and no token, but in the
 //! answers that are there to carry one.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};

@@ -2,19 +2,20 @@
 
 mod breaker;
 mod contained;
+mod corpus;
 mod refused;
 
 use std::sync::Arc;
 
 use leasehold::{Error, ManualClock, Policy, SecretCache, Status, WorkspaceId};
+use leasehold_tests::guest_memory::Marker;
 use leasehold_tests::scripted::Scripted;
 
 const W: &str = "w";
 
 /// A policy that breaks the rule of this name; see `tests/hostile`.
 fn hostile(does: &str) -> Policy {
-    const COMPONENT: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
-    Policy::from_bytes(COMPONENT).setting("does", does)
+    leasehold_tests::hostile::does(does, &Marker::new())
 }
 
 struct Bench {

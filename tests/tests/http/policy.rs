@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use leasehold_tests::Engine;
+use leasehold_tests::hostile::COMPONENT as HOSTILE;
 use leasehold_tests::server::{Server, no_body};
 use serde_json::{Value, json};
 
@@ -13,8 +14,6 @@ on_both! {
     a_swap_keeps_what_is_young_enough_without_a_statement,
     a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told,
 }
-
-const HOSTILE: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
 
 fn put(server: &Server, query: &str, component: &[u8]) -> Result<Value> {
     server.admin("PUT", &format!("/admin/policy{query}"), component.to_vec())?.json(200)

@@ -57,9 +57,10 @@ pub(crate) struct Report {
 impl Policies {
     /// Compiles them, in a cache that is then dropped.
     pub(crate) fn compile() -> Self {
-        const HOSTILE: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
-        let policies =
-            Self { ttl: Policy::from_bytes(leasehold_policies::TTL), hostile: Policy::from_bytes(HOSTILE) };
+        let policies = Self {
+            ttl: Policy::from_bytes(leasehold_policies::TTL),
+            hostile: Policy::from_bytes(leasehold_tests::hostile::COMPONENT),
+        };
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             for policy in [&policies.ttl, &policies.hostile] {

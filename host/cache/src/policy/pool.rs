@@ -281,7 +281,8 @@ impl HostState {
 }
 
 fn trap(function: &str, error: &wasmtime::Error) -> Fault {
-    Fault(format!("{function} failed: {}", printable(&format!("{error:#}"))))
+    // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
+    Fault(format!("{function} failed: {}", printable(&format!("{}: {error:#}", error.root_cause()))))
 }
 
 /// Text of a policy's making, for an operator's eyes: bounded, on one line.

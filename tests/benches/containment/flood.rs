@@ -1,0 +1,107 @@
+//! A flood of ids that nobody has: a million of them, each a SELECT that finds nothing. Nothing may stay behind, and the hits of
+//! those who are known may not suffer.
+//!
+//! The database answers at once: that is the worst case for the rest, because nothing slows the flood down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use leasehold::{Answer, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::measure::{compare, resident_kib, verdict};
+use crate::neighbour::{hit_from_thread, room};
+
+const UNKNOWN: u64 = 1_000_000;
+const PHASES: u64 = 5;
+const MAX_GROWTH_KIB: i64 = 4096;
+
+/// A database that holds secrets for ids that begin with `hot`.
+#[derive(Default)]
+pub(crate) struct Hot(AtomicU64);
+
+impl Database for Hot {
+    fn select<'a>(&'a self, id: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async { Ok(id.as_str().starts_with("hot").then(|| Secret::new("stored"))) })
+    }
+
+    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+        Box::pin(async { Ok(minted) })
+    }
+
+    fn statements(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub(crate) fn run(percent: u64) -> bool {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let policy = Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h");
+    let cache = runtime
+        .block_on(crate::builder().database(Hot::default()).policy(policy).build())
+        .expect("the default policy is good");
+    let hot = WorkspaceId::new("hot").expect("a usable id");
+    runtime.block_on(cache.read(&hot)).expect("the row is there");
+    let each = UNKNOWN * percent / 100 / PHASES;
+    let mut spans = room();
+    // A phase to warm up.
+    phase(&runtime, &cache, &hot, 0, each, &mut Vec::new(), &mut spans);
+    let before = resident_kib();
+    let (mut idle, mut busy) = (Vec::new(), Vec::new());
+    for number in 1..=PHASES {
+        idle.push(hit_from_thread(&cache, &hot, &mut spans));
+        phase(&runtime, &cache, &hot, number * each, each, &mut busy, &mut spans);
+    }
+    let growth = resident_kib() as i64 - before as i64;
+    let stats = cache.stats();
+    let good = growth < MAX_GROWTH_KIB && stats.entries == 1;
+    println!(
+        "{} reads found nothing; entries {}, resident {growth:+} KiB {}",
+        stats.absent,
+        stats.entries,
+        verdict(good)
+    );
+    good & compare("a hit from a thread of its own", &mut idle, &mut busy)
+}
+
+/// Hits for as long as it takes to read so many ids that nobody has.
+fn phase(
+    runtime: &Runtime,
+    cache: &SecretCache,
+    hot: &WorkspaceId,
+    from: u64,
+    count: u64,
+    p99s: &mut Vec<Duration>,
+    spans: &mut Vec<Duration>,
+) {
+    let over = Arc::new(AtomicBool::new(false));
+    let flooding = runtime.spawn({
+        let (cache, over) = (cache.clone(), Arc::clone(&over));
+        async move {
+            flood(&cache, from, count).await;
+            over.store(true, Ordering::SeqCst);
+        }
+    });
+    while !over.load(Ordering::SeqCst) {
+        p99s.push(hit_from_thread(cache, hot, spans));
+    }
+    runtime.block_on(flooding).expect("it ends");
+}
+
+/// Reads so many ids that nobody has, 64 at a time.
+async fn flood(cache: &SecretCache, from: u64, count: u64) {
+    let readers = (0..64).map(|reader| {
+        let cache = cache.clone();
+        tokio::spawn(async move {
+            for n in (from + reader..from + count).step_by(64) {
+                let id = WorkspaceId::new(format!("unknown-{n:032}")).expect("a usable id");
+                assert!(cache.read(&id).await.is_err(), "nobody has it");
+            }
+        })
+    });
+    for reader in readers.collect::<Vec<_>>() {
+        reader.await.expect("it ends");
+    }
+}

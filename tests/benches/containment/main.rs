@@ -1,0 +1,45 @@
+//! What a hostile policy costs those beside it, in figures: processor time, a neighbour's hits, memory.
+//!
+//! `cargo bench -p leasehold-tests --bench containment` runs all four sections; `-- cpu`, `-- neighbour`, `-- memory` and
+//! `-- flood` one each, and a number after it scales its counts in percent. It prints what it measures and ends with code 1
+//! where a limit is exceeded. Both sides of each comparison are measured in the same run, in turns, because a machine has
+//! good and bad minutes.
+
+#![allow(missing_docs, reason = "a benchmark has no interface")]
+
+mod cpu;
+mod flood;
+mod measure;
+mod memory;
+mod neighbour;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use leasehold::{Builder, SecretCache};
+
+/// A cache as the benchmark wants it.
+fn builder() -> Builder {
+    // The breaker would end what is measured.
+    SecretCache::builder().breaker(u32::MAX, Duration::from_secs(1))
+}
+
+/// A section: whether all of its limits held, given its counts in percent.
+type Section = fn(u64) -> bool;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let percent = words.iter().find_map(|word| word.parse().ok()).unwrap_or(100);
+    let sections: [(&str, Section); 4] =
+        [("cpu", cpu::run), ("neighbour", neighbour::run), ("memory", memory::run), ("flood", flood::run)];
+    let named = |name: &str| words.iter().any(|word| word == name);
+    let all = !sections.iter().any(|(name, _)| named(name));
+    let mut good = true;
+    for (name, run) in sections {
+        if all || named(name) {
+            println!("== {name}");
+            good &= run(percent);
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

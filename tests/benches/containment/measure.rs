@@ -1,0 +1,50 @@
+//! Percentiles, processor time and memory of this process, and how they are printed.
+//!
+//! It knows nothing of caches.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The processor time that this thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// A precise clock for short spans.
+pub(crate) fn now() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+pub(crate) fn percentile(spans: &mut [Duration], percent: usize) -> Duration {
+    spans.sort_unstable();
+    spans[(spans.len() * percent / 100).min(spans.len() - 1)]
+}
+
+/// The resident memory in KiB, counted page by page: the figure in `status` lags behind.
+pub(crate) fn resident_kib() -> u64 {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel shows it");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("it has this line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// How many mappings the process has.
+pub(crate) fn mappings() -> usize {
+    fs::read_to_string("/proc/self/maps").expect("the kernel shows it").lines().count()
+}
+
+/// Prints the medians of both sides and says whether the second is at most three times the first.
+pub(crate) fn compare(what: &str, idle: &mut [Duration], busy: &mut [Duration]) -> bool {
+    let (idle, busy) = (percentile(idle, 50), percentile(busy, 50));
+    let ratio = busy.as_secs_f64() / idle.as_secs_f64();
+    let good = ratio <= 3.0;
+    println!("{what:52} p99 idle {idle:>10.1?}  busy {busy:>10.1?}  ratio {ratio:>6.2} {}", verdict(good));
+    good
+}
+
+pub(crate) fn verdict(good: bool) -> &'static str {
+    if good { "" } else { " <-- ABOVE THE LIMIT" }
+}

@@ -1,0 +1,193 @@
+//! Reads that break a rule, one for each name.
+//!
+//! Where a name is about issues alone, the read is honest and stores nothing.
+
+use core::mem;
+
+use leasehold_policy::{Context, DatabaseError, IssueMode, Lease, Level, Secret};
+
+use crate::{FAR, Hostile, Steps, runaway};
+
+const NAMES: [&str; 34] = [
+    "nothing",
+    "traps",
+    "traps-after-put",
+    "traps-without-a-row",
+    "spins",
+    "spins-after-select",
+    "traps-after-select",
+    "spins-but-for-hot",
+    "fills-but-for-hot",
+    "asks-the-clock-for-ever",
+    "asks-for-the-entry-for-ever",
+    "puts-for-ever",
+    "removes-for-ever",
+    "selects-for-ever",
+    "logs-for-ever",
+    "logs-a-megabyte",
+    "logs-sixteen-long-lines",
+    "recurses",
+    "grows",
+    "fills",
+    "leaks-a-handle",
+    "hoards-handles",
+    "issues-in-a-read",
+    "says-absent-without-asking",
+    "says-absent-over-a-secret",
+    "says-absent-after-an-error",
+    "says-unavailable-without-asking",
+    "puts-absence-without-asking",
+    "puts-absence-over-a-secret",
+    "puts-absence-after-an-error",
+    "removes-what-it-put",
+    "returns-an-earlier-snapshot",
+    "remembers-a-secret",
+    "remembers-absence",
+];
+
+pub(crate) fn knows(does: &str) -> bool {
+    NAMES.contains(&does) || does.starts_with("traps-at-")
+}
+
+pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+    match policy.does.as_str() {
+        "traps" => panic!("read"),
+        "traps-after-put" => {
+            leased(cx)?;
+            panic!("after the put");
+        }
+        "traps-without-a-row" => match cx.select()? {
+            Some(secret) => Ok(Some(secret)),
+            None => panic!("no row"),
+        },
+        "spins" => runaway::spin(),
+        "traps-after-select" => {
+            let _found = cx.select()?;
+            panic!("after the select");
+        }
+        "spins-after-select" => {
+            let _found = cx.select()?;
+            runaway::spin()
+        }
+        // A neighbour that can be told from the others, for the benchmark.
+        "spins-but-for-hot" | "fills-but-for-hot" if cx.workspace().starts_with("hot") => leased(cx),
+        "spins-but-for-hot" => runaway::spin(),
+        "fills-but-for-hot" => runaway::fill(),
+        "asks-the-clock-for-ever" => runaway::ask_the_clock(cx),
+        "asks-for-the-entry-for-ever" => {
+            leased(cx)?;
+            runaway::ask_for_the_entry(cx)
+        }
+        "puts-for-ever" => with_found(cx, |secret| runaway::put(cx, secret)),
+        "removes-for-ever" => runaway::remove(cx),
+        "selects-for-ever" => loop {
+            let _found = cx.select()?;
+        },
+        "logs-for-ever" => runaway::log(cx),
+        "logs-a-megabyte" => {
+            cx.log(Level::Warn, &"x".repeat(1 << 20));
+            cx.select()
+        }
+        "logs-sixteen-long-lines" => {
+            let text = "long\n".repeat(12_000);
+            for _ in 0..16 {
+                cx.log(Level::Debug, &text);
+            }
+            cx.select()
+        }
+        "recurses" => Ok(runaway::recurse(0)),
+        "grows" => runaway::grow(),
+        "fills" => runaway::fill(),
+        "leaks-a-handle" => {
+            mem::forget(cx.select()?);
+            cx.select()
+        }
+        "hoards-handles" => with_found(cx, |secret| runaway::hoard(cx, secret)),
+        "issues-in-a-read" => cx.issue(IssueMode::Rotate).map(Some),
+        _ => lie(policy, cx),
+    }
+}
+
+/// Reads that say what is not so.
+fn lie(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+    match policy.does.as_str() {
+        "says-absent-without-asking" => Ok(None),
+        "says-absent-over-a-secret" => cx.select().map(|_| None),
+        "says-absent-after-an-error" => Ok(cx.select().unwrap_or(None)),
+        "says-unavailable-without-asking" => Err(DatabaseError::Unavailable),
+        "puts-absence-without-asking" => {
+            cx.put_absent(Lease::until(FAR));
+            Ok(None)
+        }
+        "puts-absence-over-a-secret" => {
+            let found = cx.select()?;
+            cx.put_absent(Lease::until(FAR));
+            Ok(found)
+        }
+        "puts-absence-after-an-error" => cx.select().inspect_err(|_| cx.put_absent(Lease::until(FAR))),
+        // So that their issues find an entry.
+        "returns-the-entry" | "puts-the-entry" => leased(cx),
+        "removes-what-it-put" => {
+            let found = leased(cx);
+            cx.remove();
+            found
+        }
+        "returns-an-earlier-snapshot" => {
+            let earlier = cx.entry().and_then(|kept| kept.value);
+            let found = leased(cx)?;
+            Ok(earlier.or(found))
+        }
+        "remembers-a-secret" => {
+            let earlier = policy.kept.replace(cx.select()?);
+            Ok(earlier.or(cx.select()?))
+        }
+        "remembers-absence" => {
+            if policy.was_absent.get() {
+                return Ok(None);
+            }
+            let found = cx.select()?;
+            policy.was_absent.set(found.is_none());
+            Ok(found)
+        }
+        does => honest(&mut Steps::of(does), cx),
+    }
+}
+
+/// What an honest policy does, up to the step at which it is told to trap.
+fn honest(steps: &mut Steps, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+    if steps.0.is_none() {
+        return cx.select();
+    }
+    steps.next();
+    cx.now();
+    steps.next();
+    drop(cx.entry());
+    steps.next();
+    let found = cx.select()?;
+    if let Some(secret) = &found {
+        steps.next();
+        let end = secret.obtained_at();
+        steps.next();
+        cx.log(Level::Debug, "stored");
+        steps.next();
+        cx.put(secret, Lease::until(end));
+    }
+    steps.next();
+    Ok(found)
+}
+
+fn leased(cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+    let found = cx.select()?;
+    if let Some(secret) = &found {
+        cx.put(secret, Lease::until(FAR));
+    }
+    Ok(found)
+}
+
+fn with_found(cx: &Context, then: impl FnOnce(&Secret)) -> Result<Option<Secret>, DatabaseError> {
+    let found = cx.select()?;
+    if let Some(secret) = &found {
+        then(secret);
+    }
+    Ok(found)
+}
