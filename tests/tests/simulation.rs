@@ -107,7 +107,7 @@ fn the_same_seed_gives_the_same_trace() {
     let policies = Policies::compile();
     // The first run of anything is slow, and a call that takes a millisecond of the processor lets others run.
     drop(run(0, &policies));
-    for seed in 1..=200 {
+    for seed in number("SEED").map_or(1..=200, |seed| seed..=seed) {
         let (first, second) = (run(seed, &policies).trace, run(seed, &policies).trace);
         let differs = first.iter().zip(&second).position(|(one, other)| one != other);
         if let Some(line) = differs {

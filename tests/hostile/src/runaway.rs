@@ -56,7 +56,7 @@ pub(crate) fn grow() -> ! {
 }
 
 pub(crate) fn fill() -> ! {
-    let mut bytes = vec![0_u8; 8 << 20];
+    let mut bytes = vec![0_u8; 2 << 20];
     loop {
         black_box(&mut bytes).fill(black_box(7));
     }

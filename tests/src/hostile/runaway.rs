@@ -58,24 +58,24 @@ pub(crate) const GUESTS: &[Guest] = &[
                (call $now) (call $now))))"#,
     ),
     Guest {
-        pages: "256",
+        pages: "64",
         ..Guest::new(
             "fills-the-whole-memory",
             r#"(func $read (export "read") (param i32 i32) (result i32)
                  (loop $again
-                   (memory.fill (i32.const 0) (i32.const 7) (i32.const 16777216))
+                   (memory.fill (i32.const 0) (i32.const 7) (i32.const 4194304))
                    (br $again))
                  (i32.const 0))"#,
         )
     },
     Guest {
-        pages: "256",
+        pages: "64",
         ..Guest::new(
             "copies-the-whole-memory",
             r#"(func $read (export "read") (param i32 i32) (result i32)
                  (loop $again
-                   (memory.copy (i32.const 8388608) (i32.const 0) (i32.const 8388608))
-                   (memory.copy (i32.const 1) (i32.const 0) (i32.const 16777215))
+                   (memory.copy (i32.const 2097152) (i32.const 0) (i32.const 2097152))
+                   (memory.copy (i32.const 1) (i32.const 0) (i32.const 4194303))
                    (br $again))
                  (i32.const 0))"#,
         )
@@ -90,7 +90,7 @@ pub(crate) const GUESTS: &[Guest] = &[
         "grows-its-memory-at-once",
         r#"(func $read (export "read") (param i32 i32) (result i32)
              (if (i32.ne (memory.grow (i32.const 65535)) (i32.const -1)) (then unreachable))
-             (if (i32.eq (memory.grow (i32.const 255)) (i32.const -1)) (then unreachable))
+             (if (i32.eq (memory.grow (i32.const 63)) (i32.const -1)) (then unreachable))
              (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
              (call $select-into-answer))"#,
     ),
