@@ -91,7 +91,8 @@ pub fn bare(name: &str, marker: &Marker) -> Policy {
     Policy::from_bytes(guest.component(marker)).setting("setting", "some value")
 }
 
-/// A policy that is busy for so many turns of a loop in its start function, in `configure` and in `read`, each time.
+/// A policy that is busy for so many turns of a loop in its start function and again in `configure`, and then for ever in
+/// `read`, of which no instance survives.
 pub fn busy(turns: u64, marker: &Marker) -> Policy {
     let functions = format!(
         r#"(func $busy (local $left i64)
@@ -103,7 +104,7 @@ pub fn busy(turns: u64, marker: &Marker) -> Policy {
              (call $busy)
              (i32.store8 (i32.const 192) (i32.const 0))
              (i32.const 192))
-           (func $read (export "read") (param i32 i32) (result i32) (call $busy) unreachable)"#
+           (func $read (export "read") (param i32 i32) (result i32) (call $for-ever) unreachable)"#
     );
     Policy::from_bytes(Guest::new("busy", functions.leak()).component(marker))
 }

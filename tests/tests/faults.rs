@@ -18,8 +18,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Builder, Column, Error, ManualClock, Policy, Postgres, SecretCache, WorkspaceId};
 use leasehold_tests::PATIENCE;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
 
 /// How many loads the caches over a scripted database may have under way at once.
 const MAX_LOADS: u64 = 8;
@@ -55,20 +55,20 @@ struct Bench {
 
 /// Under which limits a bench is made.
 struct Limits {
-    connections: u32,
-    acquire: Duration,
+    /// How many connections there are at most, and how long one is waited for; otherwise the cache opens its own.
+    pool: Option<(u32, Duration)>,
     answer: Duration,
 }
 
 impl Limits {
     /// For a test that is not about time: on a busy machine it must not fail because something was slow.
     fn patient(connections: u32) -> Self {
-        Self { connections, acquire: PATIENCE, answer: PATIENCE }
+        Self { pool: Some((connections, PATIENCE)), answer: PATIENCE }
     }
 
     /// What a server has by default.
     fn default_ones() -> Self {
-        Self { connections: 10, acquire: Duration::from_millis(800), answer: Duration::from_secs(1) }
+        Self { pool: None, answer: Duration::from_secs(1) }
     }
 }
 
@@ -80,15 +80,20 @@ impl Bench {
             .acquire_timeout(PATIENCE)
             .connect_lazy_with(outside.application_name("test"));
         sqlx::raw_sql(TABLES).execute(&outside).await?;
-        let inside = inside.application_name("leasehold").options([("statement_timeout", "30s")]);
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.connections)
-            .acquire_timeout(limits.acquire)
-            .connect_lazy_with(inside);
+        let inside = inside.application_name("leasehold");
         let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
+        let database = match limits.pool {
+            None => Postgres::connect(inside.to_url_lossy().as_str(), column).await?,
+            Some((connections, acquire)) => {
+                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(acquire);
+                let inside = inside.options([("statement_timeout", "30s")]);
+                Postgres::from_pool(pool.connect_lazy_with(inside), column).await?
+            }
+        };
+        let pool = database.pool().clone();
         let clock = Arc::new(ManualClock::new());
         let cache = builder()
-            .database(Postgres::from_pool(pool.clone(), column).await?)
+            .database(database)
             .clock(Arc::clone(&clock))
             .database_timeout(limits.answer)
             .build()

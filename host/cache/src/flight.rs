@@ -13,7 +13,7 @@ use std::hash::BuildHasher as _;
 
 use crate::lease::Generation;
 use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, OwnedMutexGuard, PoisonError, RandomState, watch};
-use crate::{Error, Lookup, WorkspaceId};
+use crate::{Error, Lookup, Secret, WorkspaceId};
 
 /// More stripes than threads that write at the same moment; a power of two.
 const STRIPES: usize = 64;
@@ -44,6 +44,9 @@ struct Traffic {
     /// Issues under way or waiting for their turn. No fill may store while there are any: its SELECT may have been
     /// sent before the UPDATE and answered after it.
     writers: usize,
+    /// What a fill that might not store has told those who waited for it: `Some(None)` is absence. While anything is under
+    /// way, nothing else may be stored by what may be older: nobody is shown an older value after a newer one.
+    told: Option<Option<Secret>>,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
     issue: Option<Ticket>,
     turn: Arc<AsyncMutex<()>>,
@@ -215,6 +218,14 @@ impl Traffic {
         registered
     }
 
+    fn has_told_nothing_but(&self, value: Option<&Secret>) -> bool {
+        match (&self.told, value) {
+            (None, _) | (Some(None), None) => true,
+            (Some(Some(told)), Some(value)) => told.verify(value.expose()),
+            (Some(_), _) => false,
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.fill.is_none() && self.heal.is_none() && self.writers == 0
     }
@@ -241,12 +252,21 @@ impl Departure {
         &self.workspace
     }
 
-    /// Ends a fill: stores its result if it may, and then tells everyone who waits.
-    pub(crate) fn land(self, outcome: Outcome, store: impl FnOnce()) {
+    /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
+    /// be stored.
+    pub(crate) fn land(self, outcome: Outcome, change: impl FnOnce(bool)) {
         self.flights.with_traffic(&self.workspace, |traffic| {
-            if traffic.leave(self.kind, &self.ticket) && traffic.writers == 0 {
-                store();
+            let is_current = traffic.leave(self.kind, &self.ticket) && traffic.writers == 0;
+            let value = match &outcome {
+                Ok(lookup) => Some(Some(&lookup.secret)),
+                Err(Error::Absent) => Some(None),
+                Err(_) => None,
+            };
+            let may_store = is_current && value.is_none_or(|value| traffic.has_told_nothing_but(value));
+            if let Some(value) = value.filter(|_| !may_store) {
+                traffic.told = Some(value.cloned());
             }
+            change(may_store);
         });
         self.send(outcome);
     }
@@ -289,11 +309,16 @@ impl Writer {
         self.held = None;
     }
 
-    /// Makes every fill under way too old, and changes the table with it. `change` is told whether the issue may store:
-    /// not if a removal or a reset came between.
-    pub(crate) fn finish(&self, change: impl FnOnce(bool)) {
+    /// Makes every fill under way too old, and changes the table with it. `issued` is what the database holds now, if that
+    /// is known. `change` is told whether the issue may store:
+    /// not if a removal or a reset came between, nor while another issue waits or is in doubt, which may be carried out
+    /// after this one.
+    pub(crate) fn finish(&self, issued: Option<&Secret>, change: impl FnOnce(bool)) {
         self.flights.with_traffic(&self.workspace, |traffic| {
-            let may_store = traffic.issue.take().is_some_and(|ticket| ticket.is(&self.ticket));
+            let is_latest = traffic.issue.take().is_some_and(|ticket| ticket.is(&self.ticket));
+            let may_store = is_latest && traffic.writers == 1 && traffic.has_told_nothing_but(issued);
+            // Whatever is sent from now on is newer than what was told.
+            traffic.told = None;
             traffic.fill = None;
             change(may_store);
         });

@@ -72,7 +72,20 @@ impl Core {
             }
         };
         let change = call.change();
-        departure.land(outcome, || self.store(&workspace, change, active.generation));
+        let told = match &outcome {
+            Ok(lookup) => Some(Some(lookup.secret.clone())),
+            Err(Error::Absent) => Some(None),
+            Err(_) => None,
+        };
+        departure.land(outcome, |may_store| {
+            if may_store {
+                self.store(&workspace, change, active.generation);
+            }
+            // Nobody is shown another value once this one has been told.
+            if let Some(told) = told {
+                self.table.remove_other(&workspace, told.as_ref());
+            }
+        });
         self.make_room();
     }
 
@@ -116,7 +129,7 @@ impl Core {
         };
         doubt.resolve();
         if issued.changed {
-            writer.finish(|may_store| {
+            writer.finish(issued.outcome.as_ref().ok(), |may_store| {
                 // The old value is gone from the database, whatever the policy says of the new one.
                 self.table.remove(workspace);
                 if may_store {
@@ -134,7 +147,7 @@ impl Core {
             drop(ticket);
             writer.yield_turn();
             pending.settled().await;
-            writer.finish(|_| self.table.remove(workspace));
+            writer.finish(None, |_| self.table.remove(workspace));
         }
     }
 
@@ -252,7 +265,7 @@ impl Doubt<'_> {
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        self.writer.finish(|_| self.table.remove(self.writer.workspace()));
+        self.writer.finish(None, |_| self.table.remove(self.writer.workspace()));
     }
 }
 

@@ -126,6 +126,19 @@ impl Table {
         guard.flush();
     }
 
+    /// Drops an entry whose value is not this one. The caller holds the stripe's lock.
+    pub(crate) fn remove_other(&self, workspace: &WorkspaceId, value: Option<&Secret>) {
+        let differs = |_: &WorkspaceId, entry: &Entry| match (&entry.value, value) {
+            (Some(stored), Some(value)) => !stored.verify(value.expose()),
+            (None, None) => false,
+            _ => true,
+        };
+        let guard = self.entries.guard();
+        // An error says that it is this one.
+        let _ = self.entries.remove_if(workspace, differs, &guard);
+        guard.flush();
+    }
+
     /// Drops every entry. The caller holds the locks of all stripes.
     pub(crate) fn clear(&self) {
         let guard = self.entries.guard();

@@ -150,7 +150,13 @@ impl Model {
         };
         let stamp = version.map(|version| Stamp::new(&workspace, version, generation));
         let outcome = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss)).ok_or(Error::Absent);
-        departure.land(outcome, || self.store(&workspace, stamp.as_ref(), generation));
+        let told = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss).secret);
+        departure.land(outcome, |may_store| {
+            if may_store {
+                self.store(&workspace, stamp.as_ref(), generation);
+            }
+            self.table.remove_other(&workspace, told.as_ref());
+        });
         self.table.evict();
     }
 

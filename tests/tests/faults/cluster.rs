@@ -5,14 +5,18 @@
 //! down is the business of `outage`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, Secret, Status, WorkspaceId};
-use leasehold_tests::Lane;
 use leasehold_tests::cluster::{Cluster, Stop};
+use leasehold_tests::{Lane, PATIENCE};
 use tokio::task::JoinHandle;
 
 use super::{Bench, Dice, Limits, text, within};
+
+/// A server that is down is noticed soon; one that is slow is waited for.
+const SHORT_WAIT: Limits = Limits { pool: Some((10, Duration::from_secs(2))), answer: PATIENCE };
 
 struct Machine {
     cluster: Arc<Cluster>,
@@ -76,7 +80,7 @@ impl Machine {
 
 #[tokio::test]
 async fn a_server_that_was_stopped_answers_again_and_nothing_acknowledged_is_lost() -> Result<()> {
-    let machine = machine(Limits::default_ones()).await?;
+    let machine = machine(SHORT_WAIT).await?;
     let bench = &machine.bench;
     for how in [Stop::Fast, Stop::Immediate] {
         let workspaces = bench.rows(&format!("{how:?}-"), 3).await?;
@@ -144,7 +148,7 @@ async fn a_read_whose_session_is_ended_is_unavailable_for_all_who_wait_and_never
         })
         .collect();
     bench.blocked(1).await?;
-    assert_eq!(bench.terminate().await?, 1);
+    ensure!(bench.terminate().await? >= 1, "nobody was connected");
     for reader in readers {
         let answer = within("a reader", reader).await??;
         ensure!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
@@ -205,7 +209,7 @@ async fn issue_until(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_between_crashes_and_ended_sessions_is_in_the_database() -> Result<()> {
-    let machine = machine(Limits::default_ones()).await?;
+    let machine = machine(SHORT_WAIT).await?;
     let bench = &machine.bench;
     let workspaces = bench.rows("w", 6).await?;
     let stop = Arc::new(tokio::sync::Notify::new());

@@ -158,6 +158,13 @@ async fn a_minute_of_silence_costs_misses_a_typed_error_in_time_and_hits_nothing
     down_for_a_minute(Down::Silent, 4).await
 }
 
+/// What was sent to a database that does not answer is still under way there when its caller has been told so. It
+/// counts: or a minute of silence is a minute's misses at once.
+#[tokio::test(start_paused = true)]
+async fn a_minute_of_silence_does_not_pile_up_statements() -> Result<()> {
+    down_for_a_minute(Down::Silent, 40).await
+}
+
 /// What the tasks of the load and the test tell one another.
 struct Load {
     over: AtomicBool,

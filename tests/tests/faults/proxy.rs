@@ -8,17 +8,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use leasehold::{Error, Status, WorkspaceId};
+use leasehold::{DatabaseError, Error, Status, WorkspaceId};
 use leasehold_tests::Lane;
 use leasehold_tests::cluster::Cluster;
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::{Fate, Proxy, Statement};
+use leasehold_tests::scripted::{Fault, Scripted};
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Bench, Dice, Limits, text, within};
+use super::{Bench, Dice, Limits, builder, id, text, within};
 
 /// How long an answer is waited for where the test makes it late.
-const ANSWER: Duration = Duration::from_millis(400);
+const ANSWER: Duration = Duration::from_secs(2);
 
 struct Line {
     proxy: Proxy,
@@ -169,9 +170,9 @@ async fn an_update_that_outlives_its_connection_is_not_hidden_by_what_was_read_b
 
 #[tokio::test]
 async fn a_silent_network_costs_misses_their_deadline_and_hits_nothing() -> Result<()> {
-    let line = line(Limits { acquire: Duration::from_millis(200), ..impatient() }).await?;
+    let line = line(Limits { pool: Some((4, ANSWER / 2)), answer: ANSWER }).await?;
     let warm = line.warm("warm").await?;
-    let cold = line.bench.rows("cold", 8).await?;
+    let cold = line.bench.rows("cold", 3).await?;
     line.proxy.silence(true);
     for workspace in &cold {
         let started = tokio::time::Instant::now();
@@ -193,7 +194,7 @@ async fn a_silent_network_costs_misses_their_deadline_and_hits_nothing() -> Resu
 
 #[tokio::test]
 async fn a_server_that_closes_new_connections_is_unavailable_until_it_does_not() -> Result<()> {
-    let line = line(Limits { acquire: Duration::from_millis(200), ..impatient() }).await?;
+    let line = line(Limits { pool: Some((4, ANSWER / 2)), answer: ANSWER }).await?;
     let cold = line.bench.rows("cold", 2).await?;
     line.proxy.refuse(true);
     line.proxy.cut();
@@ -315,5 +316,62 @@ async fn no_acknowledged_issue_is_lost_and_no_read_goes_back_however_the_network
         "{rounds} rounds: {acknowledged} issues acknowledged, {unknown} unknown, {accepted} connections"
     );
     ensure!(unknown >= 20 && acknowledged >= 500, "the network was too good, or too bad, to show anything");
+    Ok(())
+}
+
+/// New connections work at once, so service has to be back as fast as after any other outage: within a second of the
+/// deadline of those who met the silence.
+#[tokio::test]
+async fn busy_connections_that_the_network_has_forgotten_cost_a_second_of_misses_and_no_more() -> Result<()> {
+    // Of ten connections, three quarters are for loads.
+    const LOADS: usize = 7;
+    let line = line(Limits::default_ones()).await?;
+    let bench = &line.bench;
+    let cold = bench.rows("cold", 100).await?;
+    let mut holder = bench.outside.begin().await?;
+    sqlx::raw_sql("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await?;
+    let read = |key: &WorkspaceId| {
+        let (cache, key) = (bench.cache.clone(), key.clone());
+        tokio::spawn(async move { cache.read(&key).await.map(drop) })
+    };
+    let readers: Vec<_> = cold.iter().take(LOADS).map(read).collect();
+    bench.blocked(LOADS as i64).await?;
+    line.proxy.forget();
+    holder.rollback().await?;
+    let forgotten_at = tokio::time::Instant::now();
+    for reader in readers {
+        let answer = within("a reader that nobody answers", reader).await??;
+        ensure!(matches!(answer, Err(Error::Timeout | Error::Unavailable(_))), "{answer:?}");
+    }
+    for key in cold.iter().skip(LOADS) {
+        match bench.read(key).await {
+            Ok(_) => break,
+            Err(Error::Timeout | Error::Unavailable(_)) => {}
+            Err(error) => anyhow::bail!("a read over a line that is dead: {error}"),
+        }
+        let since = forgotten_at.elapsed();
+        ensure!(since < Duration::from_secs(3), "no read was served for {since:?}");
+    }
+    Ok(())
+}
+
+/// A packet that was lost is sent again, for minutes, by a client that has given the connection up: so the server may
+/// get an UPDATE after the next one, of which the caller was told that it is committed.
+#[tokio::test]
+async fn an_issue_that_is_carried_out_after_the_next_one_is_not_hidden_by_it() -> Result<()> {
+    let (database, workspace) = (Scripted::new(), id("w"));
+    database.store("w", Some("old"));
+    let cache = builder().database(database.clone()).build().await?;
+    database.fault(Some(Fault::Fails(DatabaseError::Lost("reset".into()))));
+    let lost = cache.issue(&workspace).await.err().context("no answer, and a secret")?;
+    ensure!(matches!(lost, Error::OutcomeUnknown(_)), "{lost}");
+    database.fault(None);
+    cache.issue(&workspace).await?;
+    database.store("w", Some("late"));
+    assert_eq!(
+        text(&cache.read(&workspace).await?.secret),
+        "late",
+        "the database holds it, and was in doubt"
+    );
     Ok(())
 }

@@ -21,6 +21,8 @@ async fn hold(wanted: impl Fn(&table::Case) -> bool) {
     let mut driven = 0;
     for case in TABLE.iter().filter(|case| wanted(case)) {
         driven += 1;
+        // Shown where a case panics: the last one is it.
+        println!("{}", case.name);
         if let Err(difference) = drive(case).await {
             wrong.push_str(&difference);
         }

@@ -83,6 +83,8 @@ pub(crate) struct Row {
     pub(crate) issues: Vec<Issue>,
     /// Removals and resets.
     pub(crate) voids: Vec<Moment>,
+    /// Since when the latest secret is stored that any caller has been handed.
+    pub(crate) shown_seq: u64,
     /// A read that starts now must return something that was stored after this.
     pub(crate) floor: Floor,
     /// A SELECT that answers a read that starts now must have been sent after this.
@@ -100,9 +102,15 @@ impl Row {
             selects: Vec::new(),
             issues: Vec::new(),
             voids: Vec::new(),
+            shown_seq: 0,
             floor: Floor::default(),
             fresh: Floor::default(),
         }
+    }
+
+    /// When this content was stored for the first time.
+    pub(crate) fn first_held(&self, content: Content) -> Option<Moment> {
+        self.spans.iter().find(|(_, held)| *held == content).map(|(since, _)| *since)
     }
 
     /// When this content was last stored, up to now. None: never.

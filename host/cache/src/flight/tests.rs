@@ -27,7 +27,7 @@ fn lead(flights: &Arc<Flights>) -> (Waiter, Departure) {
 /// Lands a flight, and says whether it was allowed to store.
 fn stores(departure: Departure) -> bool {
     let stored = Cell::new(false);
-    departure.land(landed(), || stored.set(true));
+    departure.land(landed(), |may_store| stored.set(may_store));
     stored.get()
 }
 
@@ -104,7 +104,7 @@ async fn no_fill_stores_while_an_issue_is_under_way_or_waits() {
     assert!(!stores(departure), "an issue waits for its turn");
     writer.turn().await;
     let (_waiter, during) = lead(&flights);
-    writer.finish(|may_store| assert!(may_store));
+    writer.finish(Some(&Secret::new("a")), |may_store| assert!(may_store));
     drop(writer);
     let (_waiter, after) = lead(&flights);
     assert!(!stores(during), "its SELECT may have been sent before the UPDATE");
@@ -118,9 +118,43 @@ async fn an_issue_does_not_store_after_a_removal_that_came_between() {
     let mut writer = flights.write(&id());
     writer.turn().await;
     flights.void(&id(), || {});
-    writer.finish(|may_store| assert!(!may_store));
+    writer.finish(None, |may_store| assert!(!may_store));
     drop(writer);
     assert_eq!(flights.len(), 0);
+}
+
+fn landed_with(departure: Departure, secret: &str) -> bool {
+    let stored = Cell::new(false);
+    let lookup = Lookup { secret: Secret::new(secret), status: Status::Miss };
+    departure.land(Ok(lookup), |may_store| stored.set(may_store));
+    stored.get()
+}
+
+#[test]
+fn a_flight_beside_one_that_may_not_store_stores_nothing_else_than_that_one_has_told() {
+    for (brought, may_store) in [("newer", true), ("older", false)] {
+        let flights = Arc::new(Flights::new());
+        let (_early, slow) = lead(&flights);
+        flights.void(&id(), || {});
+        let (_late, beside) = lead(&flights);
+        assert!(!landed_with(slow, "newer"));
+        assert_eq!(landed_with(beside, brought), may_store, "{brought}");
+        assert_eq!(flights.len(), 0);
+        let (_waiter, next) = lead(&flights);
+        assert!(landed_with(next, "anything"), "nothing is under way any more");
+    }
+}
+
+#[tokio::test]
+async fn an_issue_beside_a_fill_that_has_told_another_value_does_not_store() {
+    for (issued, stored) in [("told", true), ("another", false)] {
+        let flights = Arc::new(Flights::new());
+        let (_waiter, fill) = lead(&flights);
+        let mut writer = flights.write(&id());
+        writer.turn().await;
+        assert!(!landed_with(fill, "told"));
+        writer.finish(Some(&Secret::new(issued)), |may_store| assert_eq!(may_store, stored, "{issued}"));
+    }
 }
 
 #[tokio::test]
@@ -135,10 +169,10 @@ async fn issues_of_one_workspace_take_turns_in_order() {
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
-    first.finish(|may_store| assert!(may_store, "the second has not begun"));
+    first.finish(None, |may_store| assert!(!may_store, "the second may be carried out before or after it"));
     drop(first);
     let second = waiting.await.unwrap();
-    second.finish(|may_store| assert!(may_store));
+    second.finish(None, |may_store| assert!(may_store));
     drop(second);
     assert_eq!(flights.len(), 0);
 }

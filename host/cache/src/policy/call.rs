@@ -230,7 +230,9 @@ impl Call {
     }
 
     fn status(&self, answered: &Handle) -> Status {
-        let leased = matches!(&self.change, Some(Change::Put(put)) if self.now() < put.lease.fresh_until);
+        let is_answer = |value: &Secret| value.verify(answered.secret.expose());
+        let leased = matches!(&self.change, Some(Change::Put(put))
+            if self.now() < put.lease.fresh_until && put.value.as_ref().is_some_and(is_answer));
         match answered.origin {
             Origin::Selected | Origin::Issued => Status::Miss,
             Origin::Entry if leased && self.failure.is_none() => Status::Renewed,

@@ -106,7 +106,8 @@ impl Model {
         let issued = self.statement(generation, workspace, heals, fate).await;
         std::mem::forget(doubt);
         if issued.changed {
-            writer.finish(|may_store| {
+            let secret = issued.outcome.as_ref().ok().map(|lookup| lookup.secret.clone());
+            writer.finish(secret.as_ref(), |may_store| {
                 self.table.remove(workspace);
                 if may_store {
                     self.store(workspace, issued.change.as_ref(), generation);
@@ -120,7 +121,7 @@ impl Model {
             drop(turn);
             writer.yield_turn();
             pending.settled().await;
-            writer.finish(|_| self.table.remove(workspace));
+            writer.finish(None, |_| self.table.remove(workspace));
         }
     }
 
@@ -174,6 +175,6 @@ struct Doubt<'a> {
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        self.writer.finish(|_| self.table.remove(self.writer.workspace()));
+        self.writer.finish(None, |_| self.table.remove(self.writer.workspace()));
     }
 }

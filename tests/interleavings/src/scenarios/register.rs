@@ -44,17 +44,20 @@ impl Register {
         point();
         let version = self.database.load(Ordering::Relaxed);
         let stamp = Stamp::new(&self.workspace, version, Generation::FIRST);
-        departure.land(Ok(stamp.lookup(Status::Miss)), || self.set(Some(version)));
+        departure.land(Ok(stamp.lookup(Status::Miss)), |may_store| {
+            if may_store {
+                self.set(Some(version));
+            }
+        });
     }
 
     /// Commits, and finishes with what was committed.
     fn issue(&self, writer: Writer) {
         point();
         let version = self.database.fetch_add(1, Ordering::Relaxed) + 1;
-        writer.finish(|may_store| {
-            assert!(may_store, "nothing came between");
-            self.set(Some(version));
-        });
+        let secret = Stamp::new(&self.workspace, version, Generation::FIRST).lookup(Status::Miss).secret;
+        // A fill that has told an older version keeps it from being stored, and nothing worse.
+        writer.finish(Some(&secret), |may_store| self.set(may_store.then_some(version)));
     }
 
     fn set(&self, version: Option<u64>) {

@@ -15,6 +15,7 @@ pub(super) fn judge(world: &World, record: &Record) -> Verdict {
         Outcome::Secret(secret, status) => {
             let version = own_commit(record, *secret)?;
             read_your_issue(world, record, version)?;
+            never_back(world, record, version)?;
             match (record.open.verb, status) {
                 (Verb::Issue, _) => origin::of_issue(world, record, version),
                 (_, Some(status)) => origin::of_read(world, record, version, *status),
@@ -68,6 +69,21 @@ fn read_your_issue(world: &World, record: &Record, version: u32) -> Verdict {
     Err((
         "read your issue",
         format!("it was gone from the database ({held:?}) before the read had to be newer ({floor:?})"),
+    ))
+}
+
+/// Once a caller has been handed a secret, whoever begins later is not handed one that was gone from the database before
+/// that one was stored, whoever stored it. A policy that stores nothing leaves what an earlier one has stored, and a later
+/// one may answer with that again: so it holds among policies that store what they read.
+fn never_back(world: &World, record: &Record, version: u32) -> Verdict {
+    let held = world.rows[record.open.key].last_held(Content::Secret(version));
+    let newer = record.open.shown_seq;
+    if world.plan.hostile || held.is_none_or(|until| newer < until.seq) {
+        return Ok(());
+    }
+    Err((
+        "reads never go back",
+        format!("it was gone ({held:?}) before {newer}, since when there is one that was shown"),
     ))
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Open {
     pub(super) fresh: Floor,
     /// What is served without asking must have been obtained after this: the last suspension that was noticed.
     pub(super) awake: Moment,
+    /// See `Row::shown_seq`.
+    pub(super) shown_seq: u64,
 }
 
 /// How an operation ended.
@@ -69,7 +71,18 @@ impl Open {
         let awake = noticed.copied().unwrap_or_default();
         floor.rise_to(awake.seq, 0);
         fresh.rise_to(awake.seq, 0);
-        Self { client, verb, key, start, generation, presented, floor, fresh, awake }
+        Self {
+            client,
+            verb,
+            key,
+            start,
+            generation,
+            presented,
+            floor,
+            fresh,
+            awake,
+            shown_seq: world.rows[key].shown_seq,
+        }
     }
 }
 

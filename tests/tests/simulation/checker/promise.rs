@@ -5,7 +5,7 @@
 use leasehold::{Error, Status};
 
 use super::super::plan::Verb;
-use super::super::row::Moment;
+use super::super::row::{Content, Moment};
 use super::super::world::{Actor, World};
 use super::{Outcome, Record, origin};
 
@@ -15,6 +15,10 @@ pub(super) fn settle(world: &mut World, record: Record) {
     world.count(record.label());
     let (end, timeout_ms) = (record.end, world.plan.timeout_ms);
     let row = &mut world.rows[record.open.key];
+    if let Outcome::Secret(Some((_, version)), _) = &record.outcome {
+        let since = row.first_held(Content::Secret(*version)).map_or(0, |since| since.seq);
+        row.shown_seq = row.shown_seq.max(since);
+    }
     match (record.open.verb, &record.outcome) {
         (Verb::Issue, Outcome::Secret(Some((_, version)), _))
         | (Verb::ReadOrIssue, Outcome::Secret(Some((_, version)), Some(Status::Healed))) => {
