@@ -45,7 +45,8 @@ struct Traffic {
     /// sent before the UPDATE and answered after it.
     writers: usize,
     /// What a fill that might not store has told those who waited for it: `Some(None)` is absence. While anything is under
-    /// way, nothing else may be stored by what may be older: nobody is shown an older value after a newer one.
+    /// way, nothing else may be stored by what may be older, nor told to whoever comes later: nobody is shown an older
+    /// value after a newer one.
     told: Option<Option<Secret>>,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
     issue: Option<Ticket>,
@@ -55,6 +56,8 @@ struct Traffic {
 struct Flight {
     ticket: Ticket,
     generation: Generation,
+    /// Whether another one has told something since this one began.
+    is_outrun: bool,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -99,7 +102,8 @@ impl Flights {
         Self { stripes, hasher: RandomState::default() }
     }
 
-    /// Joins the flight of this kind, or registers a new one if there is none or an older policy runs it.
+    /// Joins the flight of this kind, or registers a new one if there is none, an older policy runs it, or another one has
+    /// told something since it began.
     ///
     /// `stored` is asked under the lock: a flight that landed since the caller looked has stored its result by now.
     pub(crate) fn board(
@@ -113,6 +117,7 @@ impl Flights {
         if let Some(traffic) = stripe.get(workspace)
             && let Some(flight) = traffic.flight(kind)
             && flight.generation >= generation
+            && !flight.is_outrun
         {
             return Boarding::Joined(Waiter(flight.outcome.clone()));
         }
@@ -121,7 +126,8 @@ impl Flights {
         }
         let (sender, receiver) = watch::channel(None);
         let ticket = Ticket(Arc::new(()));
-        let flight = Flight { ticket: ticket.clone(), generation, outcome: receiver.clone() };
+        let flight =
+            Flight { ticket: ticket.clone(), generation, is_outrun: false, outcome: receiver.clone() };
         *stripe.entry(workspace.clone()).or_default().slot(kind) = Some(flight);
         let departure = Departure {
             flights: Arc::clone(self),
@@ -218,6 +224,17 @@ impl Traffic {
         registered
     }
 
+    /// Notes what a fill that may not store tells. Whoever comes after that may have heard of it, so that another fill
+    /// under way, which may bring something older, is not joined any more. It may store if it brings the same.
+    fn tell(&mut self, value: Option<&Secret>) {
+        if self.told.is_none() || !self.has_told_nothing_but(value) {
+            self.told = Some(value.cloned());
+            if let Some(fill) = &mut self.fill {
+                fill.is_outrun = true;
+            }
+        }
+    }
+
     fn has_told_nothing_but(&self, value: Option<&Secret>) -> bool {
         match (&self.told, value) {
             (None, _) | (Some(None), None) => true,
@@ -264,7 +281,7 @@ impl Departure {
             };
             let may_store = is_current && value.is_none_or(|value| traffic.has_told_nothing_but(value));
             if let Some(value) = value.filter(|_| !may_store) {
-                traffic.told = Some(value.cloned());
+                traffic.tell(value);
             }
             change(may_store);
         });

@@ -145,6 +145,27 @@ fn a_flight_beside_one_that_may_not_store_stores_nothing_else_than_that_one_has_
     }
 }
 
+#[test]
+fn whoever_comes_after_another_value_was_told_joins_no_flight_that_began_before() {
+    let flights = Arc::new(Flights::new());
+    let (_first, stray) = lead(&flights);
+    flights.void(&id(), || {});
+    let (_second, outrun) = lead(&flights);
+    assert!(!landed_with(stray, "newer"));
+    let (_third, later) = lead(&flights);
+    assert!(
+        matches!(board(&flights, Kind::Fill, Generation::FIRST), Boarding::Joined(_)),
+        "it began after that"
+    );
+    assert!(!landed_with(outrun, "newer"), "it was replaced");
+    assert!(
+        matches!(board(&flights, Kind::Fill, Generation::FIRST), Boarding::Joined(_)),
+        "nothing new was told"
+    );
+    assert!(landed_with(later, "newer"));
+    assert_eq!(flights.len(), 0);
+}
+
 #[tokio::test]
 async fn an_issue_beside_a_fill_that_has_told_another_value_does_not_store() {
     for (issued, stored) in [("told", true), ("another", false)] {
