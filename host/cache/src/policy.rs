@@ -9,6 +9,7 @@ pub(crate) mod call;
 mod engine;
 mod history;
 mod imports;
+mod lane;
 mod meter;
 pub(crate) mod pool;
 mod report;

@@ -11,6 +11,7 @@ use wasmtime::{Config, Engine};
 
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::imports::HostState;
+use super::lane::Lane;
 use super::pool::printable;
 use super::ticker::Ticker;
 use crate::{Stage, SwapError};
@@ -29,6 +30,7 @@ const MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
 pub(crate) struct PolicyEngine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
+    pub(super) lane: Lane,
     linker: Linker<HostState>,
 }
 
@@ -74,7 +76,8 @@ impl PolicyEngine {
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
         let ticker = Ticker::start(engine.clone()).map_err(wasmtime::Error::new)?;
-        Ok(Self { engine, ticker, linker })
+        let lane = Lane::start().map_err(wasmtime::Error::new)?;
+        Ok(Self { engine, ticker, lane, linker })
     }
 
     /// Compiles a component. It takes tens of milliseconds and belongs on a blocking thread.

@@ -27,6 +27,8 @@ pub(super) struct Meter {
     /// The thread's processor time when it was last looked at, if the call has met the ticker.
     seen_at: AtomicU64,
     /// Whether the call has met the ticker.
+    is_measured: AtomicBool,
+    /// Whether it was seen to run for most of a tick.
     is_long: AtomicBool,
 }
 
@@ -47,6 +49,7 @@ impl Meter {
             used: AtomicU64::new(0),
             resumed_at: AtomicU64::new(0),
             seen_at: AtomicU64::new(0),
+            is_measured: AtomicBool::new(false),
             is_long: AtomicBool::new(false),
         }
     }
@@ -54,7 +57,13 @@ impl Meter {
     /// A new call begins.
     pub(super) fn reset(&self) {
         self.used.store(0, Ordering::Relaxed);
+        self.is_measured.store(false, Ordering::Relaxed);
         self.is_long.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the call was seen to run for most of a tick at once.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
     }
 
     /// Runs a part of the call under the meter.
@@ -71,7 +80,7 @@ impl Meter {
 
     /// To be asked at each tick that the call meets.
     pub(super) fn tick(&self) -> Verdict {
-        let ran = if self.is_long.swap(true, Ordering::Relaxed) {
+        let ran = if self.is_measured.swap(true, Ordering::Relaxed) {
             self.measure()
         } else {
             // Perhaps it was only preempted: the next tick knows.
@@ -79,9 +88,13 @@ impl Meter {
             self.seen_at.store(nanos(thread_cpu_time()), Ordering::Relaxed);
             0
         };
+        let is_long = ran > nanos(TICK) / 2;
+        if is_long {
+            self.is_long.store(true, Ordering::Relaxed);
+        }
         if self.used.load(Ordering::Relaxed) + nanos(TICK) > self.limit {
             Verdict::Ends
-        } else if ran > nanos(TICK) / 2 {
+        } else if is_long {
             Verdict::Yields
         } else {
             Verdict::GoesOn
@@ -89,7 +102,7 @@ impl Meter {
     }
 
     fn resume(&self) {
-        if self.is_long.load(Ordering::Relaxed) {
+        if self.is_measured.load(Ordering::Relaxed) {
             self.seen_at.store(nanos(thread_cpu_time()), Ordering::Relaxed);
         } else {
             self.resumed_at.store(nanos(monotonic()), Ordering::Relaxed);
@@ -97,7 +110,7 @@ impl Meter {
     }
 
     fn pause(&self) {
-        if self.is_long.load(Ordering::Relaxed) {
+        if self.is_measured.load(Ordering::Relaxed) {
             self.measure();
         } else {
             self.charge(self.unmeasured());

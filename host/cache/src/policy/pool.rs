@@ -18,6 +18,7 @@ use super::bindings::{CachePolicy, CachePolicyPre};
 use super::call::{Answer, Call, Fault, Handle, Request};
 use super::engine::{PolicyEngine, engine};
 use super::imports::HostState;
+use super::lane::Slowness;
 use super::meter::{Meter, Verdict};
 use crate::{Stage, SwapError};
 
@@ -45,6 +46,7 @@ pub(crate) struct Loaded {
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
     cpu_limit: Duration,
+    slowness: Slowness,
     /// None while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Vec<Instance>>>,
 }
@@ -63,6 +65,18 @@ impl Loaded {
         cpu_limit: Duration,
     ) -> Result<Self, SwapError> {
         let engine = engine()?;
+        let meter = Arc::new(Meter::new(cpu_limit));
+        let loading = Self::load(engine, policy, component, cpu_limit, Arc::clone(&meter));
+        engine.lane.run_if_long(loading, || meter.is_long()).await
+    }
+
+    async fn load(
+        engine: &'static PolicyEngine,
+        policy: Policy,
+        component: Component,
+        cpu_limit: Duration,
+        meter: Arc<Meter>,
+    ) -> Result<Self, SwapError> {
         let pre = engine.link(&component)?;
         let description = Description {
             name: String::new(),
@@ -78,11 +92,12 @@ impl Loaded {
             engine,
             pre,
             cpu_limit,
+            slowness: Slowness::default(),
             idle: Mutex::new(Some(Vec::new())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
         let _running = loaded.engine.ticker.run();
-        let mut instance = loaded.instantiate().await.map_err(|fault| refuse(fault.0))?;
+        let mut instance = loaded.instantiate(meter).await.map_err(|fault| refuse(fault.0))?;
         loaded.description = loaded.describe(&mut instance).await.map_err(|fault| refuse(fault.0))?;
         check_description(&loaded.description).map_err(refuse)?;
         check_names(&loaded.policy, &loaded.description).map_err(refuse)?;
@@ -107,11 +122,39 @@ impl Loaded {
     }
 
     /// Calls the policy. The record of the call comes back whatever happened to it.
-    pub(crate) async fn call(&self, call: Call) -> (Call, Result<Answer, Fault>) {
+    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> (Call, Result<Answer, Fault>) {
+        let idle = self.idle().as_mut().and_then(Vec::pop);
+        let meter = match &idle {
+            Some(instance) => Arc::clone(&instance.meter),
+            None => Arc::new(Meter::new(self.cpu_limit)),
+        };
+        meter.reset();
+        let metered = Arc::clone(&meter);
+        let running = Arc::clone(self).run(idle, metered, call);
+        let lane = &self.engine.lane;
+        let returned = if self.slowness.is_slow() {
+            lane.run(running).await
+        } else {
+            lane.run_if_long(running, || meter.is_long()).await
+        };
+        self.slowness.note(meter.is_long());
+        returned
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        idle: Option<Instance>,
+        meter: Arc<Meter>,
+        call: Call,
+    ) -> (Call, Result<Answer, Fault>) {
         let _running = self.engine.ticker.run();
-        let mut instance = match self.check_out().await {
-            Ok(instance) => instance,
-            Err(fault) => return (call, Err(fault)),
+        let mut instance = match idle {
+            Some(instance) => instance,
+            // Making one is charged to the call that needs it.
+            None => match self.make(meter).await {
+                Ok(instance) => instance,
+                Err(fault) => return (call, Err(fault)),
+            },
         };
         let (workspace, request) = (call.workspace.clone(), call.request);
         instance.begin(Some(call));
@@ -160,14 +203,9 @@ impl Loaded {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn check_out(&self) -> Result<Instance, Fault> {
-        let idle = self.idle().as_mut().and_then(Vec::pop);
-        if let Some(instance) = idle {
-            instance.meter.reset();
-            return Ok(instance);
-        }
-        // Its configuration is charged to the call that needs it.
-        let mut instance = self.instantiate().await?;
+    /// A new instance that is ready for a call.
+    async fn make(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
+        let mut instance = self.instantiate(meter).await?;
         self.configure(&mut instance).await?;
         Ok(instance)
     }
@@ -180,8 +218,7 @@ impl Loaded {
         }
     }
 
-    async fn instantiate(&self) -> Result<Instance, Fault> {
-        let meter = Arc::new(Meter::new(self.cpu_limit));
+    async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_HANDLES);
         let limits = StoreLimitsBuilder::new()

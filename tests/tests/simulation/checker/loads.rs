@@ -3,11 +3,12 @@
 //! Checked when a SELECT arrives. Which load sent it the database cannot see, so that a SELECT is excused where any reading
 //! of what it sees excuses it.
 
-use super::super::row::{Moment, Row, Select};
+use super::super::row::{Ended, Moment, Row, Select};
 use super::super::world::World;
 
 /// G5: one load at a time for a key, except where an issue, a removal, a reset or a swap came between the beginnings of the
-/// two and made the first one's result too old to be joined, or where the first one has been given up on.
+/// two and made the first one's result too old to be joined, where a third one told something meanwhile, or where the
+/// first one has been given up on.
 pub(crate) fn one_load(world: &mut World, key: usize, sent: &Select) {
     let (row, timeout_ms) = (&world.rows[key], world.plan.timeout_ms);
     let began = row.load_may_have_begun(sent);
@@ -52,6 +53,11 @@ fn void_between(world: &World, row: &Row, first: Moment, second: Moment) -> bool
         || world.changes.iter().any(|change| between(*change))
         // The cache notices within a second.
         || world.suspensions.iter().any(|at| at.ms + 1_000 >= first.ms && at.ms <= second.ms)
+        // Only beside a load that was made too old earlier is there another one that can end meanwhile.
+        || row.selects.iter().any(|select| {
+            let told = select.answer.filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
+            told.is_some_and(|(at, _)| first.ms <= at.ms && at.ms <= second.ms)
+        })
         || row.issues.iter().any(|issue| {
             let unsure = issue.answer.map(|(at, _)| at.ms).filter(|ms| *ms == issue.sent.ms + timeout_ms);
             issue.voids(timeout_ms).into_iter().chain(unsure).any(|ms| first.ms <= ms && ms <= second.ms)
