@@ -49,6 +49,8 @@ pub enum Fate {
     CutDuring,
     /// The server has carried it out, and its answer is kept back until [`Proxy::release`].
     Held,
+    /// It is answered, and then the connection is forgotten: nothing will ever move on it again.
+    ForgottenAfter,
 }
 
 /// What every connection meets.
@@ -222,6 +224,10 @@ enum Answers {
     Kept {
         releases: u64,
     },
+    /// Passed on up to the end of the statement's.
+    PassedOnOnce,
+    /// Nothing moves any more.
+    Forgotten,
 }
 
 struct Connection {
@@ -280,17 +286,23 @@ impl Connection {
             if self.number < weather.cut_below {
                 return Err(End);
             }
-            let moves = !weather.silent && self.number >= weather.dead_below;
+            let is_forgotten = self.number < weather.dead_below || matches!(self.answers, Answers::Forgotten);
+            let moves = !weather.silent && !is_forgotten;
             if let Answers::Kept { releases } = self.answers
                 && weather.releases > releases
             {
                 self.answers = Answers::PassedOn;
             }
-            if moves && matches!(self.answers, Answers::PassedOn) {
+            if moves && matches!(self.answers, Answers::PassedOn | Answers::PassedOnOnce) {
                 while let Some(answer) = answers.next() {
                     self.pass(&answer, to_client).await?;
+                    if matches!(self.answers, Answers::PassedOnOnce) && message::is_ready(&answer) {
+                        self.answers = Answers::Forgotten;
+                        self.state.met.send_modify(|met| *met += 1);
+                    }
                 }
             }
+            let moves = moves && !matches!(self.answers, Answers::Forgotten);
             tokio::select! {
                 changed = self.weather.changed() => changed?,
                 read = from_client.read_buf(requests.buffer()), if moves => {
@@ -339,6 +351,7 @@ impl Connection {
         match fate {
             None | Some(Fate::CutBefore) => {}
             Some(Fate::CutAfter) => self.answers = Answers::Dropped,
+            Some(Fate::ForgottenAfter) => self.answers = Answers::PassedOnOnce,
             Some(Fate::Held) => {
                 self.answers = Answers::Kept { releases: self.weather.borrow().releases };
             }
@@ -356,7 +369,7 @@ impl Connection {
     /// Looks at what the server has sent, where its answer is not just passed on.
     fn answered(&mut self, answers: &mut Messages) -> Result<(), End> {
         match self.answers {
-            Answers::PassedOn => {}
+            Answers::PassedOn | Answers::PassedOnOnce | Answers::Forgotten => {}
             Answers::Dropped => {
                 while let Some(answer) = answers.next() {
                     if message::is_ready(&answer) {

@@ -18,7 +18,7 @@ use crate::flood::Hot;
 use crate::measure::{compare, now, percentile};
 
 const PHASES: u64 = 7;
-/// Calls that spin at the same time: as many as workers, so that all of them are busy.
+/// Calls that spin at the same time: as many as workers, which is harder than the one that must be borne.
 const SPINNERS: u64 = 2;
 
 pub(crate) fn run(percent: u64) -> bool {

@@ -93,7 +93,7 @@ impl Postgres {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, query.fetch_all(&mut **connection)).await;
         let answer = answer.map_err(|_elapsed| Failure::Silent)?;
-        drop(ScopeGuard::into_inner(connection));
+        connect::give_back(ScopeGuard::into_inner(connection));
         answer.map_err(Failure::Sent)
     }
 

@@ -2,10 +2,15 @@
 //!
 //! Nothing here may print the URL, which holds a password. Messages name the server by what was parsed from it.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _, SqlSafeStr as _};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
+};
+use tokio::time::{Instant, timeout};
 
 use super::failure::describe;
 use crate::ConnectError;
@@ -17,6 +22,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a connection: short, since whoever waits behind it can be told to come again.
 /// Below the second that a load waits by default, so that a statement that was never sent is not taken for a late one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long an idle connection may take for a sign of life: several round trips, and enough of the time that is left then
+/// to open another one.
+const PING_TIMEOUT: Duration = Duration::from_millis(250);
+/// The same for a connection that goes back: nobody waits for it, but it takes up a place.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The cache sends one statement for each workspace at a time, so a few connections carry thousands of workspaces.
 const MAX_CONNECTIONS: u32 = 10;
 /// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that nobody lets go of.
@@ -61,13 +71,50 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
 
 /// The pool that all statements share. It opens connections as they are needed.
 pub(super) fn pool(options: PgConnectOptions) -> PgPool {
+    let silent_at = Arc::new(SilentAt::default());
     PgPoolOptions::new()
         .max_connections(MAX_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // One round trip before each statement finds the connection that a restart or a firewall has ended. Without it,
-        // the first issues after a restart would be lost, each with an outcome that nobody knows.
-        .test_before_acquire(true)
+        // the first issues after a restart would be lost, each with an outcome that nobody knows. The pool's own look has
+        // no limit of time.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, idle| {
+            let silent_at = Arc::clone(&silent_at);
+            Box::pin(async move { is_alive(connection, idle.idle_for, &silent_at).await })
+        })
         .connect_lazy_with(options)
+}
+
+/// When a connection last gave no sign of life, if one ever did.
+type SilentAt = Mutex<Option<Instant>>;
+
+/// Whether a connection that was idle may be used.
+async fn is_alive(
+    connection: &mut PgConnection,
+    idle_for: Duration,
+    silent_at: &SilentAt,
+) -> Result<bool, sqlx::Error> {
+    let last = || silent_at.lock().unwrap_or_else(PoisonError::into_inner);
+    let asked_at = Instant::now();
+    // Those that were not used since another one was found silent share its fate: waiting for each would take too long.
+    if last().is_some_and(|silent_at| asked_at.checked_sub(idle_for).is_none_or(|since| since < silent_at)) {
+        return Ok(false);
+    }
+    match timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_elapsed) => {
+            *last() = Some(asked_at);
+            Ok(false)
+        }
+    }
+}
+
+/// Gives a connection back to its pool, which asks for a sign of life first, and would wait for it as long as it takes.
+pub(super) fn give_back(mut connection: PoolConnection<Postgres>) {
+    let returned = connection.return_to_pool();
+    // One that is silent is closed, and its place is free.
+    tokio::spawn(async move { timeout(RETURN_TIMEOUT, returned).await });
 }
 
 /// Connects once, outside the pool, and checks the column. Returns the key's type if it is not text.
@@ -90,7 +137,7 @@ pub(super) async fn check_server(
         let _ = connection.close().await;
         Ok(key_type)
     };
-    match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+    match timeout(CONNECT_TIMEOUT, attempt).await {
         Ok(checked) => checked,
         Err(_elapsed) => Err(unreachable(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
     }
@@ -102,7 +149,7 @@ pub(super) async fn check_pool(pool: &PgPool, column: &Column) -> Result<Option<
         .acquire()
         .await
         .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })?;
-    match tokio::time::timeout(CONNECT_TIMEOUT, check(&mut connection, column)).await {
+    match timeout(CONNECT_TIMEOUT, check(&mut connection, column)).await {
         Ok(checked) => checked,
         Err(_elapsed) => {
             // It still waits for an answer, so that the next borrower would too.
