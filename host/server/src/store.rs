@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{Column, Policy, Postgres, SecretCache, Sqlite, WorkspaceId};
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteError;
 use sqlx::{PgPool, SqlitePool};
 
 /// How long a statement may take, a connection from the pool included. The caller is a person or a probe.
@@ -140,12 +142,21 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::Configuration(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Database(_) => Self::Unavailable(describe(&error)),
+            | sqlx::Error::Tls(_) => Self::Unavailable(describe(&error)),
+            sqlx::Error::Database(ref refusal) if !is_io_error(&**refusal) => {
+                Self::Unavailable(describe(&error))
+            }
             // A connection that broke says nothing about what the other end has done.
             lost => Self::OutcomeUnknown(describe(&lost)),
         }
     }
+}
+
+/// Whether it was SQLite's disk that failed the statement, perhaps between the commit's record and its sync.
+fn is_io_error(refusal: &dyn DatabaseError) -> bool {
+    let code = refusal.try_downcast_ref::<SqliteError>().and_then(|error| error.code()?.parse::<u32>().ok());
+    // The primary code, below its extension: SQLITE_IOERR.
+    code.is_some_and(|code| code & 0xff == 10)
 }
 
 /// The error in words that cannot hold a value.
