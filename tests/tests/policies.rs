@@ -3,11 +3,12 @@
 mod breaker;
 mod contained;
 mod corpus;
+mod probation;
 mod refused;
 
 use std::sync::Arc;
 
-use leasehold::{Error, ManualClock, Policy, SecretCache, Status, WorkspaceId};
+use leasehold::{Error, ManualClock, Policy, Probation, SecretCache, Status, WorkspaceId};
 use leasehold_tests::guest_memory::Marker;
 use leasehold_tests::scripted::Scripted;
 
@@ -30,7 +31,10 @@ impl Bench {
         let database = Scripted::new();
         database.store(W, Some("stored"));
         let clock = Arc::new(ManualClock::new());
-        let builder = SecretCache::builder().database(database.clone()).clock(Arc::clone(&clock));
+        let builder = SecretCache::builder()
+            .database(database.clone())
+            .clock(Arc::clone(&clock))
+            .probation(Probation::NONE);
         let cache = builder.policy(policy).build().await.expect("the policy can be configured");
         Self { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
     }

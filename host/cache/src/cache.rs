@@ -139,8 +139,7 @@ impl SecretCache {
     ///
     /// [`SwapError`] says at which stage the policy was refused. The old one serves on.
     pub async fn swap(&self, policy: Policy) -> Result<SwapReport, SwapError> {
-        let swapped = self.core.slot.swap(policy, self.core.table.len() as u64).await;
-        self.count_swap(swapped)
+        self.on_behalf_of("").swap(policy).await
     }
 
     /// Makes the policy active that was active before this one; called again, the one before that, up to eight.
@@ -149,8 +148,12 @@ impl SecretCache {
     ///
     /// [`SwapError`] if there is none.
     pub async fn rollback(&self) -> Result<SwapReport, SwapError> {
-        let swapped = self.core.slot.rollback(self.core.table.len() as u64);
-        self.count_swap(swapped)
+        self.on_behalf_of("").rollback().await
+    }
+
+    /// Swaps and rollbacks with a name to them, which goes into the record: who asked, and by what way.
+    pub fn on_behalf_of<'a>(&'a self, name: &'a str) -> Operator<'a> {
+        Operator { cache: self, name }
     }
 
     /// The active policy as it was given, to be swapped in again with other settings.
@@ -278,6 +281,38 @@ impl SecretCache {
         let counters = &self.core.counters;
         count(if swapped.is_ok() { &counters.swaps } else { &counters.swaps_refused });
         swapped
+    }
+}
+
+/// Whoever changes the policy; made by [`SecretCache::on_behalf_of`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Operator<'a> {
+    cache: &'a SecretCache,
+    name: &'a str,
+}
+
+impl Operator<'_> {
+    /// As [`SecretCache::swap`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretCache::swap`].
+    pub async fn swap(self, policy: Policy) -> Result<SwapReport, SwapError> {
+        let core = &self.cache.core;
+        let swapped = core.slot.swap(policy, self.name, core.table.len() as u64).await;
+        self.cache.count_swap(swapped)
+    }
+
+    /// As [`SecretCache::rollback`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretCache::rollback`].
+    pub async fn rollback(self) -> Result<SwapReport, SwapError> {
+        let core = &self.cache.core;
+        let swapped = core.slot.rollback(self.name, core.table.len() as u64);
+        self.cache.count_swap(swapped)
     }
 }
 

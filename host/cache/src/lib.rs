@@ -29,13 +29,14 @@ mod sync;
 mod table;
 mod workspace;
 
-pub use cache::{BuildError, Builder, SecretCache};
+pub use cache::{BuildError, Builder, Operator, SecretCache};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{
-    BreakerStatus, Cause, Policy, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip,
+    BreakerStatus, Cause, Policy, PolicyChange, PolicyStatus, Probation, Stage, SwapError, SwapRecord,
+    SwapReport, Trip,
 };
 pub use secret::Secret;
 pub use stats::Stats;

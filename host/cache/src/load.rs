@@ -16,7 +16,7 @@ use crate::policy::slot::{Active, Slot};
 use crate::source::{IssueState, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
-use crate::{DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
+use crate::{Cause, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
 /// The parts of a cache, as its tasks share them.
 pub(crate) struct Core {
@@ -210,8 +210,15 @@ impl Core {
     fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
         count(&self.counters.policy_faults);
         active.value.loaded.note_fault(workspace.as_str(), request, fault);
-        if self.slot.note_fault(active, fault) {
-            count(&self.counters.breaker_trips);
+        self.count_replaced(self.slot.note_fault(active, fault));
+    }
+
+    /// Counts a policy that was replaced because it failed, if one was.
+    pub(crate) fn count_replaced(&self, cause: Option<Cause>) {
+        match cause {
+            Some(Cause::Breaker) => count(&self.counters.breaker_trips),
+            Some(_) => count(&self.counters.probations_failed),
+            None => {}
         }
     }
 

@@ -7,11 +7,12 @@ mod bindings;
 pub(crate) mod breaker;
 pub(crate) mod call;
 mod engine;
-mod history;
+pub(crate) mod history;
 mod imports;
 mod lane;
 mod meter;
 pub(crate) mod pool;
+pub(crate) mod probation;
 mod report;
 pub(crate) mod slot;
 mod ticker;
@@ -23,7 +24,10 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use engine::Compiled;
-pub use report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
+pub use probation::Probation;
+pub use report::{
+    BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip,
+};
 
 /// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
 /// [`SecretCache::swap`](crate::SecretCache::swap) or [`Builder::build`](crate::Builder::build).
@@ -75,7 +79,8 @@ impl Policy {
         self.digest() == other.digest() && self.settings == other.settings
     }
 
-    pub(crate) fn component(&self) -> &[u8] {
+    /// The component, as it was given.
+    pub fn component(&self) -> &[u8] {
         &self.source.component
     }
 

@@ -106,6 +106,8 @@ counters! {
     policy_faults,
     /// Policies that the breaker replaced.
     breaker_trips,
+    /// Policies that were replaced because they exceeded a budget of their probation.
+    probations_failed,
     /// Loads started by a hit whose lease asked for it.
     refreshes,
     /// Entries dropped to stay within the capacity.

@@ -33,6 +33,7 @@ pub struct Hostile {
     /// What it must not keep from one call to the next, and keeps.
     kept: RefCell<Option<Secret>>,
     was_absent: Cell<bool>,
+    calls: Cell<u32>,
     _marker: Marker,
 }
 
@@ -58,7 +59,13 @@ impl Policy for Hostile {
             unknown => return Err(format!("setting does: nobody knows {unknown:?}")),
         }
         let marker = Marker::new(settings.text("mark"));
-        Ok(Self { does, kept: RefCell::default(), was_absent: Cell::default(), _marker: marker })
+        Ok(Self {
+            does,
+            kept: RefCell::default(),
+            was_absent: Cell::default(),
+            calls: Cell::default(),
+            _marker: marker,
+        })
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {

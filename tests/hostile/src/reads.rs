@@ -8,9 +8,10 @@ use leasehold_policy::{Context, DatabaseError, IssueMode, Lease, Level, Secret};
 
 use crate::{FAR, Hostile, Steps, runaway};
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 35] = [
     "nothing",
     "traps",
+    "traps-at-its-thousandth-call",
     "traps-after-put",
     "traps-without-a-row",
     "spins",
@@ -52,6 +53,12 @@ pub(crate) fn knows(does: &str) -> bool {
 pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     match policy.does.as_str() {
         "traps" => panic!("read"),
+        // Behaves until it is trusted.
+        "traps-at-its-thousandth-call" => {
+            policy.calls.set(policy.calls.get() + 1);
+            assert!(policy.calls.get() < 1_000, "it was trusted");
+            cx.select()
+        }
         "traps-after-put" => {
             leased(cx)?;
             panic!("after the put");

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use leasehold::{Policy, SecretCache, Status, WorkspaceId};
+use leasehold::{Policy, Probation, SecretCache, Status, WorkspaceId};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinHandle;
 
@@ -120,6 +120,9 @@ impl Sim {
             .database_timeout(plan.timeout())
             // A swap that nobody asked for would be one that the rules do not know of; it has tests of its own.
             .breaker(u32::MAX, Duration::from_secs(1))
+            .probation(Probation::NONE)
+            // How long a call takes on this machine must decide nothing.
+            .offload_long_calls(false)
             .build()
             .await
             .expect("the plan keeps the operator's bounds");

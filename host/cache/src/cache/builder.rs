@@ -13,11 +13,13 @@ use crate::flight::Flights;
 use crate::lease::Ceilings;
 use crate::load::Core;
 use crate::policy::breaker::Breaker;
-use crate::policy::slot::Slot;
+use crate::policy::history::Observer;
+use crate::policy::pool::CallTerms;
+use crate::policy::slot::{Slot, Terms};
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
-use crate::{Clock, Database, Policy, SwapError, SystemClock};
+use crate::{Clock, Database, Policy, PolicyChange, Probation, SwapError, SystemClock};
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
 const CAPACITY: usize = 1_000_000;
@@ -44,11 +46,14 @@ pub struct Builder {
     capacity: usize,
     ceilings: Ceilings,
     database_timeout: Duration,
-    policy_cpu_limit: Duration,
+    calls: CallTerms,
     max_loads: Option<usize>,
     max_issues: Option<usize>,
     max_queue: usize,
     breaker: (u32, Duration),
+    probation: Probation,
+    previous: Vec<Policy>,
+    observer: Option<Observer>,
 }
 
 /// Why a cache could not be built.
@@ -85,11 +90,14 @@ impl Default for Builder {
             capacity: CAPACITY,
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
             database_timeout: DATABASE_TIMEOUT,
-            policy_cpu_limit: POLICY_CPU_LIMIT,
+            calls: CallTerms { cpu_limit: POLICY_CPU_LIMIT, may_leave: true },
             max_loads: None,
             max_issues: None,
             max_queue: QUEUE,
             breaker: BREAKER,
+            probation: Probation::default(),
+            previous: Vec::new(),
+            observer: None,
         }
     }
 }
@@ -156,7 +164,15 @@ impl Builder {
     /// How much processor time one call of a policy may take; 10 ms by default. It is looked at each millisecond, and a
     /// call that would be over it by the next time is ended.
     pub fn policy_cpu_limit(mut self, span: Duration) -> Self {
-        self.policy_cpu_limit = span;
+        self.calls.cpu_limit = span;
+        self
+    }
+
+    /// Whether a call that takes long, in milliseconds of processor time, leaves the runtime for a thread of its own, so
+    /// that the runtime's tasks do not wait for it; it does by default. A test that has to run the same way each time says
+    /// no.
+    pub fn offload_long_calls(mut self, may_leave: bool) -> Self {
+        self.calls.may_leave = may_leave;
         self
     }
 
@@ -164,6 +180,26 @@ impl Builder {
     /// none by the built-in `ttl`; 8 in 10 s by default.
     pub fn breaker(mut self, faults: u32, window: Duration) -> Self {
         self.breaker = (faults, window);
+        self
+    }
+
+    /// What a policy that was just swapped in may do before it is taken back; see [`Probation`] for the defaults.
+    pub fn probation(mut self, probation: Probation) -> Self {
+        self.probation = probation;
+        self
+    }
+
+    /// Policies that a rollback, the breaker or a failed probation goes back to, the latest last: those that an earlier
+    /// process kept. One that cannot be loaded any more is left out, with a word in the log.
+    pub fn previous(mut self, policies: Vec<Policy>) -> Self {
+        self.previous = policies;
+        self
+    }
+
+    /// Is told of every change of the policy and of every refusal, in order and at once: the first policy, swaps,
+    /// rollbacks, and what the breaker or a probation does. It must be quick, and must not call the cache.
+    pub fn on_policy_change(mut self, observer: impl Fn(&PolicyChange<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
         self
     }
 
@@ -197,13 +233,18 @@ impl Builder {
         let database = self.database.ok_or(BuildError::Missing("database"))?;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (faults, window) = self.breaker;
-        let breaker = Breaker::new(faults, window);
-        let slot = Slot::new(self.policy, builtin(), self.policy_cpu_limit, breaker, Arc::clone(&self.clock))
-            .await?;
+        let terms = Terms {
+            calls: self.calls,
+            breaker: Breaker::new(faults, window),
+            probation: self.probation,
+            observer: self.observer,
+        };
+        let (clock, counters) = (Arc::clone(&self.clock), Arc::new(Counters::default()));
+        let slot =
+            Slot::new(self.policy, builtin(), self.previous, terms, clock, Arc::clone(&counters)).await?;
         let connections = database.connections().unwrap_or(CONNECTIONS);
         let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
-        let counters = Arc::new(Counters::default());
         let source = Source {
             database,
             clock: self.clock,
@@ -232,9 +273,10 @@ impl Builder {
             (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
             (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
             (self.breaker.0 > 0, "breaker", "at least one fault"),
+            (self.probation.faults > 0, "probation", "at least one fault"),
             (self.max_loads != Some(0), "max_loads", "at least one"),
             (self.max_issues != Some(0), "max_issues", "at least one"),
-            (self.policy_cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),
+            (self.calls.cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),
         ] {
             if !good {
                 return Err(BuildError::OutOfRange { name, expected });

@@ -6,9 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::Policy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
-use super::report::{Cause, SwapError, SwapRecord, Trip};
+use super::probation::Trial;
+use super::report::{Cause, PolicyChange, SwapError, SwapRecord, Trip};
 use super::slot::Active;
 
 /// How many swaps and refusals are remembered.
@@ -16,19 +18,25 @@ const MAX_RECORDS: usize = 16;
 /// How many earlier policies a rollback can go back through.
 const MAX_PREVIOUS: usize = 8;
 
+/// Is told of every change, in order.
+pub(crate) type Observer = Box<dyn Fn(&PolicyChange<'_>) + Send + Sync>;
+
 pub(super) struct History {
     /// Policies that were active before, the latest last.
     previous: Vec<Arc<Active>>,
     /// The latest last.
     records: VecDeque<SwapRecord>,
     pub(super) breaker: Breaker,
-    /// Why the active policy is active, if the breaker chose it.
+    /// Why the active policy is active, if the one before it failed.
     pub(super) trip: Option<Trip>,
+    /// While the active policy is on probation.
+    pub(super) trial: Option<Trial>,
+    observer: Option<Observer>,
 }
 
 impl History {
-    pub(super) fn new(breaker: Breaker) -> Self {
-        Self { previous: Vec::new(), records: VecDeque::new(), breaker, trip: None }
+    pub(super) fn new(breaker: Breaker, observer: Option<Observer>) -> Self {
+        Self { previous: Vec::new(), records: VecDeque::new(), breaker, trip: None, trial: None, observer }
     }
 
     /// Keeps a policy to go back to.
@@ -54,7 +62,13 @@ impl History {
         &self.previous
     }
 
-    pub(super) fn record(&mut self, record: SwapRecord) {
+    /// Keeps a record and shows it to the observer. `active` is the policy that is active from here on.
+    pub(super) fn record(&mut self, record: SwapRecord, active: &Policy) {
+        if let Some(observer) = &self.observer {
+            let previous =
+                self.previous.iter().map(|previous| previous.value.loaded.policy.clone()).collect();
+            observer(&PolicyChange { record: &record, active: active.clone(), previous });
+        }
         if self.records.len() == MAX_RECORDS {
             self.records.pop_front();
         }
@@ -74,7 +88,15 @@ impl SwapRecord {
         cause: Cause,
         outcome: Result<u64, SwapError>,
     ) -> Self {
-        let policy = Some(loaded.full_name());
-        Self { at, digest: loaded.policy.digest().to_owned(), policy, cause, outcome }
+        Self {
+            at,
+            by: String::new(),
+            digest: loaded.policy.digest().to_owned(),
+            policy: Some(loaded.full_name()),
+            settings: loaded.settings(),
+            cause,
+            reason: None,
+            outcome,
+        }
     }
 }

@@ -66,6 +66,11 @@ impl Meter {
         self.is_long.load(Ordering::Relaxed)
     }
 
+    /// What the call has used so far, in nanoseconds. A short one is taken to have run for as long as it took.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Runs a part of the call under the meter.
     pub(super) async fn run<F: Future>(&self, part: F) -> F::Output {
         let mut part = pin!(part);

@@ -37,15 +37,27 @@ const MAX_SETTINGS: usize = 32;
 const MAX_WORD_BYTES: usize = 64;
 const MAX_SENTENCE_BYTES: usize = 512;
 
+/// How calls are run.
+#[derive(Clone, Copy)]
+pub(crate) struct CallTerms {
+    /// The processor time of one call.
+    pub(crate) cpu_limit: Duration,
+    /// Whether long ones leave their caller's runtime.
+    pub(crate) may_leave: bool,
+}
+
 /// A policy that can be called.
 pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) description: Description,
     pub(crate) component: Component,
     pub(crate) faults: AtomicU64,
+    pub(crate) calls: AtomicU64,
+    /// The processor time of all calls, in nanoseconds.
+    pub(crate) call_nanos: AtomicU64,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
-    cpu_limit: Duration,
+    terms: CallTerms,
     slowness: Slowness,
     /// None while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Vec<Instance>>>,
@@ -62,19 +74,19 @@ impl Loaded {
     pub(crate) async fn new(
         policy: Policy,
         component: Component,
-        cpu_limit: Duration,
+        terms: CallTerms,
     ) -> Result<Self, SwapError> {
         let engine = engine()?;
-        let meter = Arc::new(Meter::new(cpu_limit));
-        let loading = Self::load(engine, policy, component, cpu_limit, Arc::clone(&meter));
-        engine.lane.run_if_long(loading, || meter.is_long()).await
+        let meter = Arc::new(Meter::new(terms.cpu_limit));
+        let loading = Self::load(engine, policy, component, terms, Arc::clone(&meter));
+        engine.lane.run_if_long(loading, || terms.may_leave && meter.is_long()).await
     }
 
     async fn load(
         engine: &'static PolicyEngine,
         policy: Policy,
         component: Component,
-        cpu_limit: Duration,
+        terms: CallTerms,
         meter: Arc<Meter>,
     ) -> Result<Self, SwapError> {
         let pre = engine.link(&component)?;
@@ -89,9 +101,11 @@ impl Loaded {
             description,
             component,
             faults: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            call_nanos: AtomicU64::new(0),
             engine,
             pre,
-            cpu_limit,
+            terms,
             slowness: Slowness::default(),
             idle: Mutex::new(Some(Vec::new())),
         };
@@ -126,18 +140,22 @@ impl Loaded {
         let idle = self.idle().as_mut().and_then(Vec::pop);
         let meter = match &idle {
             Some(instance) => Arc::clone(&instance.meter),
-            None => Arc::new(Meter::new(self.cpu_limit)),
+            None => Arc::new(Meter::new(self.terms.cpu_limit)),
         };
         meter.reset();
         let metered = Arc::clone(&meter);
         let running = Arc::clone(self).run(idle, metered, call);
         let lane = &self.engine.lane;
-        let returned = if self.slowness.is_slow() {
+        let may_leave = self.terms.may_leave;
+        let returned = if may_leave && self.slowness.is_slow() {
             lane.run(running).await
         } else {
-            lane.run_if_long(running, || meter.is_long()).await
+            lane.run_if_long(running, || may_leave && meter.is_long()).await
         };
         self.slowness.note(meter.is_long());
+        // Relaxed: numbers that order nothing.
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.call_nanos.fetch_add(meter.used(), Ordering::Relaxed);
         returned
     }
 

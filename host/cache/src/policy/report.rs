@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::Policy;
+
 /// The active policy, and how it came to be.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -27,6 +29,8 @@ pub struct PolicyStatus {
     pub faults: u64,
     /// Whether it has failed so often that it will be replaced, or became active because another one had.
     pub breaker: BreakerStatus,
+    /// How much of its probation is left; nothing if it is not on probation.
+    pub probation: Option<Duration>,
     /// What [`rollback`](crate::SecretCache::rollback) would go back to.
     pub last_good: Option<SwapRecord>,
     /// The latest swaps and refusals, newest first, 16 at most.
@@ -47,19 +51,21 @@ pub struct BreakerStatus {
     pub trip: Option<Trip>,
 }
 
-/// A policy that the breaker replaced.
+/// A policy that was replaced because it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trip {
     /// By the wall clock.
     pub at: SystemTime,
+    /// Whether it failed too often, or in its probation.
+    pub cause: Cause,
     /// The generation of the policy that failed.
     pub generation: u64,
     /// The SHA-256 of its component, in hexadecimal.
     pub digest: String,
     /// Its `name version`.
     pub policy: String,
-    /// Its last fault.
+    /// Its last fault, or the budget that it exceeded.
     pub reason: String,
 }
 
@@ -75,6 +81,8 @@ pub enum Cause {
     Rollback,
     /// The policy before it failed too often.
     Breaker,
+    /// The policy before it exceeded a budget of its probation.
+    Probation,
 }
 
 impl Cause {
@@ -85,6 +93,7 @@ impl Cause {
             Self::Swap => "swap",
             Self::Rollback => "rollback",
             Self::Breaker => "breaker",
+            Self::Probation => "probation",
         }
     }
 }
@@ -95,14 +104,33 @@ impl Cause {
 pub struct SwapRecord {
     /// By the wall clock.
     pub at: SystemTime,
+    /// On whose behalf: what [`on_behalf_of`](crate::SecretCache::on_behalf_of) was told. Empty where the cache did it by
+    /// itself, or nobody said.
+    pub by: String,
     /// The SHA-256 of the component, in hexadecimal.
     pub digest: String,
     /// `name version`, where the component got far enough to say.
     pub policy: Option<String>,
-    /// Why.
+    /// The settings in force, or those that were asked for if it was refused.
+    pub settings: Vec<(String, String)>,
+    /// What kind of change it is.
     pub cause: Cause,
+    /// What the policy before it did, where that is why it was replaced.
+    pub reason: Option<String>,
     /// The generation that it became, or why it did not.
     pub outcome: Result<u64, SwapError>,
+}
+
+/// A change of the policy or a refusal, at the moment at which it takes effect.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PolicyChange<'a> {
+    /// What happened.
+    pub record: &'a SwapRecord,
+    /// The policy that is active now.
+    pub active: Policy,
+    /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
+    pub previous: Vec<Policy>,
 }
 
 /// A swap that was done: no hit is served under an older policy's lease any more.

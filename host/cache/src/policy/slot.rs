@@ -15,11 +15,13 @@ use super::Policy;
 use super::active::{ActiveCell, Generational};
 use super::breaker::{Breaker, Reading};
 use super::call::Fault;
-use super::history::History;
-use super::pool::{Loaded, compile};
+use super::history::{History, Observer};
+use super::pool::{CallTerms, Loaded, compile};
+use super::probation::{Probation, Trial, Usage, rate};
 use super::report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
-use crate::Clock;
 use crate::lease::Generation;
+use crate::stats::Counters;
+use crate::{Clock, Instant};
 
 /// A policy with the generation under which it is active, or was.
 pub(crate) type Active = Generational<Tenure>;
@@ -28,6 +30,9 @@ pub(crate) type Active = Generational<Tenure>;
 pub(crate) struct Tenure {
     pub(crate) loaded: Arc<Loaded>,
     since: SystemTime,
+    began: Instant,
+    /// What had been used by then.
+    at_begin: Usage,
 }
 
 pub(crate) struct Slot {
@@ -35,40 +40,81 @@ pub(crate) struct Slot {
     /// What serves when every policy that an operator chose has failed.
     builtin: Arc<Loaded>,
     clock: Arc<dyn Clock>,
-    cpu_limit: Duration,
+    counters: Arc<Counters>,
+    calls: CallTerms,
+    probation: Probation,
     /// One policy is compiled and configured at a time. Neither a rollback nor the breaker waits for it.
     loading: AsyncMutex<()>,
     history: Mutex<History>,
 }
 
+/// What a slot is made with, beside its policies.
+pub(crate) struct Terms {
+    pub(crate) calls: CallTerms,
+    pub(crate) breaker: Breaker,
+    pub(crate) probation: Probation,
+    pub(crate) observer: Option<Observer>,
+}
+
+/// What is to become active, and why.
+struct Switch<'a> {
+    loaded: &'a Arc<Loaded>,
+    cause: Cause,
+    by: &'a str,
+    reason: Option<String>,
+    stages: Vec<(Stage, Duration)>,
+    entries: u64,
+}
+
 impl Slot {
-    /// Loads the first policy, and the one that needs no operator.
+    /// Loads the first policy, the one that needs no operator, and those to go back to, the latest last.
     pub(crate) async fn new(
         policy: Policy,
         builtin: Policy,
-        cpu_limit: Duration,
-        breaker: Breaker,
+        previous: Vec<Policy>,
+        terms: Terms,
         clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
     ) -> Result<Self, SwapError> {
+        let calls = terms.calls;
         let component = compile(&policy, &[]).await?;
-        let loaded = Arc::new(Loaded::new(policy, component, cpu_limit).await?);
+        let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
             let component = compile(&builtin, &[Arc::clone(&loaded)]).await?;
-            let builtin = Loaded::new(builtin, component, cpu_limit).await?;
+            let builtin = Loaded::new(builtin, component, calls).await?;
             builtin.retire();
             Arc::new(builtin)
         };
-        let now = clock.wall();
-        let active = ActiveCell::new(Tenure { loaded: Arc::clone(&loaded), since: now });
-        let mut history = History::new(breaker);
-        history.record(SwapRecord::new(now, &loaded, Cause::Start, Ok(active.generation().number())));
+        let mut history = History::new(terms.breaker, terms.observer);
+        let tenure = |loaded: &Arc<Loaded>| Tenure {
+            loaded: Arc::clone(loaded),
+            since: clock.wall(),
+            began: clock.now(),
+            at_begin: Usage::default(),
+        };
+        for policy in previous {
+            let digest = policy.digest().to_owned();
+            match load_to_go_back_to(policy, &[&loaded, &builtin], calls).await {
+                Ok(previous) => {
+                    // From before there were generations here.
+                    let value = tenure(&previous);
+                    history.remember(Arc::new(Active { generation: Generation::new(0), value }));
+                }
+                Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
+            }
+        }
+        let active = ActiveCell::new(tenure(&loaded));
+        let generation = active.generation().number();
+        history.record(SwapRecord::new(clock.wall(), &loaded, Cause::Start, Ok(generation)), &loaded.policy);
         Ok(Self {
             active,
             builtin,
             clock,
-            cpu_limit,
+            counters,
+            calls,
+            probation: terms.probation,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
         })
@@ -86,85 +132,140 @@ impl Slot {
     }
 
     /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
-    pub(crate) async fn swap(&self, policy: Policy, entries: u64) -> Result<SwapReport, SwapError> {
+    pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
-        let digest = policy.digest().to_owned();
+        let (digest, settings) = (policy.digest().to_owned(), policy.settings().to_vec());
         match self.load(policy).await {
             Ok((loaded, stages)) => {
                 let mut history = self.history();
-                // The same policy again is nothing to go back to.
                 let active = self.active();
+                let began = active.value.began;
+                let selects = self.usage(&loaded).selects.saturating_sub(active.value.at_begin.selects);
+                let loads_before = rate(began, self.clock.now(), selects);
+                // The same policy again is nothing to go back to.
                 if active.value.loaded.policy.digest() != loaded.policy.digest()
                     || active.value.loaded.settings() != loaded.settings()
                 {
                     history.remember(active);
                 }
                 history.trip = None;
-                let report = self.install(&mut history, &loaded, Cause::Swap, stages, entries);
+                let cause = Cause::Swap;
+                let switch = Switch { loaded: &loaded, cause, by, reason: None, stages, entries };
+                let report = self.install(&mut history, switch);
+                if !self.probation.lasts.is_zero() {
+                    let trial = Trial::new(self.clock.now(), self.usage(&loaded), loads_before);
+                    history.trial = Some(trial);
+                }
                 drop(history);
                 announce(&report);
                 Ok(report)
             }
             Err(error) => {
-                warn!(digest, %error, "a policy was refused; the active one serves on");
-                let (at, outcome) = (self.clock.wall(), Err(error.clone()));
-                let record = SwapRecord { at, digest, policy: None, cause: Cause::Swap, outcome };
-                self.history().record(record);
+                warn!(digest, by, %error, "a policy was refused; the active one serves on");
+                let record = SwapRecord {
+                    at: self.clock.wall(),
+                    by: by.to_owned(),
+                    digest,
+                    policy: None,
+                    settings,
+                    cause: Cause::Swap,
+                    reason: None,
+                    outcome: Err(error.clone()),
+                };
+                self.history().record(record, &self.active().value.loaded.policy);
                 Err(error)
             }
         }
     }
 
     /// Goes back to the policy that was active before this one. It waits for nothing, least of all for a compiler.
-    pub(crate) fn rollback(&self, entries: u64) -> Result<SwapReport, SwapError> {
+    pub(crate) fn rollback(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let mut history = self.history();
         let previous = history.take_previous();
         let previous = previous
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
         history.trip = None;
-        let report = self.install(&mut history, &previous.value.loaded, Cause::Rollback, Vec::new(), entries);
+        let (loaded, cause) = (&previous.value.loaded, Cause::Rollback);
+        let switch = Switch { loaded, cause, by, reason: None, stages: Vec::new(), entries };
+        let report = self.install(&mut history, switch);
         drop(history);
         announce(&report);
         Ok(report)
     }
 
     /// Notes that a call of this policy failed. Says whether that was one too many, so that another one is active now.
-    pub(crate) fn note_fault(&self, active: &Active, fault: &Fault) -> bool {
+    pub(crate) fn note_fault(&self, active: &Active, fault: &Fault) -> Option<Cause> {
         let mut history = self.history();
         // A late call of a policy that is no longer active says nothing about the one that is.
-        if active.generation != self.generation() || history.breaker.note(self.clock.now()) == Reading::Closed
-        {
-            return false;
+        if active.generation != self.generation() {
+            return None;
         }
+        let now = self.clock.now();
+        if history.breaker.note(now) == Reading::Trips {
+            return self.replace_failed(history, active, Cause::Breaker, fault.0.clone());
+        }
+        let trial = history.trial.as_mut().filter(|trial| !trial.is_over(&self.probation, now));
+        let reason = trial.and_then(|trial| trial.note_fault(&self.probation, &fault.0))?;
+        self.replace_failed(history, active, Cause::Probation, reason)
+    }
+
+    /// Looks at the budgets of a policy on probation; to be called now and then. Says whether another one is active now.
+    pub(crate) fn supervise(&self) -> Option<Cause> {
+        let mut history = self.history();
+        let (active, now) = (self.active(), self.clock.now());
+        let trial = history.trial.as_ref()?;
+        if trial.is_over(&self.probation, now) {
+            history.trial = None;
+            info!(policy = active.value.loaded.full_name(), "the policy's probation is over");
+            return None;
+        }
+        let reason = trial.judge(&self.probation, now, self.usage(&active.value.loaded))?;
+        self.replace_failed(history, &active, Cause::Probation, reason)
+    }
+
+    /// Makes the last good policy active in place of one that failed, or the built-in one.
+    fn replace_failed(
+        &self,
+        mut history: MutexGuard<'_, History>,
+        active: &Active,
+        cause: Cause,
+        reason: String,
+    ) -> Option<Cause> {
         let failed = &active.value.loaded;
+        history.trial = None;
         let Some(fallback) = self.fallback(&mut history, failed) else {
             drop(history);
-            error!(policy = failed.full_name(), fault = fault.0, "the built-in policy keeps failing");
-            return false;
+            error!(policy = failed.full_name(), reason, "the built-in policy keeps failing");
+            return None;
         };
         history.trip = Some(Trip {
             at: self.clock.wall(),
+            cause,
             generation: active.generation.number(),
             digest: failed.policy.digest().to_owned(),
             policy: failed.full_name(),
-            reason: fault.0.clone(),
+            reason: reason.clone(),
         });
-        let report = self.install(&mut history, &fallback, Cause::Breaker, Vec::new(), 0);
+        let (loaded, told) = (&fallback, Some(reason.clone()));
+        let switch = Switch { loaded, cause, by: "", reason: told, stages: Vec::new(), entries: 0 };
+        let report = self.install(&mut history, switch);
         drop(history);
         error!(
             failed = failed.full_name(),
             failed_digest = failed.policy.digest(),
-            fault = fault.0,
-            "the policy failed too often and was replaced"
+            cause = cause.as_str(),
+            reason,
+            "the policy failed and was replaced"
         );
         announce(&report);
-        true
+        Some(cause)
     }
 
     /// What the operator is shown.
     pub(crate) fn status(&self) -> PolicyStatus {
         let mut history = self.history();
-        let active = self.active();
+        let (active, now) = (self.active(), self.clock.now());
+        let trial = history.trial.as_ref();
         let loaded = &active.value.loaded;
         PolicyStatus {
             generation: active.generation.number(),
@@ -175,8 +276,9 @@ impl Slot {
             settings: loaded.settings(),
             since: active.value.since,
             faults: loaded.faults.load(Ordering::Relaxed),
+            probation: trial.and_then(|trial| trial.remaining(&self.probation, now)),
             breaker: BreakerStatus {
-                faults: history.breaker.recent(self.clock.now()),
+                faults: history.breaker.recent(now),
                 limit: history.breaker.limit(),
                 window: history.breaker.window(),
                 trip: history.trip.clone(),
@@ -196,6 +298,15 @@ impl Slot {
         previous.or_else(|| (!failed.policy.is(&self.builtin.policy)).then(|| Arc::clone(&self.builtin)))
     }
 
+    fn usage(&self, loaded: &Loaded) -> Usage {
+        // Relaxed: numbers that order nothing.
+        Usage {
+            selects: self.counters.selects.load(Ordering::Relaxed),
+            calls: loaded.calls.load(Ordering::Relaxed),
+            call_nanos: loaded.call_nanos.load(Ordering::Relaxed),
+        }
+    }
+
     async fn load(&self, policy: Policy) -> Result<(Arc<Loaded>, Vec<(Stage, Duration)>), SwapError> {
         let known: Vec<Arc<Loaded>> = {
             let history = self.history();
@@ -205,7 +316,7 @@ impl Slot {
         let started = self.clock.now();
         let component = compile(&policy, &known).await?;
         let compiled = self.clock.now();
-        let loaded = Loaded::new(policy, component, self.cpu_limit).await?;
+        let loaded = Loaded::new(policy, component, self.calls).await?;
         let configured = self.clock.now();
         let stages = vec![
             (Stage::Compile, compiled.saturating_since(started)),
@@ -215,22 +326,20 @@ impl Slot {
     }
 
     /// The moment of the swap. The history's lock makes it one at a time.
-    fn install(
-        &self,
-        history: &mut History,
-        loaded: &Arc<Loaded>,
-        cause: Cause,
-        stages: Vec<(Stage, Duration)>,
-        entries: u64,
-    ) -> SwapReport {
+    fn install(&self, history: &mut History, switch: Switch<'_>) -> SwapReport {
+        let Switch { loaded, cause, by, reason, stages, entries } = switch;
         let (replaced, since) = (self.active(), self.clock.wall());
         loaded.revive();
         history.breaker.reset();
-        let generation = self.active.replace(Tenure { loaded: Arc::clone(loaded), since });
-        if !Arc::ptr_eq(&replaced.value.loaded, loaded) {
+        history.trial = None;
+        let (loaded, began, at_begin) = (Arc::clone(loaded), self.clock.now(), self.usage(loaded));
+        let tenure = Tenure { loaded: Arc::clone(&loaded), since, began, at_begin };
+        let generation = self.active.replace(tenure);
+        if !Arc::ptr_eq(&replaced.value.loaded, &loaded) {
             replaced.value.loaded.retire();
         }
-        history.record(SwapRecord::new(since, loaded, cause, Ok(generation.number())));
+        let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
+        history.record(SwapRecord { by: by.to_owned(), reason, ..record }, &loaded.policy);
         SwapReport {
             generation: generation.number(),
             replaced: replaced.generation.number(),
@@ -247,6 +356,19 @@ impl Slot {
         // A panic cannot leave the history half-written: it holds whole records.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Loads a policy that was active before the process began, and keeps no instance of it.
+async fn load_to_go_back_to(
+    policy: Policy,
+    known: &[&Arc<Loaded>],
+    calls: CallTerms,
+) -> Result<Arc<Loaded>, SwapError> {
+    let known: Vec<Arc<Loaded>> = known.iter().map(|loaded| Arc::clone(loaded)).collect();
+    let component = compile(&policy, &known).await?;
+    let loaded = Loaded::new(policy, component, calls).await?;
+    loaded.retire();
+    Ok(Arc::new(loaded))
 }
 
 fn announce(report: &SwapReport) {

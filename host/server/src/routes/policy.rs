@@ -29,6 +29,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "settings": settings(&policy.settings),
         "since": time(policy.since),
         "faults": policy.faults,
+        "probation_s": policy.probation.map(|left| left.as_secs_f64()),
         "breaker": breaker(&policy.breaker),
         "last_good": policy.last_good.as_ref().map(record),
         "recent": policy.recent.iter().map(record).collect::<Vec<_>>(),
@@ -83,6 +84,7 @@ fn breaker(breaker: &BreakerStatus) -> Value {
     let tripped = breaker.trip.as_ref().map(|trip| {
         json!({
             "at": time(trip.at),
+            "cause": trip.cause.as_str(),
             "generation": trip.generation,
             "digest": trip.digest,
             "policy": trip.policy,
@@ -103,7 +105,10 @@ fn record(record: &SwapRecord) -> Value {
         "at": time(record.at),
         "digest": record.digest,
         "policy": record.policy,
+        "settings": settings(&record.settings),
+        "by": record.by,
         "cause": record.cause.as_str(),
+        "reason": record.reason,
     });
     if let Some(fields) = shown.as_object_mut() {
         let (name, outcome) = match &record.outcome {
