@@ -59,8 +59,25 @@ pub(crate) fn load(variable: Option<String>, directory: &Path) -> anyhow::Result
     }
 }
 
+/// The token that a server was told or has made, for a client of it.
+pub(crate) fn known(variable: Option<String>, directory: &Path) -> anyhow::Result<Zeroizing<String>> {
+    if let Some(token) = variable {
+        let token = Zeroizing::new(token);
+        check(&token).context("LEASEHOLD_ADMIN_TOKEN cannot be used")?;
+        return Ok(token);
+    }
+    let path = directory.join(FILE);
+    read_text(&path)?.with_context(|| {
+        format!("no admin token: set LEASEHOLD_ADMIN_TOKEN, or run this where the server keeps its {FILE}")
+    })
+}
+
 /// The token in the file, or `None` where there is no file.
 fn read(path: &Path) -> anyhow::Result<Option<AdminToken>> {
+    Ok(read_text(path)?.map(|token| AdminToken::new(&token)))
+}
+
+fn read_text(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
     let shown = path.display();
     let cannot_read = || format!("cannot read the admin token file {shown}");
     // Before it is opened: opening a pipe waits for a writer who may never come.
@@ -82,10 +99,10 @@ fn read(path: &Path) -> anyhow::Result<Option<AdminToken>> {
     file.take(FILE_BYTES_MAX)
         .read_to_string(&mut text)
         .with_context(|| format!("{}; remove it to have a new one made", cannot_read()))?;
-    let token = check(text.trim_end()).with_context(|| {
+    check(text.trim_end()).with_context(|| {
         format!("the admin token file {shown} cannot be used; remove it to have a new one made")
     })?;
-    Ok(Some(token))
+    Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
 }
 
 /// Makes the file, or returns `None` where it is there already.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use leasehold::{Error, SecretCache, WorkspaceId};
+use leasehold::{Error, Policy, SecretCache, SwapError, SwapReport, WorkspaceId};
 
 use crate::auth::{AdminToken, bearer, hex_sha256};
 use crate::respond::ApiError;
+use crate::state::Journal;
 use crate::store::Store;
 
 /// The state that the handlers share.
@@ -22,6 +23,7 @@ pub(crate) struct App {
     pub(crate) tokens: SecretCache,
     pub(crate) store: Store,
     pub(crate) admin: AdminToken,
+    pub(crate) journal: Journal,
 }
 
 impl App {
@@ -37,6 +39,21 @@ impl App {
                 Err(ApiError::unavailable("the workspace's token cannot be read; retry later"))
             }
         }
+    }
+
+    /// Makes a policy active, and waits until that is kept. All ways to change the policy end here or in
+    /// [`rollback`](Self::rollback).
+    pub(crate) async fn swap(&self, policy: Policy, by: &str) -> Result<SwapReport, SwapError> {
+        let swapped = self.secrets.on_behalf_of(by).swap(policy).await;
+        self.journal.flushed().await;
+        swapped
+    }
+
+    /// Goes back to the policy before, and waits until that is kept.
+    pub(crate) async fn rollback(&self, by: &str) -> Result<SwapReport, SwapError> {
+        let rolled_back = self.secrets.on_behalf_of(by).rollback().await;
+        self.journal.flushed().await;
+        rolled_back
     }
 
     /// Drops what both caches know of a workspace, fills in flight included.

@@ -2,6 +2,9 @@
 //!
 //! Only clap's own checks end with its exit code 2. Everything else is a start-up failure like any other.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
 
 /// What was asked of the binary.
@@ -27,6 +30,67 @@ pub enum Command {
 The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is read from the file
 leasehold.admin-token in the working directory, which is made on the first start.")]
     Serve(Serve),
+    /// Look at policies, and change the one of a running server
+    Policy {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+}
+
+/// The subcommands of `policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Make a policy active in a running server, without a pause
+    Apply(ApplyPolicy),
+    /// Go back to the policy that was active before
+    Rollback(RemoteServer),
+    /// Say which policy is active, and how it came to be
+    Status(StatusOfPolicy),
+}
+
+/// Which server to talk to.
+#[derive(Clone, Debug, Args)]
+pub struct RemoteServer {
+    /// The server; its admin token comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the working directory
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub server: String,
+
+    /// Who is doing this, for the record of changes
+    #[arg(long = "as", value_name = "NAME")]
+    pub operator: Option<String>,
+}
+
+/// What to make active.
+#[derive(Clone, Debug, Args)]
+pub struct ApplyPolicy {
+    /// A bundled policy by name, or a component file; without it the active one gets the settings
+    #[arg(value_name = "NAME|FILE", required_unless_present = "settings")]
+    pub policy: Option<String>,
+
+    /// A setting for the policy, such as ttl=30s; may be given once for each setting
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// Print the server's answer as it is
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server.
+    #[command(flatten)]
+    pub server: RemoteServer,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Args)]
+pub struct StatusOfPolicy {
+    /// Print the server's answer as it is
+    #[arg(long)]
+    pub json: bool,
+
+    /// The server.
+    #[command(flatten)]
+    pub server: RemoteServer,
 }
 
 /// How to serve.
@@ -47,6 +111,30 @@ pub struct Serve {
     /// A setting for the policy, such as ttl=30s; may be given once for each setting
     #[arg(long = "setting", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
+
+    /// Apply the policy file whenever it changes; SIGHUP applies what --policy names in any case
+    #[arg(long)]
+    pub watch_policy: bool,
+
+    /// Where the active policy, those to go back to and the record of changes are kept from one run to the next
+    #[arg(long, value_name = "DIR", default_value = "leasehold.state")]
+    pub state_dir: PathBuf,
+
+    /// How long a policy is on probation after a swap, such as 5m; 0s for not at all
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub probation: Duration,
+
+    /// At which failed call a policy on probation is replaced by the last good one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub probation_faults: u32,
+
+    /// The mean processor time of a call at which a policy on probation is replaced
+    #[arg(long, value_name = "SPAN", default_value = "2ms", value_parser = humantime::parse_duration)]
+    pub probation_call_time: Duration,
+
+    /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
+    #[arg(long, value_name = "RATIO")]
+    pub probation_loads: Option<f64>,
 }
 
 fn policy_help() -> String {
@@ -73,7 +161,9 @@ mod tests {
 
     #[test]
     fn the_defaults_are_local_and_embedded() {
-        let Command::Serve(serve) = Cli::try_parse_from(["leasehold", "serve"]).unwrap().command;
+        let Command::Serve(serve) = Cli::try_parse_from(["leasehold", "serve"]).unwrap().command else {
+            panic!("another command")
+        };
         assert_eq!(serve.listen, "127.0.0.1:8080");
         assert_eq!(serve.database, "sqlite://leasehold.db?mode=rwc");
         assert_eq!((serve.policy.as_str(), serve.settings.len()), ("ttl", 0));

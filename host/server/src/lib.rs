@@ -26,8 +26,10 @@ mod respond;
 mod routes;
 mod server;
 mod shutdown;
+mod state;
 mod store;
 
-pub use cli::{Cli, Command, Serve};
+pub use cli::{ApplyPolicy, Cli, Command, PolicyCommand, RemoteServer, Serve, StatusOfPolicy};
+pub use policy::client;
 pub use server::Server;
-pub use shutdown::signals;
+pub use shutdown::{hangups, signals};

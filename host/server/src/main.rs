@@ -15,13 +15,14 @@
 )]
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use leasehold_server::{Cli, Command, Serve, Server, signals};
+use leasehold_server::{Cli, Command, PolicyCommand, Serve, Server, client, signals};
 use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
@@ -29,10 +30,11 @@ use tracing_subscriber::EnvFilter;
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let Command::Serve(serve) = Cli::parse().command;
-    // The database file holds secrets: whatever this process creates is its owner's alone.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    match run(&serve) {
+    let done = match Cli::parse().command {
+        Command::Serve(serve) => run(&serve),
+        Command::Policy { command } => policy(&command),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));
@@ -41,7 +43,19 @@ fn main() -> ExitCode {
     }
 }
 
+fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
+    let token = variable("LEASEHOLD_ADMIN_TOKEN")?;
+    let said = match command {
+        PolicyCommand::Apply(apply) => client::apply(apply, token),
+        PolicyCommand::Rollback(server) => client::rollback(server, token),
+        PolicyCommand::Status(status) => client::status(status, token),
+    };
+    writeln!(std::io::stdout().lock(), "{}", said?).context("cannot write to stdout")
+}
+
 fn run(serve: &Serve) -> anyhow::Result<()> {
+    // The database file holds secrets: whatever this process creates is its owner's alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr()?;
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,6 +2,9 @@
 //!
 //! It reads bytes and checks nothing in them: the library does, and says at which stage it refuses.
 
+pub mod client;
+pub(crate) mod watch;
+
 use std::io::Read as _;
 
 use anyhow::Context as _;

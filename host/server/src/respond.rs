@@ -3,6 +3,7 @@
 //! A secret is written into its answer once, into memory that is wiped when the answer is sent; it never passes through
 //! a `serde_json::Value`. What an error says has never seen a secret.
 
+mod change;
 mod error;
 
 use std::io::Write as _;
@@ -13,6 +14,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use zeroize::Zeroizing;
 
+pub(crate) use change::{change, settings, time};
 pub(crate) use error::ApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

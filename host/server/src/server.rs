@@ -13,18 +13,24 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use leasehold::Policy;
+use leasehold::{Policy, Probation, SecretCache};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::cli::Serve;
+use crate::policy::watch::Asked;
+use crate::shutdown::hangups;
+use crate::state::{Journal, Kept, State};
 use crate::store::Store;
-use crate::{admin_token, policy, routes};
+use crate::{admin_token, policy, respond, routes};
 
 /// How long a client may take to send its headers, and how long a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -34,6 +40,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// More than this many connections wait in the system's queue. Each costs some ten kilobytes.
 const CONNECTIONS_MAX: usize = 4096;
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// A server that is ready: its port is open, its schema is current, its policies are active.
 pub struct Server {
@@ -55,10 +65,9 @@ impl Server {
         let (listener, address) = listen(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let (store, database) = Store::open(&serve.database).await?;
-        let secrets = store.cache("platform_inbound_secret", chosen, &serve.policy).await?;
-        // Who is let in never depends on an operator's policy.
-        let bundled = Policy::from_bytes(leasehold_policies::TTL);
-        let tokens = store.cache("auth_token_hash", bundled, "ttl").await?;
+        let (secrets, journal) = secrets(serve, chosen, &store).await?;
+        // Who is let in never depends on an operator's policy: this one always runs the built-in.
+        let tokens = store.cache("auth_token_hash").await?.build().await?;
         let active = secrets.policy();
         tracing::info!(%database, admin_token = %source, "starting");
         tracing::info!(
@@ -67,7 +76,18 @@ impl Server {
             generation = active.generation,
             "the policy is active"
         );
-        let app = Arc::new(App { secrets, tokens, store: store.clone(), admin });
+        let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
+        let asked = Asked { policy: serve.policy.clone(), settings: serve.settings.clone() };
+        if serve.watch_policy {
+            tokio::spawn(asked.clone().watch(Arc::clone(&app)));
+        }
+        let mut hangups = hangups().context("cannot listen for SIGHUP")?;
+        let again = Arc::clone(&app);
+        tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                asked.apply(&again, "SIGHUP").await;
+            }
+        });
         Ok(Self { listener, address, router: routes::router(app), store })
     }
 
@@ -83,11 +103,11 @@ impl Server {
         let connections = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let (stream, permit) = tokio::select! {
+            let (stream, peer, permit) = tokio::select! {
                 accepted = accept(&self.listener, &permits) => accepted,
                 () = &mut stop => break,
             };
-            self.serve(stream, permit, &connections);
+            self.serve(stream, peer, permit, &connections);
         }
         // The port is free for a successor from here on.
         drop(self.listener);
@@ -106,11 +126,22 @@ impl Server {
         }
     }
 
-    fn serve(&self, stream: TcpStream, permit: OwnedSemaphorePermit, connections: &GracefulShutdown) {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        peer: Peer,
+        permit: OwnedSemaphorePermit,
+        connections: &GracefulShutdown,
+    ) {
+        let routes = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            routes.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+            .serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -121,18 +152,59 @@ impl Server {
     }
 }
 
+/// The cache of the secrets, under the policy that was active when the server was last stopped, or else under the one that
+/// the command line names; and the journal of its changes.
+async fn secrets(serve: &Serve, asked: Policy, store: &Store) -> anyhow::Result<(SecretCache, Journal)> {
+    let state = State::open(&serve.state_dir)?;
+    let kept = state.kept(&asked);
+    let journal = Journal::start(state, asked.clone())?;
+    let probation = Probation {
+        lasts: serve.probation,
+        faults: serve.probation_faults,
+        call_time: serve.probation_call_time,
+        loads: serve.probation_loads,
+    };
+    let build = async |policy: Policy, previous: Vec<Policy>| {
+        let (builder, journal) = (store.cache("platform_inbound_secret").await?, journal.clone());
+        let builder = builder.policy(policy).previous(previous).probation(probation);
+        let builder =
+            builder.on_policy_change(move |change| journal.note(change, &respond::change(change.record)));
+        anyhow::Ok(builder.build().await?)
+    };
+    if let Some(Kept { mut active, mut previous }) = kept {
+        loop {
+            match build(active.clone(), previous.clone()).await {
+                Ok(cache) => return Ok((cache, journal)),
+                Err(error) => {
+                    tracing::error!(
+                        digest = active.digest(),
+                        error = format!("{error:#}"),
+                        "the policy that was active cannot be used any more"
+                    );
+                }
+            }
+            match previous.pop() {
+                Some(before) => active = before,
+                None => break,
+            }
+        }
+    }
+    let cache = build(asked, Vec::new()).await;
+    Ok((cache.with_context(|| format!("the policy {:?} cannot be used", serve.policy))?, journal))
+}
+
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, Peer, OwnedSemaphorePermit) {
     loop {
         let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
             // The semaphore is never closed.
             return std::future::pending().await;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 // Answers are small and whole: waiting to fill a packet only delays them. Without it they are late.
                 let _ = stream.set_nodelay(true);
-                return (stream, permit);
+                return (stream, Peer(address), permit);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -1,11 +1,11 @@
-//! SIGTERM and Ctrl-C as two futures: the first signal, and the second.
+//! SIGTERM and Ctrl-C as two futures: the first signal, and the second. SIGHUP as often as it comes.
 //!
 //! It ends nothing itself. What a signal means is for the server to say.
 
 use std::future::Future;
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// The first of SIGTERM and Ctrl-C, and the one after it. Both count from this call on.
@@ -30,6 +30,15 @@ pub fn signals() -> io::Result<(impl Future<Output = ()> + Send, impl Future<Out
         }
     });
     Ok((received(stop), received(abort)))
+}
+
+/// SIGHUP, which ends the process no more.
+///
+/// # Errors
+///
+/// Those of the operating system, where it lets nobody listen for signals.
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 async fn received(signal: oneshot::Receiver<()>) {

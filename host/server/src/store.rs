@@ -8,8 +8,7 @@ mod connect;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use leasehold::{Column, Policy, Postgres, SecretCache, Sqlite, WorkspaceId};
+use leasehold::{Builder, Column, Postgres, SecretCache, Sqlite, WorkspaceId};
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::SqliteError;
 use sqlx::{PgPool, SqlitePool};
@@ -53,21 +52,15 @@ impl Store {
         connect::open(url).await
     }
 
-    /// A cache over one column of the table. `asked` is how the operator named the policy, to blame it by.
-    pub(crate) async fn cache(
-        &self,
-        column: &str,
-        policy: Policy,
-        asked: &str,
-    ) -> anyhow::Result<SecretCache> {
+    /// The builder of a cache over one column of the table.
+    pub(crate) async fn cache(&self, column: &str) -> anyhow::Result<Builder> {
         let column = Column::new("workspaces", "id", column)?;
         let [loads, issues] = self.shares();
-        let builder = SecretCache::builder().policy(policy).max_loads(loads).max_issues(issues);
-        let builder = match self {
+        let builder = SecretCache::builder().max_loads(loads).max_issues(issues);
+        Ok(match self {
             Self::Sqlite(pool) => builder.database(Sqlite::from_pool(pool.clone(), column).await?),
             Self::Postgres(pool) => builder.database(Postgres::from_pool(pool.clone(), column).await?),
-        };
-        builder.build().await.with_context(|| format!("the policy {asked:?} cannot be used"))
+        })
     }
 
     /// How many connections each cache may take for loads, and for issues: two caches and the server itself share them.

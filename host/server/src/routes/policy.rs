@@ -4,19 +4,25 @@
 //! JSON.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use leasehold::{BreakerStatus, Policy, SwapRecord, SwapReport};
-use serde_json::{Map, Value, json};
+use leasehold::{BreakerStatus, Policy, SwapReport};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::policy::COMPONENT_BYTES_MAX;
-use crate::respond::{self, ApiError};
+use crate::respond::{self, ApiError, change, settings, time};
 use crate::routes::{input, to_its_end};
+use crate::server::Peer;
+
+/// Who asks, in the asker's own words; for the record, and proof of nothing.
+const OPERATOR: &str = "leasehold-operator";
+/// As much as is kept of it, in bytes.
+const OPERATOR_BYTES_MAX: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let policy = app.secrets.policy();
@@ -31,8 +37,8 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "faults": policy.faults,
         "probation_s": policy.probation.map(|left| left.as_secs_f64()),
         "breaker": breaker(&policy.breaker),
-        "last_good": policy.last_good.as_ref().map(record),
-        "recent": policy.recent.iter().map(record).collect::<Vec<_>>(),
+        "last_good": policy.last_good.as_ref().map(change),
+        "recent": policy.recent.iter().map(change).collect::<Vec<_>>(),
     });
     respond::json(StatusCode::OK, &shown)
 }
@@ -40,9 +46,12 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
 /// A component as the body is swapped in. No body keeps the active one, with the given settings over its own.
 pub(super) async fn swap(
     State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let by = operator(&headers, peer)?;
     let given = input::settings(query.as_deref())?;
     let component = input::body(body, COMPONENT_BYTES_MAX).await?;
     let swapped = to_its_end(async move {
@@ -52,14 +61,35 @@ pub(super) async fn swap(
             Policy::from_bytes(Vec::from(component))
         };
         let policy = given.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
-        Ok(app.secrets.swap(policy).await?)
+        Ok(app.swap(policy, &by).await?)
     });
     Ok(done(&swapped.await?))
 }
 
-pub(super) async fn rollback(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let rolled_back = to_its_end(async move { Ok(app.secrets.rollback().await?) });
+pub(super) async fn rollback(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let by = operator(&headers, peer)?;
+    let rolled_back = to_its_end(async move { Ok(app.rollback(&by).await?) });
     Ok(done(&rolled_back.await?))
+}
+
+/// Who asks, and from where.
+fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError> {
+    let from = format!("HTTP from {address}");
+    let Some(given) = headers.get(OPERATOR) else { return Ok(from) };
+    let name = given.to_str().ok().filter(|name| {
+        !name.is_empty()
+            && name.len() <= OPERATOR_BYTES_MAX
+            && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    });
+    let name = name.ok_or_else(|| {
+        let message = format!("{OPERATOR} must have 1 to {OPERATOR_BYTES_MAX} printable ASCII characters");
+        ApiError::bad_request("invalid_operator", message)
+    })?;
+    Ok(format!("{name}, {from}"))
 }
 
 fn done(report: &SwapReport) -> Response {
@@ -98,34 +128,4 @@ fn breaker(breaker: &BreakerStatus) -> Value {
         "window_s": breaker.window.as_secs_f64(),
         "tripped": tripped,
     })
-}
-
-fn record(record: &SwapRecord) -> Value {
-    let mut shown = json!({
-        "at": time(record.at),
-        "digest": record.digest,
-        "policy": record.policy,
-        "settings": settings(&record.settings),
-        "by": record.by,
-        "cause": record.cause.as_str(),
-        "reason": record.reason,
-    });
-    if let Some(fields) = shown.as_object_mut() {
-        let (name, outcome) = match &record.outcome {
-            Ok(generation) => ("generation", json!(generation)),
-            Err(refused) => {
-                ("refused", json!({ "stage": refused.stage.as_str(), "message": refused.reason }))
-            }
-        };
-        fields.insert(name.to_owned(), outcome);
-    }
-    shown
-}
-
-fn settings(settings: &[(String, String)]) -> Map<String, Value> {
-    settings.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
-}
-
-fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }

@@ -1,0 +1,180 @@
+//! `leasehold policy apply`, `rollback` and `status`: the operator's side of `/admin/policy`.
+//!
+//! It sends what it is told to a running server and shows the answer. What is a good policy only the server knows.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use form_urlencoded::Serializer;
+use serde_json::Value;
+use ureq::Agent;
+use ureq::http::{Method, Request};
+
+use super::{choose, split};
+use crate::admin_token;
+use crate::cli::{ApplyPolicy, RemoteServer, StatusOfPolicy};
+
+/// A swap compiles and rehearses; the server bounds both.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes a policy active in a running server.
+///
+/// # Errors
+///
+/// What is wrong with the arguments, the way to the server, or the policy in the server's words.
+pub fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
+    // Settings and names are checked here as they are for a server that starts.
+    let component = match &apply.policy {
+        Some(policy) => choose(policy, &apply.settings)?.component().to_vec(),
+        None => Vec::new(),
+    };
+    let mut query = Serializer::new(String::new());
+    for setting in &apply.settings {
+        let (name, value) = split(setting).with_context(|| {
+            format!("--setting {setting:?} is not a setting; expected NAME=VALUE, such as ttl=30s")
+        })?;
+        query.append_pair(&format!("setting.{name}"), value);
+    }
+    let path = format!("/admin/policy?{}", query.finish());
+    let answer = send(&apply.server, token, &Method::PUT, &path, component)?;
+    Ok(if apply.json { pretty(&answer) } else { format!("active: {}", named(&answer)) })
+}
+
+/// Goes back to the policy before.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
+    let answer = send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new())?;
+    Ok(format!("active: {}", named(&answer)))
+}
+
+/// Says which policy is active, and how it came to be.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
+    let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new())?;
+    if status.json {
+        return Ok(pretty(&answer));
+    }
+    let mut text = format!(
+        "active: {}\nsince: {}\nfaults: {}",
+        named(&answer),
+        word(&answer["since"]),
+        answer["faults"]
+    );
+    if let Some(left) = answer["probation_s"].as_f64() {
+        write!(text, "\non probation for another {left:.0} s")?;
+    }
+    if let Some(trip) = answer["breaker"]["tripped"].as_object() {
+        let of = |name: &str| trip.get(name).map(word).unwrap_or_default();
+        write!(text, "\nreplaced: {} at {}: {}", of("policy"), of("at"), of("reason"))?;
+    }
+    if answer["last_good"].is_object() {
+        let last = &answer["last_good"];
+        write!(text, "\nto go back to: {}{}", word(&last["policy"]), settings(&last["settings"]))?;
+    }
+    for record in answer["recent"].as_array().into_iter().flatten() {
+        let by = Some(word(&record["by"])).filter(|by| !by.is_empty()).map(|by| format!(" by {by}"));
+        let outcome = match &record["refused"] {
+            Value::Null => format!("generation {}", record["generation"]),
+            refused => format!("refused at stage {}: {}", word(&refused["stage"]), word(&refused["message"])),
+        };
+        let policy = record["policy"].as_str().unwrap_or_else(|| short(&record["digest"]));
+        let (cause, by) = (word(&record["cause"]), by.unwrap_or_default());
+        write!(
+            text,
+            "\n{}  {cause}{by}: {policy}{}: {outcome}",
+            word(&record["at"]),
+            settings(&record["settings"])
+        )?;
+        if let Some(reason) = record["reason"].as_str() {
+            write!(text, "; {reason}")?;
+        }
+    }
+    Ok(text)
+}
+
+fn send(
+    server: &RemoteServer,
+    token: Option<String>,
+    method: &Method,
+    path: &str,
+    body: Vec<u8>,
+) -> anyhow::Result<Value> {
+    let url = server.server.trim_end_matches('/');
+    anyhow::ensure!(
+        url.starts_with("http://"),
+        "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind a tunnel"
+    );
+    let token = admin_token::known(token, Path::new("."))?;
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .timeout_global(Some(PATIENCE));
+    let agent: Agent = config.build().into();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{url}{path}"))
+        .header("authorization", format!("Bearer {}", token.as_str()));
+    if let Some(operator) = &server.operator {
+        request = request.header("leasehold-operator", operator);
+    }
+    let sent =
+        if *method == Method::GET { agent.run(request.body(())?) } else { agent.run(request.body(body)?) };
+    let mut answer = sent
+        .with_context(|| format!("no answer from {url}; is a server running there? --server says where"))?;
+    let status = answer.status();
+    let text =
+        answer.body_mut().read_to_string().with_context(|| format!("the answer from {url} broke off"))?;
+    let value: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
+    if status.is_success() {
+        return Ok(value);
+    }
+    let error = &value["error"];
+    let message = error["message"].as_str().or_else(|| value["message"].as_str()).unwrap_or(&text);
+    match (status.as_u16(), error["stage"].as_str()) {
+        (401, _) => anyhow::bail!(
+            "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the working directory"
+        ),
+        (_, Some(stage)) => anyhow::bail!("refused at stage {stage}: {message}; the active policy serves on"),
+        _ => anyhow::bail!("{url} answered {status}: {message}"),
+    }
+}
+
+/// `ttl 0.1.0 (ttl=5m, jitter=0s) as generation 2, sha256 0123456789ab`
+fn named(policy: &Value) -> String {
+    format!(
+        "{} {}{} as generation {}, sha256 {}",
+        word(&policy["name"]),
+        word(&policy["version"]),
+        settings(&policy["settings"]),
+        policy["generation"],
+        short(&policy["digest"])
+    )
+}
+
+fn settings(settings: &Value) -> String {
+    let pairs = settings.as_object().into_iter().flatten();
+    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", word(value))).collect();
+    if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) }
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn short(digest: &Value) -> &str {
+    word(digest).get(..12).unwrap_or_default()
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}

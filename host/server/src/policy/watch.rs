@@ -1,0 +1,83 @@
+//! A policy file that is applied whenever it changes: by a rename over it, by writing into it, or by a link that is turned.
+//!
+//! It looks at the file a few times a second, which works on every file system, and takes it once it has been the same for
+//! two looks. A file that is missing or refused leaves the policy that is active, and is tried again when it changes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::choose;
+use crate::app::App;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What the command line says of the policy.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) policy: String,
+    pub(crate) settings: Vec<String>,
+}
+
+/// What tells one state of a file from another without reading it. `None`: it cannot be looked at.
+type Stamp = Option<[i128; 5]>;
+
+fn stamp(path: &str) -> Stamp {
+    let metadata = fs::metadata(path).ok()?;
+    let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    Some([
+        metadata.dev().into(),
+        metadata.ino().into(),
+        metadata.len().into(),
+        time(metadata.mtime(), metadata.mtime_nsec()),
+        time(metadata.ctime(), metadata.ctime_nsec()),
+    ])
+}
+
+impl Asked {
+    /// Reads what the command line names, and makes it active. `by` is what the record will say.
+    pub(crate) async fn apply(&self, app: &App, by: &str) {
+        let asked = self.clone();
+        let chosen = tokio::task::spawn_blocking(move || choose(&asked.policy, &asked.settings)).await;
+        match chosen {
+            Ok(Ok(policy)) => {
+                // What was refused is in the log and in the record already.
+                let _ = app.swap(policy, by).await;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(
+                    by,
+                    error = format!("{error:#}"),
+                    "no policy was read; the active one serves on"
+                );
+            }
+            Err(failure) => tracing::error!(by, %failure, "the policy was not read"),
+        }
+    }
+
+    /// Applies the file whenever it changes. It never ends.
+    pub(crate) async fn watch(self, app: Arc<App>) {
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let look =
+            |path: String| async { tokio::task::spawn_blocking(move || stamp(&path)).await.ok().flatten() };
+        let mut applied = look(self.policy.clone()).await;
+        let mut last = applied;
+        loop {
+            looks.tick().await;
+            let seen = look(self.policy.clone()).await;
+            // Still being written, or gone for a moment.
+            let is_settled = seen == last;
+            last = seen;
+            if !is_settled || seen == applied {
+                continue;
+            }
+            applied = seen;
+            self.apply(&app, &format!("--watch-policy {}", self.policy)).await;
+        }
+    }
+}
