@@ -11,7 +11,7 @@ mod unlawful;
 
 use std::sync::OnceLock;
 
-use leasehold::Policy;
+use leasehold::{Builder, Policy, Probation, SecretCache};
 
 use crate::guest_memory::Marker;
 
@@ -74,6 +74,12 @@ const HONEST_REALLOC: &str = r#"
       (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
       (global.set $next (i32.add (local.get $at) (local.get $len)))
       (local.get $at))"#;
+
+/// A cache that takes hostile policies as they come: without a rehearsal, which would turn most of them away, and without a
+/// probation, which would end at their first fault.
+pub fn builder() -> Builder {
+    SecretCache::builder().rehearsal(false).probation(Probation::NONE)
+}
 
 /// The policy of `tests/hostile` that breaks the rule of this name.
 pub fn does(name: &str, marker: &Marker) -> Policy {

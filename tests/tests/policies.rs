@@ -5,10 +5,11 @@ mod contained;
 mod corpus;
 mod probation;
 mod refused;
+mod rehearsal;
 
 use std::sync::Arc;
 
-use leasehold::{Error, ManualClock, Policy, Probation, SecretCache, Status, WorkspaceId};
+use leasehold::{Error, ManualClock, Policy, SecretCache, Status, WorkspaceId};
 use leasehold_tests::guest_memory::Marker;
 use leasehold_tests::scripted::Scripted;
 
@@ -31,10 +32,8 @@ impl Bench {
         let database = Scripted::new();
         database.store(W, Some("stored"));
         let clock = Arc::new(ManualClock::new());
-        let builder = SecretCache::builder()
-            .database(database.clone())
-            .clock(Arc::clone(&clock))
-            .probation(Probation::NONE);
+        let builder =
+            leasehold_tests::hostile::builder().database(database.clone()).clock(Arc::clone(&clock));
         let cache = builder.policy(policy).build().await.expect("the policy can be configured");
         Self { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
     }

@@ -34,6 +34,11 @@ impl SecretCache {
         Builder::default()
     }
 
+    /// A cache of these parts, without housekeeping: for a rehearsal.
+    pub(crate) fn around(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// Answers from the cache alone: applies `answer` to the secret if a lease covers it. No policy call, no statement,
     /// no lock, no allocation and no write that another thread would see. (One hit of a lease that asks for a refresh
     /// starts it, and pays for that.)

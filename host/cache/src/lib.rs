@@ -35,8 +35,8 @@ pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{
-    BreakerStatus, Cause, Policy, PolicyChange, PolicyStatus, Probation, Stage, SwapError, SwapRecord,
-    SwapReport, Trip,
+    BreakerStatus, Cause, Measure, OnError, Policy, PolicyCard, PolicyChange, PolicyStatus, Probation,
+    Spread, Stage, SwapError, SwapRecord, SwapReport, Trip, WriteOrder,
 };
 pub use secret::Secret;
 pub use stats::Stats;

@@ -6,13 +6,16 @@ pub(crate) mod active;
 mod bindings;
 pub(crate) mod breaker;
 pub(crate) mod call;
+pub(crate) mod card;
 mod engine;
 pub(crate) mod history;
 mod imports;
 mod lane;
+mod limits;
 mod meter;
 pub(crate) mod pool;
 pub(crate) mod probation;
+pub(crate) mod rehearse;
 mod report;
 pub(crate) mod slot;
 mod ticker;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+pub use card::{Measure, OnError, PolicyCard, Spread, WriteOrder};
 use engine::Compiled;
 pub use probation::Probation;
 pub use report::{

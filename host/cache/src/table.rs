@@ -105,6 +105,13 @@ impl Table {
         covered.then(|| entry.value.clone())
     }
 
+    /// What a read at `now` would find, without being one.
+    pub(crate) fn cover(&self, workspace: &WorkspaceId, active: Generation, now: Instant) -> Cover {
+        let entries = self.entries.pin();
+        let entry = entries.get(workspace);
+        entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, active, now))
+    }
+
     /// The entry, if it is still kept: what a policy may see.
     pub(crate) fn snapshot(&self, workspace: &WorkspaceId, now: Instant) -> Option<Snapshot> {
         let entries = self.entries.pin();

@@ -16,12 +16,12 @@ mod neighbour;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use leasehold::{Builder, Probation, SecretCache};
+use leasehold::Builder;
 
 /// A cache as the benchmark wants it.
 fn builder() -> Builder {
     // The breaker would end what is measured.
-    SecretCache::builder().breaker(u32::MAX, Duration::from_secs(1)).probation(Probation::NONE)
+    leasehold_tests::hostile::builder().breaker(u32::MAX, Duration::from_secs(1))
 }
 
 /// A section: whether all of its limits held, given its counts in percent.

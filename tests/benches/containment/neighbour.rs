@@ -140,8 +140,9 @@ fn hit_from_new_task(runtime: &Runtime, cache: &SecretCache, hot: &WorkspaceId) 
 fn over_http(percent: u64) -> bool {
     let runtime = Runtime::new().expect("a runtime");
     let database = runtime.block_on(sqlite::TestDatabase::create()).expect("a file");
-    let launch =
-        Launch::new(database.url()).expect("a folder").arguments(["--setting", "does=spins-but-for-hot"]);
+    // One that behaves in its rehearsal, or the server would not start with it.
+    let settings = ["--setting", "does=spins-but-for-hot", "--setting", "spares=rehearsal-"];
+    let launch = Launch::new(database.url()).expect("a folder").arguments(settings);
     let component = launch.folder().join("hostile.wasm");
     std::fs::write(&component, hostile::COMPONENT).expect("a file");
     let path = component.to_str().expect("text").to_owned();

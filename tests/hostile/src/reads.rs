@@ -8,13 +8,14 @@ use leasehold_policy::{Context, DatabaseError, IssueMode, Lease, Level, Secret};
 
 use crate::{FAR, Hostile, Steps, runaway};
 
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 36] = [
     "nothing",
     "traps",
     "traps-at-its-thousandth-call",
     "traps-after-put",
     "traps-without-a-row",
     "spins",
+    "dawdles",
     "spins-after-select",
     "traps-after-select",
     "spins-but-for-hot",
@@ -68,6 +69,10 @@ pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, Dat
             None => panic!("no row"),
         },
         "spins" => runaway::spin(),
+        "dawdles" => {
+            runaway::dawdle();
+            cx.select()
+        }
         "traps-after-select" => {
             let _found = cx.select()?;
             panic!("after the select");

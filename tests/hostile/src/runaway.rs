@@ -19,6 +19,13 @@ pub(crate) fn spin() -> ! {
     }
 }
 
+/// Some milliseconds of work.
+pub(crate) fn dawdle() {
+    for count in 0..10_000_000_u64 {
+        black_box(count);
+    }
+}
+
 pub(crate) fn ask_the_clock(cx: &Context) -> ! {
     loop {
         black_box(cx.now());

@@ -8,7 +8,7 @@ use leasehold_tests::Engine;
 use leasehold_tests::hostile::COMPONENT;
 use leasehold_tests::server::{Launch, Server};
 
-/// Policies that fail in the ways that have most to say: a trap, a timeout, a forged line, a lie, a handle that is kept.
+/// Policies that behave in their rehearsal, and then fail in the ways that have most to say: a trap, a timeout, a forged line, a lie, a handle that is kept.
 const DOES: [&str; 7] = [
     "traps-after-put",
     "traps-after-issue",
@@ -41,7 +41,14 @@ async fn no_secret_is_shown_while_hostile_policies_serve() -> Result<()> {
     let (token, other) = (server.create("w")?, server.create("other")?);
     hidden.push(server.delivered("other", &other)?);
     for does in DOES {
-        admin(&server, &mut seen, "PUT", &format!("/admin/policy?setting.does={does}"), COMPONENT, 200)?;
+        admin(
+            &server,
+            &mut seen,
+            "PUT",
+            &format!("/admin/policy?setting.does={does}&setting.spares=rehearsal-"),
+            COMPONENT,
+            200,
+        )?;
         let secret = server.delivered("w", &token)?;
         assert_eq!(server.secret("w")?.0, secret, "{does}");
         let rotated = server.rotate("w")?;

@@ -62,8 +62,7 @@ async fn the_scanner_of_memories_finds_what_a_guest_was_told_and_no_other_memory
     let (marker, other) = (Marker::new(), Marker::new());
     // Names that no component contains: the only way into a guest is through `configure`.
     let told = "traps-at-4000000000".to_owned();
-    let cache = leasehold::SecretCache::builder()
-        .probation(leasehold::Probation::NONE)
+    let cache = hostile::builder()
         .database(leasehold_tests::scripted::Scripted::new())
         .policy(hostile::does(&told, &marker))
         .build()

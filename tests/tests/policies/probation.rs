@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Cause, ManualClock, Policy, Probation, SecretCache, Status, WorkspaceId};
+use leasehold::{Cause, ManualClock, Policy, Probation, Status, WorkspaceId};
 use leasehold_tests::scripted::Scripted;
 
 use super::{Bench, W, hostile};
@@ -17,7 +17,7 @@ async fn bench(probation: Probation) -> Bench {
     let database = Scripted::new();
     database.store(W, Some("stored"));
     let clock = Arc::new(ManualClock::new());
-    let builder = SecretCache::builder().database(database.clone()).clock(Arc::clone(&clock));
+    let builder = leasehold_tests::hostile::builder().database(database.clone()).clock(Arc::clone(&clock));
     let cache = builder.policy(ttl("1m")).probation(probation).build().await.expect("a cache");
     Bench { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
 }
@@ -114,7 +114,7 @@ async fn what_has_served_before_is_not_on_probation() {
 
 #[tokio::test]
 async fn a_cache_goes_back_to_the_policies_that_an_earlier_process_kept() {
-    let builder = SecretCache::builder().database(Scripted::new()).policy(ttl("3m"));
+    let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(ttl("3m"));
     let broken = Policy::from_bytes(b"not a component".as_slice());
     let cache = builder.previous(vec![ttl("1m"), broken, ttl("2m")]).build().await.expect("a cache");
     for expected in ["2m", "1m"] {
@@ -128,7 +128,8 @@ async fn a_cache_goes_back_to_the_policies_that_an_earlier_process_kept() {
 async fn every_change_and_refusal_is_told_in_order_with_who_asked_and_what_is_left_to_go_back_to() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&told);
-    let builder = SecretCache::builder().database(Scripted::new()).policy(ttl("1m"));
+    let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(ttl("1m"));
+    let builder = builder.probation(Probation::default());
     let cache = builder.on_policy_change(move |change| {
         let record = change.record;
         let line = format!(

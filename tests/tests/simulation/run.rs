@@ -65,7 +65,8 @@ impl Policies {
         runtime.block_on(async {
             for policy in [&policies.ttl, &policies.hostile] {
                 let database = leasehold_tests::scripted::Scripted::new();
-                let cache = SecretCache::builder().database(database).policy(policy.clone()).build().await;
+                let builder = leasehold_tests::hostile::builder().database(database);
+                let cache = builder.policy(policy.clone()).build().await;
                 cache.expect("the policies of the tests can be configured");
             }
         });
@@ -110,7 +111,8 @@ impl Sim {
         outside::prepare(&mut world, &mut rng.fork(2));
         let world = Arc::new(Mutex::new(world));
         let (ttl, jitter) = plan.settings;
-        let cache = SecretCache::builder()
+        // No rehearsal: it has a thread of its own, whose end no seed decides, and turns hostile policies away.
+        let cache = leasehold_tests::hostile::builder()
             .database(SimDatabase::new(Arc::clone(&world), time.clone()))
             .clock(time.clone())
             .policy(policies.ttl.clone().setting("ttl", ttl).setting("jitter", jitter))

@@ -15,11 +15,12 @@ use crate::load::Core;
 use crate::policy::breaker::Breaker;
 use crate::policy::history::Observer;
 use crate::policy::pool::CallTerms;
+use crate::policy::rehearse::load_and_rehearse;
 use crate::policy::slot::{Slot, Terms};
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
-use crate::{Clock, Database, Policy, PolicyChange, Probation, SwapError, SystemClock};
+use crate::{Clock, Database, Policy, PolicyCard, PolicyChange, Probation, SwapError, SystemClock};
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
 const CAPACITY: usize = 1_000_000;
@@ -54,6 +55,7 @@ pub struct Builder {
     probation: Probation,
     previous: Vec<Policy>,
     observer: Option<Observer>,
+    rehearsal: bool,
 }
 
 /// Why a cache could not be built.
@@ -98,6 +100,7 @@ impl Default for Builder {
             probation: Probation::default(),
             previous: Vec::new(),
             observer: None,
+            rehearsal: true,
         }
     }
 }
@@ -223,7 +226,26 @@ impl Builder {
         self
     }
 
-    /// Compiles and configures the policy, and starts the cache's housekeeping on the current tokio runtime.
+    /// Whether every policy is rehearsed before it becomes active, the first one included; it is by default. A rehearsal
+    /// takes some milliseconds, beside the requests and never before them. Without one there is no
+    /// [`PolicyCard`], and a policy that always fails is found out by the breaker instead.
+    pub fn rehearsal(mut self, rehearsed: bool) -> Self {
+        self.rehearsal = rehearsed;
+        self
+    }
+
+    /// Rehearses the policy under these bounds, and says what was found. It needs no database and makes no cache.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Policy`] where the policy is refused: a swap would refuse it at the same stage.
+    pub async fn rehearse(self) -> Result<PolicyCard, BuildError> {
+        self.check()?;
+        Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        Ok(load_and_rehearse(self.policy, self.calls, self.ceilings).await?)
+    }
+
+    /// Compiles, configures and rehearses the policy, and starts the cache's housekeeping on the current tokio runtime.
     ///
     /// # Errors
     ///
@@ -235,6 +257,7 @@ impl Builder {
         let (faults, window) = self.breaker;
         let terms = Terms {
             calls: self.calls,
+            rehearsal: self.rehearsal.then_some(self.ceilings),
             breaker: Breaker::new(faults, window),
             probation: self.probation,
             observer: self.observer,

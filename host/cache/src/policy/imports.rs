@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
 use wasmtime::component::{Resource, ResourceTable};
-use wasmtime::{Result, StoreLimits, format_err};
+use wasmtime::{Result, format_err};
 
 use super::bindings::leasehold::policy::{clock, database, entry, log, types};
 use super::call::{Call, Fault, Handle};
+use super::limits::Limits;
 use super::meter::Meter;
 use crate::lease::Lease;
 use crate::table::Snapshot;
@@ -25,7 +26,7 @@ const MAX_LOG_BYTES: usize = 256;
 pub(crate) struct HostState {
     /// The name of the policy, for its log lines.
     pub(crate) name: String,
-    pub(crate) limits: StoreLimits,
+    pub(crate) limits: Limits,
     pub(crate) handles: ResourceTable,
     /// The processor time of the running call.
     pub(super) meter: Arc<Meter>,

@@ -66,9 +66,9 @@ impl Meter {
         self.is_long.load(Ordering::Relaxed)
     }
 
-    /// What the call has used so far, in nanoseconds. A short one is taken to have run for as long as it took.
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+    /// The processor time of the call so far. A short one is taken to have run for as long as it took.
+    pub(super) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
     /// Runs a part of the call under the meter.

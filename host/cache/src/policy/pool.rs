@@ -4,7 +4,7 @@
 //! dead, and a handle that was kept could otherwise turn up in a call about another workspace.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
@@ -16,9 +16,11 @@ use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::call::{Answer, Call, Fault, Handle, Request};
+use super::card::PolicyCard;
 use super::engine::{PolicyEngine, engine};
 use super::imports::HostState;
 use super::lane::Slowness;
+use super::limits::Limits;
 use super::meter::{Meter, Verdict};
 use crate::{Stage, SwapError};
 
@@ -55,6 +57,10 @@ pub(crate) struct Loaded {
     pub(crate) calls: AtomicU64,
     /// The processor time of all calls, in nanoseconds.
     pub(crate) call_nanos: AtomicU64,
+    /// What was wrong with the first call that did not count.
+    pub(super) first_fault: OnceLock<Fault>,
+    /// What a rehearsal has found, if there was one.
+    pub(super) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
     terms: CallTerms,
@@ -103,6 +109,8 @@ impl Loaded {
             faults: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             call_nanos: AtomicU64::new(0),
+            first_fault: OnceLock::new(),
+            card: OnceLock::new(),
             engine,
             pre,
             terms,
@@ -119,6 +127,11 @@ impl Loaded {
         loaded.configure(&mut instance).await.map_err(|fault| refuse(fault.0))?;
         loaded.give_back(instance);
         Ok(loaded)
+    }
+
+    /// How its calls are run.
+    pub(super) fn terms(&self) -> CallTerms {
+        self.terms
     }
 
     /// `name version`, as the policy says of itself.
@@ -155,7 +168,8 @@ impl Loaded {
         self.slowness.note(meter.is_long());
         // Relaxed: numbers that order nothing.
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.call_nanos.fetch_add(meter.used(), Ordering::Relaxed);
+        let used = u64::try_from(meter.used().as_nanos()).unwrap_or(u64::MAX);
+        self.call_nanos.fetch_add(used, Ordering::Relaxed);
         returned
     }
 
@@ -195,6 +209,8 @@ impl Loaded {
     pub(crate) fn note_fault(&self, workspace: &str, request: Request, fault: &Fault) {
         // Relaxed: a number for people.
         self.faults.fetch_add(1, Ordering::Relaxed);
+        // An error says that there was one before.
+        let _ = self.first_fault.set(fault.clone());
         warn!(
             policy = self.description.name,
             digest = self.policy.digest(),
@@ -214,6 +230,14 @@ impl Loaded {
     /// Keeps instances again: the policy is active once more.
     pub(crate) fn revive(&self) {
         self.idle().get_or_insert_default();
+    }
+
+    /// The processor time of the last call, and the bytes of memory that its instance has. For a rehearsal, which makes
+    /// one call at a time: otherwise there is no last one.
+    pub(super) fn last_call(&self) -> Option<(Duration, usize)> {
+        let idle = self.idle();
+        let instance = idle.as_ref()?.last()?;
+        Some((instance.meter.used(), instance.store.data().limits.memory_bytes()))
     }
 
     fn idle(&self) -> MutexGuard<'_, Option<Vec<Instance>>> {
@@ -248,7 +272,7 @@ impl Loaded {
             .build();
         let state = HostState {
             name: self.description.name.clone(),
-            limits,
+            limits: Limits::new(limits),
             handles,
             meter: Arc::clone(&meter),
             log_lines: 0,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::Policy;
+use super::card::PolicyCard;
 
 /// The active policy, and how it came to be.
 #[derive(Clone, Debug)]
@@ -23,6 +24,9 @@ pub struct PolicyStatus {
     pub summary: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
+    /// What its rehearsal found. `None` where it was not rehearsed: where that is switched off, and for the built-in policy
+    /// where the breaker chose it.
+    pub card: Option<PolicyCard>,
     /// When it became active, for people: by the wall clock.
     pub since: SystemTime,
     /// Calls that failed since it became active.
@@ -149,6 +153,8 @@ pub struct SwapReport {
     pub version: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
+    /// What its rehearsal found, as in [`PolicyStatus`].
+    pub card: Option<PolicyCard>,
     /// The entries that were kept for the new policy to lease again.
     pub entries: u64,
     /// How long each stage took, in order.
@@ -167,6 +173,8 @@ pub enum Stage {
     World,
     /// Its `describe` or `configure` failed, or refused the settings.
     Configure,
+    /// It failed when it was driven against a clock and a database of the host's own, before it would have served.
+    Rehearsal,
     /// Nothing to go back to.
     Rollback,
 }
@@ -179,6 +187,7 @@ impl Stage {
             Self::Compile => "compile",
             Self::World => "world",
             Self::Configure => "configure",
+            Self::Rehearsal => "rehearsal",
             Self::Rollback => "rollback",
         }
     }

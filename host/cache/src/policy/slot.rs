@@ -18,8 +18,9 @@ use super::call::Fault;
 use super::history::{History, Observer};
 use super::pool::{CallTerms, Loaded, compile};
 use super::probation::{Probation, Trial, Usage, rate};
+use super::rehearse::rehearse;
 use super::report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
-use crate::lease::Generation;
+use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
 use crate::{Clock, Instant};
 
@@ -35,6 +36,14 @@ pub(crate) struct Tenure {
     at_begin: Usage,
 }
 
+impl Tenure {
+    /// Of a policy that begins with the cache.
+    fn first(loaded: &Arc<Loaded>, clock: &dyn Clock) -> Self {
+        let (since, began) = (clock.wall(), clock.now());
+        Self { loaded: Arc::clone(loaded), since, began, at_begin: Usage::default() }
+    }
+}
+
 pub(crate) struct Slot {
     active: ActiveCell<Tenure>,
     /// What serves when every policy that an operator chose has failed.
@@ -42,6 +51,8 @@ pub(crate) struct Slot {
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
     calls: CallTerms,
+    /// The ceilings under which a policy is rehearsed before it is made active; `None`: it is not.
+    rehearsal: Option<Ceilings>,
     probation: Probation,
     /// One policy is compiled and configured at a time. Neither a rollback nor the breaker waits for it.
     loading: AsyncMutex<()>,
@@ -51,6 +62,8 @@ pub(crate) struct Slot {
 /// What a slot is made with, beside its policies.
 pub(crate) struct Terms {
     pub(crate) calls: CallTerms,
+    /// The ceilings for rehearsals, if there are to be any.
+    pub(crate) rehearsal: Option<Ceilings>,
     pub(crate) breaker: Breaker,
     pub(crate) probation: Probation,
     pub(crate) observer: Option<Observer>,
@@ -79,6 +92,9 @@ impl Slot {
         let calls = terms.calls;
         let component = compile(&policy, &[]).await?;
         let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
+        if let Some(ceilings) = terms.rehearsal {
+            rehearse(&loaded, ceilings).await?;
+        }
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
@@ -88,36 +104,47 @@ impl Slot {
             Arc::new(builtin)
         };
         let mut history = History::new(terms.breaker, terms.observer);
-        let tenure = |loaded: &Arc<Loaded>| Tenure {
-            loaded: Arc::clone(loaded),
-            since: clock.wall(),
-            began: clock.now(),
-            at_begin: Usage::default(),
-        };
         for policy in previous {
             let digest = policy.digest().to_owned();
             match load_to_go_back_to(policy, &[&loaded, &builtin], calls).await {
                 Ok(previous) => {
                     // From before there were generations here.
-                    let value = tenure(&previous);
+                    let value = Tenure::first(&previous, &*clock);
                     history.remember(Arc::new(Active { generation: Generation::new(0), value }));
                 }
                 Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
             }
         }
-        let active = ActiveCell::new(tenure(&loaded));
-        let generation = active.generation().number();
-        history.record(SwapRecord::new(clock.wall(), &loaded, Cause::Start, Ok(generation)), &loaded.policy);
-        Ok(Self {
-            active,
+        let slot = Self {
+            active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
             builtin,
             clock,
             counters,
             calls,
+            rehearsal: terms.rehearsal,
             probation: terms.probation,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
-        })
+        };
+        let (at, generation) = (slot.clock.wall(), slot.generation().number());
+        slot.history().record(SwapRecord::new(at, &loaded, Cause::Start, Ok(generation)), &loaded.policy);
+        Ok(slot)
+    }
+
+    /// A slot that nothing replaces the policy of: for a rehearsal.
+    pub(super) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
+        let history = History::new(Breaker::new(u32::MAX, Duration::ZERO), None);
+        Self {
+            active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
+            calls: loaded.terms(),
+            builtin: loaded,
+            clock,
+            counters: Arc::default(),
+            rehearsal: None,
+            probation: Probation::NONE,
+            loading: AsyncMutex::default(),
+            history: Mutex::new(history),
+        }
     }
 
     /// The active policy with its generation.
@@ -274,6 +301,7 @@ impl Slot {
             version: loaded.description.version.clone(),
             summary: loaded.description.summary.clone(),
             settings: loaded.settings(),
+            card: loaded.card.get().cloned(),
             since: active.value.since,
             faults: loaded.faults.load(Ordering::Relaxed),
             probation: trial.and_then(|trial| trial.remaining(&self.probation, now)),
@@ -318,11 +346,16 @@ impl Slot {
         let compiled = self.clock.now();
         let loaded = Loaded::new(policy, component, self.calls).await?;
         let configured = self.clock.now();
-        let stages = vec![
+        let mut stages = vec![
             (Stage::Compile, compiled.saturating_since(started)),
             (Stage::Configure, configured.saturating_since(compiled)),
         ];
-        Ok((Arc::new(loaded), stages))
+        let loaded = Arc::new(loaded);
+        if let Some(ceilings) = self.rehearsal {
+            rehearse(&loaded, ceilings).await?;
+            stages.push((Stage::Rehearsal, self.clock.now().saturating_since(configured)));
+        }
+        Ok((loaded, stages))
     }
 
     /// The moment of the swap. The history's lock makes it one at a time.
@@ -347,6 +380,7 @@ impl Slot {
             name: loaded.description.name.clone(),
             version: loaded.description.version.clone(),
             settings: loaded.settings(),
+            card: loaded.card.get().cloned(),
             entries,
             stages,
         }

@@ -7,10 +7,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use leasehold::{
-    BuildError, DatabaseError, Error, Policy, Probation, Secret, SecretCache, Stats, Status, SwapError,
-    WorkspaceId,
+    BuildError, DatabaseError, Error, Policy, Secret, SecretCache, Stats, Status, SwapError, WorkspaceId,
 };
 use leasehold_tests::PATIENCE;
+use leasehold_tests::hostile;
 use leasehold_tests::scripted::{Fault, Gate};
 
 use super::table::{Case, Verdict};
@@ -90,10 +90,7 @@ impl Drive {
         watched.0.store(W, "canary-of-w-1f0c5b7a9e3d");
         watched.0.store(N, "canary-of-n-84d2e6f1a0b9");
         watched.0.database.store(H, None);
-        let builder = SecretCache::builder()
-            .database(watched.clone())
-            .clock(watched.clone())
-            .probation(Probation::NONE);
+        let builder = hostile::builder().database(watched.clone()).clock(watched.clone());
         // A slow machine is not to make a case end otherwise.
         // Nor is the breaker what is tested.
         let builder = builder.database_timeout(PATIENCE).breaker(u32::MAX, PATIENCE);
@@ -168,10 +165,7 @@ impl Drive {
 
     /// A policy that is refused at a swap is refused at the start as well.
     async fn refused_at_start(&mut self, policy: Policy, at_swap: &SwapError) {
-        let builder = SecretCache::builder()
-            .database(self.watched.clone())
-            .clock(self.watched.clone())
-            .probation(Probation::NONE);
+        let builder = hostile::builder().database(self.watched.clone()).clock(self.watched.clone());
         match builder.policy(policy).build().await {
             // The offsets in a backtrace may differ by one.
             Err(BuildError::Policy(error))

@@ -1,0 +1,256 @@
+//! The policy card: what a rehearsal has found of a policy, in figures and in words.
+//!
+//! Plain data. Nothing here knows how a figure was come by, and nothing is taken from what the policy says of itself but
+//! its name, its version and its settings. An author's `--expect` and an operator's page go by the same names.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+/// What a policy does, as the host saw it do it under a clock and a database of the host's own.
+///
+/// `Display` prints it in about 20 lines. [`figures`](Self::figures) has the same by name.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PolicyCard {
+    /// The name that the policy gives itself.
+    pub name: String,
+    /// The version that the policy gives itself.
+    pub version: String,
+    /// The SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// Every setting with the value in force, defaults included.
+    pub settings: Vec<(String, String)>,
+    /// For how long a secret is served after a read without asking the policy, over dozens of workspaces at three instants.
+    pub fresh: Spread,
+    /// The same after an issue.
+    pub issue_fresh: Spread,
+    /// How long before that time is up a hit also asks the policy in the background; zero: it never does.
+    pub refresh_ahead: Spread,
+    /// For how long a read is still told that there is no secret after one has appeared; zero: absence is not cached.
+    pub absent: Duration,
+    /// How old an answer can be, counted from when the database last gave it: under a lease, kept beyond one, or while the
+    /// database fails. The longest that was seen.
+    pub stale: Duration,
+    /// What a read is told when no lease covers it and the database fails.
+    pub on_error: OnError,
+    /// In what order an issue writes.
+    pub write: WriteOrder,
+    /// The statements that the heartbeats of a simulated hour cost, one a minute from each of several workspaces.
+    pub statements: u64,
+    /// How many heartbeats those were.
+    pub heartbeats: u64,
+    /// The processor time of a call, by the median: the policy's own and the host's work for it, without any wait. Measured
+    /// on this machine just now; everything else comes out the same each time.
+    pub call: Duration,
+    /// The linear memory of the instance that made the last call, in bytes.
+    pub memory_bytes: usize,
+    /// How many calls the rehearsal took.
+    pub calls: u64,
+}
+
+/// The least and the most that was seen of something that differs from workspace to workspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// The least.
+    pub least: Duration,
+    /// The most.
+    pub most: Duration,
+}
+
+/// What a read comes to when no lease covers it and the database fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnError {
+    /// The database's error.
+    Error,
+    /// For some time the secret that was kept, with the status `stale`.
+    Stale,
+}
+
+/// In what order an issue writes. The database comes first whatever the policy does: the host sees to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteOrder {
+    /// The database, and then the cache: the next read is a hit.
+    DatabaseThenCache,
+    /// The database alone: the next read asks it.
+    DatabaseOnly,
+}
+
+/// What a figure of the card is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Measure {
+    /// One of a few words.
+    Word(&'static str),
+    /// A time, the same for all.
+    Time(Duration),
+    /// A time that may differ from workspace to workspace.
+    Spread(Spread),
+    /// A number without a unit.
+    Number(f64),
+    /// A size.
+    Bytes(u64),
+}
+
+impl PolicyCard {
+    /// Every figure by its name, in the order in which the card shows them.
+    pub fn figures(&self) -> [(&'static str, Measure); 11] {
+        [
+            ("fresh", Measure::Spread(self.fresh)),
+            ("issue-fresh", Measure::Spread(self.issue_fresh)),
+            ("jitter", Measure::Time(self.jitter())),
+            ("refresh-ahead", Measure::Spread(self.refresh_ahead)),
+            ("absence", Measure::Word(if self.absent.is_zero() { "uncached" } else { "cached" })),
+            ("absent", Measure::Time(self.absent)),
+            ("stale", Measure::Time(self.stale)),
+            ("on-error", Measure::Word(self.on_error.as_str())),
+            ("write", Measure::Word(self.write.as_str())),
+            ("statements-per-heartbeat", Measure::Number(self.statements_per_heartbeat())),
+            ("memory", Measure::Bytes(self.memory_bytes as u64)),
+        ]
+    }
+
+    /// How far apart the workspaces' times after a read were.
+    pub fn jitter(&self) -> Duration {
+        self.fresh.most.saturating_sub(self.fresh.least)
+    }
+
+    /// How many statements a heartbeat costs on average.
+    pub fn statements_per_heartbeat(&self) -> f64 {
+        // Thousands at most.
+        self.statements as f64 / self.heartbeats.max(1) as f64
+    }
+
+    fn sentence(&self, figure: &str) -> String {
+        let (fresh, issued) = (self.fresh, self.issue_fresh);
+        let not = "not at all: the next read asks the policy";
+        match figure {
+            "fresh" if fresh.most.is_zero() => format!("after a read: {not}"),
+            "fresh" => format!("{fresh} after a read, without asking the policy"),
+            "issue-fresh" if issued.most.is_zero() => format!("after an issue: {not}"),
+            "issue-fresh" => format!("{issued} after an issue, without asking the policy"),
+            "jitter" if self.jitter().is_zero() => "none: the same for every workspace".into(),
+            "jitter" => format!("{}, from workspace to workspace", Words(self.jitter())),
+            "refresh-ahead" if self.refresh_ahead.most.is_zero() => "none".into(),
+            "refresh-ahead" => format!("{} before the end, in the background", self.refresh_ahead),
+            "absence" if self.absent.is_zero() => "uncached: a secret that appears is found at once".into(),
+            "absence" => format!("cached: told for up to {} after a secret has appeared", Words(self.absent)),
+            "stale" => format!("no answer was older than {}", Words(self.stale)),
+            "on-error" => match self.on_error {
+                OnError::Error => "error: a read that no lease covers says that the database failed".into(),
+                OnError::Stale => "stale: a read that no lease covers may be given the kept secret".into(),
+            },
+            "write" => match self.write {
+                WriteOrder::DatabaseThenCache => "the database first, then the cache".into(),
+                WriteOrder::DatabaseOnly => "the database; the cache keeps nothing of it".into(),
+            },
+            "statements-per-heartbeat" => {
+                let (statements, heartbeats) = (self.statements, self.heartbeats);
+                let each = self.statements_per_heartbeat();
+                format!("{each:.3}: {statements} for {heartbeats}, one a minute for an hour")
+            }
+            "memory" => format!("{} KiB in an instance", self.memory_bytes.div_ceil(1024)),
+            _ => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for PolicyCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |label: &str, text: &str| writeln!(f, "{label:<26}{text}");
+        line("policy", &format!("{} {}", self.name, self.version))?;
+        line("digest", &self.digest)?;
+        for (name, value) in &self.settings {
+            line(&format!("setting {name}"), value)?;
+        }
+        for (figure, _) in self.figures() {
+            // Absence has one line for its two figures.
+            if figure != "absent" {
+                line(figure, &self.sentence(figure))?;
+            }
+        }
+        line("call", &format!("{} µs of processor time", self.call.as_micros()))?;
+        line("rehearsed", &format!("with {} calls", self.calls))
+    }
+}
+
+impl Spread {
+    /// Takes one more into account.
+    pub(super) fn widen(spread: &mut Option<Self>, seen: Duration) {
+        let Self { least, most } = spread.unwrap_or(Self { least: seen, most: seen });
+        *spread = Some(Self { least: least.min(seen), most: most.max(seen) });
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.least == self.most {
+            Words(self.most).fmt(f)
+        } else {
+            write!(f, "{} to {}", Words(self.least), Words(self.most))
+        }
+    }
+}
+
+impl OnError {
+    /// The word for JSON and for `--expect`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl WriteOrder {
+    /// The word for JSON and for `--expect`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DatabaseThenCache => "database-then-cache",
+            Self::DatabaseOnly => "database-only",
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => f.write_str(word),
+            Self::Time(time) => Words(*time).fmt(f),
+            Self::Spread(spread) => spread.fmt(f),
+            Self::Number(number) => write!(f, "{number:.3}"),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+/// A time as people write it: `5m`, `1h30m`, `2.5s`. Milliseconds are as fine as a policy's clock; what is less than one is
+/// shown as one, so that a little is not mistaken for nothing.
+struct Words(Duration);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_nanos().div_ceil(1_000_000);
+        let (seconds, rest) = (millis / 1000, millis % 1000);
+        if seconds == 0 && rest > 0 {
+            return write!(f, "{rest}ms");
+        }
+        let mut text = String::new();
+        for (amount, unit) in [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm')] {
+            if amount > 0 {
+                write!(text, "{amount}{unit}")?;
+            }
+        }
+        if rest > 0 {
+            let fraction = format!("{rest:03}");
+            write!(text, "{}.{}s", seconds % 60, fraction.trim_end_matches('0'))?;
+        } else if seconds % 60 > 0 || text.is_empty() {
+            write!(text, "{}s", seconds % 60)?;
+        }
+        f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

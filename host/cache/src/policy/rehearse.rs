@@ -1,0 +1,66 @@
+//! The rehearsal: a candidate is driven through a fixed script before it serves anybody.
+//!
+//! Around the candidate stands a whole cache of its own, with the operator's ceilings, a clock that is moved by hand and a
+//! database in memory: leases, ceilings and judging are the host's real ones, and every figure of the card is one that was
+//! seen there. It is the one place below `policy/` that knows the cache above it, because it is one of its users.
+//!
+//! It runs on a thread of its own, beside the requests and never before them: what it costs a server is a core for some
+//! milliseconds. No time passes in it but on its own clock, so that a slow machine changes no verdict.
+
+mod check;
+mod database;
+mod measure;
+mod script;
+mod theatre;
+
+use std::sync::Arc;
+
+use tracing::Dispatch;
+use tracing::dispatcher::with_default;
+
+use super::Policy;
+use super::card::PolicyCard;
+use super::pool::{CallTerms, Loaded, compile};
+use crate::lease::Ceilings;
+use crate::{Stage, SwapError};
+
+/// Compiles, configures and rehearses a policy that nobody is going to use.
+pub(crate) async fn load_and_rehearse(
+    policy: Policy,
+    calls: CallTerms,
+    ceilings: Ceilings,
+) -> Result<PolicyCard, SwapError> {
+    let component = compile(&policy, &[]).await?;
+    let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
+    rehearse(&loaded, ceilings).await
+}
+
+/// Drives a policy through the script, and leaves the card with it.
+pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
+    let candidate = Arc::clone(loaded);
+    let rehearsed = tokio::task::spawn_blocking(move || {
+        // What it logs is about workspaces that do not exist.
+        with_default(&Dispatch::none(), || on_this_thread(candidate, ceilings))
+    });
+    let card = rehearsed
+        .await
+        .unwrap_or_else(|error| Err(refused(format!("the rehearsal itself failed: {error}"))))?;
+    // It may have been rehearsed before, with the same result.
+    let _ = loaded.card.set(card.clone());
+    // The instances that took part have seen another clock: those that serve begin anew.
+    loaded.retire();
+    loaded.revive();
+    Ok(card)
+}
+
+fn on_this_thread(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| refused(format!("its thread cannot start: {error}")))?;
+    runtime.block_on(script::play(candidate, ceilings))
+}
+
+fn refused(reason: String) -> SwapError {
+    SwapError::new(Stage::Rehearsal, reason)
+}

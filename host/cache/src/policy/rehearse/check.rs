@@ -1,0 +1,130 @@
+//! What is never taste: each rule that a step of the script is held against, with the words for breaking it.
+//!
+//! Pure. Most of what it looks for the host makes impossible by judging every call; that is no reason not to look.
+
+use super::database::Statement;
+use crate::{Error, Lookup, Secret};
+
+/// A rule was broken, in words that go on from the name of the step.
+pub(super) type Verdict<T> = Result<T, String>;
+
+/// A read while the database holds `stored`, and no earlier secret or absence can be known.
+pub(super) fn finds(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<()> {
+    finds_one(read, &[stored]).map(drop)
+}
+
+/// A read where any of these secrets will do: says which of them it was.
+pub(super) fn finds_one(read: &Result<Lookup, Error>, secrets: &[&Secret]) -> Verdict<usize> {
+    match read {
+        Ok(lookup) => secrets
+            .iter()
+            .position(|secret| secret.verify(lookup.secret.expose()))
+            .ok_or_else(|| "it was answered with a secret that the database does not hold".into()),
+        Err(Error::Absent) => Err("it was told that there is no secret, and there is one".into()),
+        Err(error) => Err(format!("it failed although the database is well: {error}")),
+    }
+}
+
+/// A read while the database holds no secret.
+pub(super) fn finds_none(read: &Result<Lookup, Error>) -> Verdict<()> {
+    match read {
+        Err(Error::Absent) => Ok(()),
+        Ok(_) => Err("it was answered with a secret, and there is none".into()),
+        Err(error) => Err(format!("it failed although the database is well: {error}")),
+    }
+}
+
+/// A read of a workspace that holds `stored`, while the database fails: says whether it was answered all the same.
+pub(super) fn survives(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<bool> {
+    match read {
+        Ok(lookup) if lookup.secret.verify(stored.expose()) => Ok(true),
+        Ok(_) => Err("it was answered with a secret that the database does not hold".into()),
+        Err(Error::Absent) => Err("an error of the database was told as absence".into()),
+        Err(_) => Ok(false),
+    }
+}
+
+/// An issue of a workspace that has a row, while the database is well. `row` is what it holds afterwards.
+pub(super) fn issues(
+    issue: &Result<Secret, Error>,
+    row: Option<&Secret>,
+    statements: &[Statement],
+) -> Verdict<()> {
+    let sent = statements.iter().filter(|statement| matches!(statement, Statement::Issue { .. })).count();
+    let secret = match issue {
+        _ if sent == 0 => return Err("the issue was never sent to the database".into()),
+        Err(error) => return Err(format!("it failed although the database is well: {error}")),
+        Ok(secret) => secret,
+    };
+    if statements.contains(&Statement::Issue { told_early: true }) {
+        return Err("the secret was served before the database had it".into());
+    }
+    match row {
+        Some(row) if row.verify(secret.expose()) => Ok(()),
+        _ => Err("it did not return the secret that was issued".into()),
+    }
+}
+
+/// An issue that the database refuses, or for a workspace that it does not know.
+pub(super) fn fails(issue: &Result<Secret, Error>) -> Verdict<()> {
+    match issue {
+        Err(_) => Ok(()),
+        Ok(_) => Err("it was said to be done, and the database did not do it".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Status;
+
+    fn answered(secret: &str) -> Result<Lookup, Error> {
+        Ok(Lookup { secret: Secret::new(secret), status: Status::Miss })
+    }
+
+    #[track_caller]
+    fn breaks<T: std::fmt::Debug>(verdict: Verdict<T>, words: &str) {
+        let reason = verdict.expect_err(words);
+        assert!(reason.contains(words), "{reason}");
+    }
+
+    #[test]
+    fn a_read_must_find_what_is_there() {
+        let (old, new) = (Secret::new("old"), Secret::new("new"));
+        assert_eq!(finds(&answered("new"), &new), Ok(()));
+        assert_eq!(finds_one(&answered("old"), &[&new, &old]), Ok(1));
+        breaks(finds(&answered("old"), &new), "does not hold");
+        breaks(finds(&Err(Error::Absent), &new), "there is no secret, and there is one");
+        breaks(
+            finds(&Err(Error::Timeout), &new),
+            "although the database is well: the database did not answer",
+        );
+        assert_eq!(finds_none(&Err(Error::Absent)), Ok(()));
+        breaks(finds_none(&answered("old")), "there is none");
+        breaks(finds_none(&Err(Error::Overloaded)), "although the database is well");
+    }
+
+    #[test]
+    fn an_error_of_the_database_is_an_error_or_a_kept_secret_and_never_absence() {
+        let stored = Secret::new("stored");
+        assert_eq!(survives(&answered("stored"), &stored), Ok(true));
+        assert_eq!(survives(&Err(Error::Unavailable("down".into())), &stored), Ok(false));
+        breaks(survives(&Err(Error::Absent), &stored), "told as absence");
+        breaks(survives(&answered("other"), &stored), "does not hold");
+    }
+
+    #[test]
+    fn an_issue_is_sent_and_returned_and_served_by_nobody_before() {
+        let (old, new) = (Secret::new("old"), Secret::new("new"));
+        let sent = [Statement::Select, Statement::Issue { told_early: false }];
+        assert_eq!(issues(&Ok(new.clone()), Some(&new), &sent), Ok(()));
+        breaks(issues(&Ok(old.clone()), Some(&old), &[Statement::Select]), "never sent");
+        breaks(issues(&Ok(old), Some(&new), &sent), "did not return the secret");
+        breaks(issues(&Ok(new.clone()), None, &sent), "did not return the secret");
+        breaks(issues(&Err(Error::Overloaded), Some(&new), &sent), "although the database is well");
+        let early = [Statement::Issue { told_early: true }];
+        breaks(issues(&Ok(new.clone()), Some(&new), &early), "before the database had it");
+        assert_eq!(fails(&Err(Error::UnknownWorkspace)), Ok(()));
+        breaks(fails(&Ok(new)), "the database did not do it");
+    }
+}

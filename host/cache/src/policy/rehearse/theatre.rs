@@ -1,0 +1,198 @@
+//! Where a candidate is rehearsed: a whole cache around it, with a clock and a database that the script moves.
+//!
+//! Everything that the script does goes through here, so that no call can fault, and no budget be used up, without the
+//! rehearsal ending there and then with the name of the step.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::check::Verdict;
+use super::database::InMemory;
+use super::measure::{median, nanos_while};
+use super::refused;
+use crate::admission::Admission;
+use crate::flight::Flights;
+use crate::lease::{Ceilings, Cover};
+use crate::load::Core;
+use crate::policy::pool::Loaded;
+use crate::policy::slot::Slot;
+use crate::source::Source;
+use crate::stats::Counters;
+use crate::table::Table;
+use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, SwapError, WorkspaceId};
+
+/// The processor time of all calls together. Those of the shipped policies take a hundredth of it.
+const BUDGET: Duration = Duration::from_secs(1);
+/// The database answers at once, so that only a machine that stands still gets here.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(60);
+/// More than the script has workspaces.
+const CAPACITY: usize = 10_000;
+/// The clock begins where that of a machine would that has run for a day.
+const UPTIME: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) struct Theatre {
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) database: Arc<InMemory>,
+    pub(super) ceilings: Ceilings,
+    core: Arc<Core>,
+    cache: SecretCache,
+    candidate: Arc<Loaded>,
+    step: &'static str,
+    workspaces: u32,
+    /// Issues whose outcome is unknown: they stay under way for as long as this takes.
+    in_doubt: usize,
+    spent: Duration,
+    costs: Vec<Duration>,
+    memory_bytes: usize,
+}
+
+impl Theatre {
+    /// To be called on the runtime that the rehearsal has for itself.
+    pub(super) fn open(candidate: Arc<Loaded>, ceilings: Ceilings) -> Self {
+        let clock = Arc::new(ManualClock::new());
+        clock.advance(UPTIME);
+        let database = Arc::new(InMemory::default());
+        let counters = Arc::new(Counters::default());
+        let core = Arc::new(Core {
+            table: Table::new(CAPACITY),
+            flights: Arc::new(Flights::new()),
+            slot: Slot::fixed(Arc::clone(&candidate), clock.clone()),
+            source: Arc::new(Source {
+                database: database.clone(),
+                clock: clock.clone(),
+                runtime: Handle::current(),
+                counters: Arc::clone(&counters),
+                timeout: DATABASE_TIMEOUT,
+            }),
+            counters,
+            ceilings,
+            reading: Admission::new(1, 1),
+            writing: Admission::new(1, 1),
+        });
+        // Weakly: the cache holds the database.
+        let weak = Arc::downgrade(&core);
+        database.observe(Box::new(move |workspace| SecretCache::around(weak.upgrade()?).get(workspace)));
+        Self {
+            clock,
+            database,
+            ceilings,
+            cache: SecretCache::around(Arc::clone(&core)),
+            core,
+            candidate,
+            step: "",
+            workspaces: 0,
+            in_doubt: 0,
+            spent: Duration::ZERO,
+            costs: Vec::new(),
+            memory_bytes: 0,
+        }
+    }
+
+    /// Names what comes next, for whoever reads why it failed there.
+    pub(super) fn step(&mut self, name: &'static str) {
+        self.step = name;
+    }
+
+    /// Ends the rehearsal where a rule was broken.
+    pub(super) fn hold<T>(&self, verdict: Verdict<T>) -> Result<T, SwapError> {
+        verdict.map_err(|reason| refused(format!("{}: {reason}", self.step)))
+    }
+
+    /// A workspace that the database does not know, and that nothing was asked about.
+    pub(super) fn workspace(&mut self) -> Result<WorkspaceId, SwapError> {
+        self.workspaces += 1;
+        let id = WorkspaceId::new(format!("rehearsal-{:04}", self.workspaces));
+        self.hold(id.map_err(|error| error.to_string()))
+    }
+
+    /// A workspace that the database has a secret for.
+    pub(super) fn present(&mut self) -> Result<(WorkspaceId, Secret), SwapError> {
+        let workspace = self.workspace()?;
+        let secret = self.database.store(&workspace);
+        Ok((workspace, secret))
+    }
+
+    pub(super) async fn read(&mut self, workspace: &WorkspaceId) -> Result<Result<Lookup, Error>, SwapError> {
+        let calls = self.calls();
+        let outcome = self.cache.read(workspace).await;
+        self.account(calls).await?;
+        Ok(outcome)
+    }
+
+    pub(super) async fn issue(
+        &mut self,
+        workspace: &WorkspaceId,
+    ) -> Result<Result<Secret, Error>, SwapError> {
+        let calls = self.calls();
+        let outcome = self.cache.issue(workspace).await;
+        self.in_doubt += usize::from(matches!(outcome, Err(Error::OutcomeUnknown(_))));
+        self.account(calls).await?;
+        Ok(outcome)
+    }
+
+    pub(super) async fn read_or_issue(
+        &mut self,
+        workspace: &WorkspaceId,
+    ) -> Result<Result<Lookup, Error>, SwapError> {
+        let calls = self.calls();
+        let outcome = self.cache.read_or_issue(workspace).await;
+        self.account(calls).await?;
+        Ok(outcome)
+    }
+
+    /// Drops what is cached for a workspace.
+    pub(super) fn forget(&self, workspace: &WorkspaceId) {
+        self.cache.remove(workspace);
+    }
+
+    /// For how long from now on a read is a hit, if none asks for a refresh; and how long before that is over a hit does.
+    pub(super) fn life(&self, workspace: &WorkspaceId) -> (Duration, Duration) {
+        let now = self.clock.now();
+        let generation = self.core.slot.generation();
+        let cover = |after| self.core.table.cover(workspace, generation, now.saturating_add(after));
+        // By the ceilings no lease reaches any further.
+        let ceiling = self.ceilings.max_fresh.max(self.ceilings.max_absent);
+        let life = nanos_while(ceiling, |after| cover(after) != Cover::Expired);
+        let quiet = nanos_while(life, |after| cover(after) == Cover::Hit);
+        // The moment after which it asks is the last one at which it does not.
+        let asks_after = if quiet < life { quiet.saturating_sub(Duration::from_nanos(1)) } else { life };
+        (life, life - asks_after)
+    }
+
+    /// How many calls of the policy there were.
+    pub(super) fn calls(&self) -> u64 {
+        self.core.counters.policy_calls.load(Ordering::Relaxed)
+    }
+
+    /// The processor time of a call, by the median, and the memory of the instance that made the last one.
+    pub(super) fn costs(self) -> (Duration, usize) {
+        (median(self.costs), self.memory_bytes)
+    }
+
+    /// What every step ends with: nothing is under way any more, no call was at fault, and there is budget left.
+    async fn account(&mut self, calls: u64) -> Result<(), SwapError> {
+        // An issue, and a refresh in the background, end a little later than they are told.
+        while self.core.flights.len() > self.in_doubt {
+            tokio::task::yield_now().await;
+        }
+        if let Some(fault) = self.candidate.first_fault.get() {
+            return self.hold(Err(format!("the call failed: {}", fault.0)));
+        }
+        if self.calls() > calls
+            && let Some((cost, memory_bytes)) = self.candidate.last_call()
+        {
+            self.spent += cost;
+            self.costs.push(cost);
+            self.memory_bytes = memory_bytes;
+        }
+        if self.spent > BUDGET {
+            let calls = self.calls();
+            let reason = format!("its {calls} calls so far have used more than {BUDGET:?} of processor time");
+            return self.hold(Err(reason));
+        }
+        Ok(())
+    }
+}
