@@ -1,4 +1,5 @@
 //! The binary as an operator meets it: what it says when it cannot start, and how it starts and ends otherwise.
 
 mod life;
+mod policy;
 mod start_up;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::policy::Expectation;
+
 /// What was asked of the binary.
 #[derive(Debug, Parser)]
 #[command(
@@ -30,6 +32,7 @@ pub enum Command {
 The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is read from the file
 leasehold.admin-token in the working directory, which is made on the first start.")]
     Serve(Serve),
+
     /// Look at policies, and change the one of a running server
     Policy {
         /// The subcommand.
@@ -38,9 +41,14 @@ leasehold.admin-token in the working directory, which is made on the first start
     },
 }
 
-/// The subcommands of `policy`.
-#[derive(Debug, Subcommand)]
+/// The subcommands of `leasehold policy`.
+#[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Rehearse a policy, and print what was found
+    Card(Card),
+    /// Rehearse a policy, and hold what was found against what is expected; ends with 1 where it differs
+    #[command(after_help = Expectation::HELP)]
+    Check(Check),
     /// Make a policy active in a running server, without a pause
     Apply(ApplyPolicy),
     /// Go back to the policy that was active before
@@ -91,6 +99,42 @@ pub struct StatusOfPolicy {
     /// The server.
     #[command(flatten)]
     pub server: RemoteServer,
+}
+
+/// A policy that is to be rehearsed.
+#[derive(Clone, Debug, Args)]
+pub struct Candidate {
+    /// A bundled policy by name, or a component file
+    #[arg(value_name = "NAME|FILE")]
+    pub policy: String,
+
+    /// A setting for the policy, such as ttl=30s; may be given once for each setting
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// What to print of a rehearsal.
+#[derive(Clone, Debug, Args)]
+pub struct Card {
+    /// The policy.
+    #[command(flatten)]
+    pub candidate: Candidate,
+
+    /// Print JSON, as GET /admin/policy has it under "card"
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to expect of a rehearsal.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// The policy.
+    #[command(flatten)]
+    pub candidate: Candidate,
+
+    /// What is expected, such as 'fresh<=10m'; may be given more than once
+    #[arg(long = "expect", value_name = "EXPR", required = true)]
+    pub expectations: Vec<Expectation>,
 }
 
 /// How to serve.
@@ -162,7 +206,7 @@ mod tests {
     #[test]
     fn the_defaults_are_local_and_embedded() {
         let Command::Serve(serve) = Cli::try_parse_from(["leasehold", "serve"]).unwrap().command else {
-            panic!("another command")
+            panic!("it is another command");
         };
         assert_eq!(serve.listen, "127.0.0.1:8080");
         assert_eq!(serve.database, "sqlite://leasehold.db?mode=rwc");

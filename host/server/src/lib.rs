@@ -29,7 +29,9 @@ mod shutdown;
 mod state;
 mod store;
 
-pub use cli::{ApplyPolicy, Cli, Command, PolicyCommand, RemoteServer, Serve, StatusOfPolicy};
-pub use policy::client;
+pub use cli::{
+    ApplyPolicy, Candidate, Card, Check, Cli, Command, PolicyCommand, RemoteServer, Serve, StatusOfPolicy,
+};
+pub use policy::{Expectation, Outcome};
 pub use server::Server;
 pub use shutdown::{hangups, signals};

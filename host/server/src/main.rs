@@ -15,14 +15,13 @@
 )]
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use leasehold_server::{Cli, Command, PolicyCommand, Serve, Server, client, signals};
+use leasehold_server::{Cli, Command, Outcome, PolicyCommand, Serve, Server, signals};
 use rustix::fs::Mode;
 use tracing_subscriber::EnvFilter;
 
@@ -30,11 +29,13 @@ use tracing_subscriber::EnvFilter;
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Serve(serve) => run(&serve),
-        Command::Policy { command } => policy(&command),
+    let serve = match Cli::parse().command {
+        Command::Serve(serve) => serve,
+        Command::Policy { command } => return policy(&command),
     };
-    match done {
+    // The database file holds secrets: whatever this process creates is its owner's alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    match run(&serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));
@@ -43,19 +44,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
-    let token = variable("LEASEHOLD_ADMIN_TOKEN")?;
-    let said = match command {
-        PolicyCommand::Apply(apply) => client::apply(apply, token),
-        PolicyCommand::Rollback(server) => client::rollback(server, token),
-        PolicyCommand::Status(status) => client::status(status, token),
-    };
-    writeln!(std::io::stdout().lock(), "{}", said?).context("cannot write to stdout")
+/// `leasehold policy`: a short life without logs.
+fn policy(command: &PolicyCommand) -> ExitCode {
+    match variable("LEASEHOLD_ADMIN_TOKEN").and_then(|token| command.run(token)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Differs) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(serve: &Serve) -> anyhow::Result<()> {
-    // The database file holds secrets: whatever this process creates is its owner's alone.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr()?;
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,8 +1,12 @@
 //! From what the operator wrote to a [`Policy`]: names, files and `NAME=VALUE`.
 //!
-//! It reads bytes and checks nothing in them: the library does, and says at which stage it refuses.
+//! It reads bytes and checks nothing in them: the library does, and says at which stage it refuses. `leasehold policy` is
+//! here as well: what it prints and what it ends with, each subcommand in a file of its own.
 
-pub mod client;
+mod card;
+mod check;
+mod client;
+mod expect;
 pub(crate) mod watch;
 
 use std::io::Read as _;
@@ -10,11 +14,50 @@ use std::io::Read as _;
 use anyhow::Context as _;
 use leasehold::Policy;
 
-use crate::cli::bundled_names;
+use crate::cli::{PolicyCommand, bundled_names};
+
+pub(crate) use card::json;
+pub use expect::Expectation;
 
 /// The largest component that is read. The library's own bound, so that a larger file is refused there, with its words,
 /// after one byte too many.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What became of a command that did what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is nothing to complain of.
+    Done,
+    /// Something is not as it was expected.
+    Differs,
+}
+
+impl PolicyCommand {
+    /// Does what was asked. `admin_token` is what the environment says, if anything.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done, in words: a file that cannot be read, a policy that is refused.
+    pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<Outcome> {
+        let said = match self {
+            Self::Card(card) => return on_a_runtime(card::print(card)),
+            Self::Check(check) => return on_a_runtime(check::run(check)),
+            Self::Apply(apply) => client::apply(apply, admin_token)?,
+            Self::Rollback(server) => client::rollback(server, admin_token)?,
+            Self::Status(status) => client::status(status, admin_token)?,
+        };
+        card::say(&format!("{said}\n"))?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn on_a_runtime(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(command)
+}
 
 /// The policy that `--policy` and `--setting` name.
 pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<Policy> {

@@ -30,7 +30,7 @@ use crate::policy::watch::Asked;
 use crate::shutdown::hangups;
 use crate::state::{Journal, Kept, State};
 use crate::store::Store;
-use crate::{admin_token, policy, respond, routes};
+use crate::{admin_token, policy, routes};
 
 /// How long a client may take to send its headers, and how long a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -167,8 +167,7 @@ async fn secrets(serve: &Serve, asked: Policy, store: &Store) -> anyhow::Result<
     let build = async |policy: Policy, previous: Vec<Policy>| {
         let (builder, journal) = (store.cache("platform_inbound_secret").await?, journal.clone());
         let builder = builder.policy(policy).previous(previous).probation(probation);
-        let builder =
-            builder.on_policy_change(move |change| journal.note(change, &respond::change(change.record)));
+        let builder = builder.on_policy_change(move |change| journal.note(change));
         anyhow::Ok(builder.build().await?)
     };
     if let Some(Kept { mut active, mut previous }) = kept {

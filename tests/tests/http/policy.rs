@@ -71,6 +71,7 @@ async fn the_active_policy_is_shown_with_its_history() -> Result<()> {
     for text in ["version", "summary", "since"] {
         assert!(policy[text].as_str().is_some_and(|text| !text.is_empty()), "{text} in {policy}");
     }
+    assert_eq!(policy["card"]["fresh_s"], json!({ "least": 90.0, "most": 90.0 }), "{policy}");
     put(&bench.server, "?setting.ttl=30s", &[])?;
     bench.server.admin("PUT", "/admin/policy", b"text".to_vec())?.refusal(422, "policy_refused")?;
     let policy = shown(&bench.server)?;
@@ -94,6 +95,9 @@ async fn a_swap_reports_what_it_did_and_keeps_the_settings_that_it_was_not_given
         "no body: the active one with these"
     );
     assert_eq!(report["digest"], shown(&bench.server)?["digest"]);
+    assert_eq!(report["card"]["settings"], report["settings"]);
+    assert!(report["card"]["stale_s"].as_f64().is_some_and(|age| (25.0..=30.0).contains(&age)), "{report}");
+    assert_eq!(report["card"], shown(&bench.server)?["card"]);
     let stages = report["stages"].as_array().context("no stages")?;
     assert!(stages.iter().all(|stage| stage["stage"].is_string() && stage["micros"].is_u64()), "{report}");
     assert!(!stages.is_empty());
@@ -154,11 +158,34 @@ async fn a_policy_that_cannot_be_used_is_refused_with_the_stage_and_the_reason()
     Ok(())
 }
 
+#[tokio::test]
+async fn a_policy_that_fails_its_rehearsal_is_refused_before_it_has_met_a_heartbeat() -> Result<()> {
+    let bench = Bench::new(Engine::Sqlite).await?;
+    let token = bench.server.create(W)?;
+    let secret = bench.server.delivered(W, &token)?;
+    let card = shown(&bench.server)?["card"].clone();
+    let path = "/admin/policy?setting.does=traps-without-a-row";
+    let refused = bench.server.admin("PUT", path, HOSTILE.to_vec())?;
+    let error = refused.refusal(422, "policy_refused")?;
+    assert_eq!(error["stage"], "rehearsal", "{error}");
+    let reason = error["message"].as_str().context("no message")?;
+    assert!(reason.contains("a read of a workspace without a row: the call failed: read failed"), "{reason}");
+    let policy = shown(&bench.server)?;
+    assert_eq!((&policy["generation"], &policy["card"], &policy["faults"]), (&json!(1), &card, &json!(0)));
+    assert_eq!(policy["recent"][0]["refused"]["stage"], "rehearsal", "{policy}");
+    assert_eq!(bench.server.delivered(W, &token)?, secret);
+    assert_eq!(bench.server.stat("policy_faults")?, 0);
+    let log = bench.server.log()?;
+    assert!(log.contains("a policy was refused") && !log.contains("rehearsal-0"), "{log}");
+    Ok(())
+}
+
 async fn a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told(engine: Engine) -> Result<()> {
     let bench = Bench::new(engine).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
-    put(&bench.server, "?setting.does=traps", HOSTILE)?;
+    // One that behaves in its rehearsal.
+    put(&bench.server, "?setting.does=traps&setting.spares=rehearsal-", HOSTILE)?;
     assert_eq!(shown(&bench.server)?["breaker"]["state"], "closed");
     let limit = shown(&bench.server)?["breaker"]["limit"].as_u64().context("no limit")?;
     for _ in 0..limit {

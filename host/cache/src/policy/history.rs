@@ -96,6 +96,7 @@ impl SwapRecord {
             settings: loaded.settings(),
             cause,
             reason: None,
+            card: loaded.card.get().cloned(),
             outcome,
         }
     }

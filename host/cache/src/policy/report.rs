@@ -121,6 +121,8 @@ pub struct SwapRecord {
     pub cause: Cause,
     /// What the policy before it did, where that is why it was replaced.
     pub reason: Option<String>,
+    /// What its rehearsal has found, if there was one.
+    pub card: Option<PolicyCard>,
     /// The generation that it became, or why it did not.
     pub outcome: Result<u64, SwapError>,
 }

@@ -197,6 +197,7 @@ impl Slot {
                     settings,
                     cause: Cause::Swap,
                     reason: None,
+                    card: None,
                     outcome: Err(error.clone()),
                 };
                 self.history().record(record, &self.active().value.loaded.policy);

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// What is wrong with the arguments, the way to the server, or the policy in the server's words.
-pub fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
+pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
     // Settings and names are checked here as they are for a server that starts.
     let component = match &apply.policy {
         Some(policy) => choose(policy, &apply.settings)?.component().to_vec(),
@@ -47,7 +47,7 @@ pub fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<Strin
 /// # Errors
 ///
 /// As [`apply`].
-pub fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
+pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
     let answer = send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new())?;
     Ok(format!("active: {}", named(&answer)))
 }
@@ -57,7 +57,7 @@ pub fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<
 /// # Errors
 ///
 /// As [`apply`].
-pub fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
+pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
     let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new())?;
     if status.json {
         return Ok(pretty(&answer));

@@ -14,7 +14,7 @@ use leasehold::{BreakerStatus, Policy, SwapReport};
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::policy::COMPONENT_BYTES_MAX;
+use crate::policy::{self, COMPONENT_BYTES_MAX};
 use crate::respond::{self, ApiError, change, settings, time};
 use crate::routes::{input, to_its_end};
 use crate::server::Peer;
@@ -25,20 +25,21 @@ const OPERATOR: &str = "leasehold-operator";
 const OPERATOR_BYTES_MAX: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
-    let policy = app.secrets.policy();
+    let active = app.secrets.policy();
     let shown = json!({
-        "generation": policy.generation,
-        "digest": policy.digest,
-        "name": policy.name,
-        "version": policy.version,
-        "summary": policy.summary,
-        "settings": settings(&policy.settings),
-        "since": time(policy.since),
-        "faults": policy.faults,
-        "probation_s": policy.probation.map(|left| left.as_secs_f64()),
-        "breaker": breaker(&policy.breaker),
-        "last_good": policy.last_good.as_ref().map(change),
-        "recent": policy.recent.iter().map(change).collect::<Vec<_>>(),
+        "generation": active.generation,
+        "digest": active.digest,
+        "name": active.name,
+        "version": active.version,
+        "summary": active.summary,
+        "settings": settings(&active.settings),
+        "card": active.card.as_ref().map(policy::json),
+        "since": time(active.since),
+        "faults": active.faults,
+        "probation_s": active.probation.map(|left| left.as_secs_f64()),
+        "breaker": breaker(&active.breaker),
+        "last_good": active.last_good.as_ref().map(change),
+        "recent": active.recent.iter().map(change).collect::<Vec<_>>(),
     });
     respond::json(StatusCode::OK, &shown)
 }
@@ -104,6 +105,7 @@ fn done(report: &SwapReport) -> Response {
         "name": report.name,
         "version": report.version,
         "settings": settings(&report.settings),
+        "card": report.card.as_ref().map(policy::json),
         "entries": report.entries,
         "stages": stages.collect::<Vec<_>>(),
     });

@@ -8,10 +8,10 @@ use std::thread;
 
 use anyhow::Context as _;
 use leasehold::{Policy, PolicyChange};
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::State;
+use crate::{policy, respond};
 
 /// Writes changes of the policy in the background.
 #[derive(Clone)]
@@ -38,8 +38,12 @@ impl Journal {
         Ok(Self(sender))
     }
 
-    /// Notes a change. `shown` is its line in the record.
-    pub(crate) fn note(&self, change: &PolicyChange<'_>, shown: &Value) {
+    /// Notes a change.
+    pub(crate) fn note(&self, change: &PolicyChange<'_>) {
+        let mut shown = respond::change(change.record);
+        if let Some(fields) = shown.as_object_mut() {
+            fields.insert("card".to_owned(), change.record.card.as_ref().map(policy::json).into());
+        }
         let (active, previous) = (change.active.clone(), change.previous.clone());
         // The thread ends only when every handle is gone.
         let _ = self.0.send(Order::Write { line: shown.to_string(), active, previous });

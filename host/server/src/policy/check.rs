@@ -1,0 +1,25 @@
+//! `leasehold policy check`: a policy is rehearsed and its card is held against what its author expects, for a build that
+//! is to fail when it differs.
+//!
+//! Every expectation gets its line, whether it holds or not: one run says everything.
+
+use std::fmt::Write as _;
+
+use super::Outcome;
+use super::card::{rehearse, say};
+use crate::cli::Check;
+
+pub(super) async fn run(command: &Check) -> anyhow::Result<Outcome> {
+    let card = rehearse(&command.candidate).await?;
+    let (mut lines, mut outcome) = (String::new(), Outcome::Done);
+    for expectation in &command.expectations {
+        let (holds, found) = expectation.held_against(&card);
+        let word = if holds { "holds" } else { "fails" };
+        writeln!(lines, "{word}  {expectation}  found {found}")?;
+        if !holds {
+            outcome = Outcome::Differs;
+        }
+    }
+    say(&lines)?;
+    Ok(outcome)
+}
