@@ -150,6 +150,11 @@ impl Server {
         self.process.signal(Signal::TERM)
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.signal(Signal::HUP)
+    }
+
     /// Sends SIGKILL, which no process can catch, and waits until it has ended.
     pub fn kill(self) -> Result<Ended> {
         self.process.signal(Signal::KILL)?;

@@ -8,6 +8,7 @@
 
 mod clients;
 mod rows;
+mod swaps;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,6 +8,7 @@ mod outage;
 mod policy;
 mod refusals;
 mod routes;
+mod swap;
 
 use anyhow::Result;
 use leasehold_tests::server::{Launch, Server};

@@ -76,6 +76,11 @@ pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<
     })
 }
 
+/// Whether it is the name of a bundled policy, and so no file.
+pub(crate) fn is_bundled(name_or_file: &str) -> bool {
+    leasehold_policies::ALL.iter().any(|(name, _)| *name == name_or_file)
+}
+
 fn split(setting: &str) -> Option<(&str, &str)> {
     setting.split_once('=').filter(|(name, _)| !name.is_empty())
 }

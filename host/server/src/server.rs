@@ -62,6 +62,11 @@ impl Server {
     /// Whatever the operator has to put right, in words that say how.
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
         let chosen = policy::choose(&serve.policy, &serve.settings)?;
+        anyhow::ensure!(
+            !serve.watch_policy || !policy::is_bundled(&serve.policy),
+            "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
+            serve.policy
+        );
         let (listener, address) = listen(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let (store, database) = Store::open(&serve.database).await?;

@@ -1,0 +1,206 @@
+//! The operator's commands against a running server, and the other ways to change its policy: a file that is watched,
+//! SIGHUP, and a restart, which changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use leasehold_tests::PATIENCE;
+use leasehold_tests::hostile::COMPONENT as HOSTILE;
+use leasehold_tests::server::{ADMIN_TOKEN, Ended, Launch, Server, no_body};
+use leasehold_tests::sqlite::TestDatabase;
+use serde_json::Value;
+
+async fn launch() -> Result<(Launch, TestDatabase)> {
+    let database = TestDatabase::create().await?;
+    Ok((Launch::new(database.url())?, database))
+}
+
+/// Runs `leasehold policy` with these arguments against the server.
+fn policy(server: &Server, arguments: &[&str]) -> Result<Ended> {
+    let url = format!("http://{}", server.address());
+    let launch = Launch::alone(["policy"])?.arguments(arguments.iter().copied());
+    launch.arguments(["--server", &url]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN).to_its_end()
+}
+
+fn said(ended: &Ended) -> Result<&str> {
+    ensure!(ended.code == Some(0), "{:?}: {}{}", ended.code, ended.stdout, ended.log);
+    Ok(&ended.stdout)
+}
+
+fn shown(server: &Server) -> Result<Value> {
+    server.admin("GET", "/admin/policy", no_body())?.json(200)
+}
+
+/// Waits until the server's policy is as it should be.
+fn until(server: &Server, good: impl Fn(&Value) -> bool) -> Result<Value> {
+    let started = tokio::time::Instant::now();
+    loop {
+        let policy = shown(server)?;
+        if good(&policy) {
+            return Ok(policy);
+        }
+        ensure!(started.elapsed() < PATIENCE, "it never came to that: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_applies_looks_and_goes_back() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.server()?;
+    let applied = policy(&server, &["apply", "ttl", "--setting", "ttl=30s", "--as", "alice"])?;
+    assert!(said(&applied)?.starts_with("active: ttl 0.1.0 ("), "{}", applied.stdout);
+    assert!(
+        said(&applied)?.contains("ttl=30s") && applied.stdout.contains("as generation 2"),
+        "{}",
+        applied.stdout
+    );
+    let tuned = policy(&server, &["apply", "--setting", "jitter=1s"])?;
+    assert!(said(&tuned)?.contains("ttl=30s") && tuned.stdout.contains("jitter=1s"), "{}", tuned.stdout);
+    let status = policy(&server, &["status"])?;
+    for expected in [
+        "active: ttl 0.1.0",
+        "on probation for another",
+        "to go back to: ttl 0.1.0",
+        "swap by alice, HTTP from",
+    ] {
+        assert!(said(&status)?.contains(expected), "{expected} in {}", status.stdout);
+    }
+    let json: Value = serde_json::from_str(said(&policy(&server, &["status", "--json"])?)?)?;
+    assert_eq!(json["generation"], 3);
+    assert!(said(&policy(&server, &["rollback"])?)?.contains("as generation 4"));
+    assert_eq!(shown(&server)?["settings"]["jitter"], "0s");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_applied_is_said_in_words_and_the_old_policy_serves_on() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.server()?;
+    let file = launch.folder().join("broken.wasm");
+    fs::write(&file, "text")?;
+    let file = file.to_str().context("text")?;
+    for (arguments, expected) in [
+        (&["apply", file][..], "refused at stage compile: it does not begin like a WebAssembly component"),
+        (&["apply", "ttl", "--setting", "tll=1s"], "refused at stage configure"),
+        (&["apply", "no-such-file.wasm"], "cannot read the policy"),
+        (&["apply", "ttl", "--setting", "ttl"], "expected NAME=VALUE"),
+        (&["rollback"], "there is no earlier policy to go back to"),
+        (&["rollback", "--as", "two\nlines"], "leasehold-operator"),
+    ] {
+        let ended = policy(&server, arguments)?;
+        assert_eq!(ended.code, Some(1), "{arguments:?}");
+        assert!(
+            ended.log.contains(expected) && ended.log.lines().count() == 1,
+            "{arguments:?}: {}",
+            ended.log
+        );
+        assert_eq!(shown(&server)?["generation"], 1, "{arguments:?}");
+    }
+    let nobody = Launch::alone(["policy", "status", "--server", "http://127.0.0.1:9"])?;
+    let ended = nobody.variable("LEASEHOLD_ADMIN_TOKEN", "word").to_its_end()?;
+    assert!(ended.log.contains("no answer from http://127.0.0.1:9"), "{}", ended.log);
+    let ended = Launch::alone(["policy", "status"])?.to_its_end()?;
+    assert!(ended.log.contains("set LEASEHOLD_ADMIN_TOKEN"), "{}", ended.log);
+    let url = format!("http://{}", server.address());
+    let wrong = Launch::alone(["policy", "status", "--server", &url])?;
+    let ended = wrong.variable("LEASEHOLD_ADMIN_TOKEN", "wrong-horse").to_its_end()?;
+    assert!(
+        ended.log.contains("does not know this admin token") && !ended.log.contains("wrong-horse"),
+        "{}",
+        ended.log
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_comes_back_with_what_was_active_and_with_the_way_back() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.server()?;
+    server.create("w")?;
+    server.admin("PUT", "/admin/policy?setting.ttl=30s", no_body())?.json(200)?;
+    server.admin("PUT", "/admin/policy?setting.does=nothing", HOSTILE.to_vec())?.json(200)?;
+    server.kill()?;
+    let server = launch.server()?;
+    assert_eq!(shown(&server)?["name"], "hostile");
+    assert!(said(&policy(&server, &["rollback"])?)?.contains("ttl=30s"));
+    assert!(said(&policy(&server, &["rollback"])?)?.contains("ttl=5m"));
+    server.stop()?;
+    assert_eq!(shown(&launch.server()?)?["settings"]["ttl"], "5m");
+    // Whoever changes the command line wants what it says.
+    let changed = launch.clone().arguments(["--setting", "ttl=7m"]);
+    assert_eq!(shown(&changed.server()?)?["settings"]["ttl"], "7m");
+    let record = fs::read_to_string(launch.folder().join("leasehold.state/audit.jsonl"))?;
+    let lines: Vec<Value> = record.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let causes: Vec<&str> = lines.iter().filter_map(|line| line["cause"].as_str()).collect();
+    assert_eq!(causes, ["start", "swap", "swap", "start", "rollback", "rollback", "start", "start"]);
+    assert!(lines.iter().all(|line| line["card"].is_object() && line["digest"].is_string()), "{record}");
+    assert!(lines[1]["by"].as_str().is_some_and(|by| by.starts_with("HTTP from 127.0.0.1:")), "{}", lines[1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_servers_do_not_share_a_state_folder() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let _server = launch.server()?;
+    let ended = launch.to_its_end()?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.log.contains("another server uses the folder"), "{}", ended.log);
+    Ok(())
+}
+
+fn component(ttl: bool) -> &'static [u8] {
+    if ttl { leasehold_policies::TTL } else { HOSTILE }
+}
+
+/// As `mv` and most tools do it.
+fn rename_over(path: &Path, bytes: &[u8]) -> Result<()> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, bytes)?;
+    Ok(fs::rename(beside, path)?)
+}
+
+#[tokio::test]
+async fn a_watched_file_is_applied_however_it_is_written_and_a_bad_one_leaves_the_old_policy() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let path = launch.folder().join("policy.wasm");
+    fs::write(&path, component(true))?;
+    let file = path.to_str().context("text")?;
+    let server = launch.clone().arguments(["--policy", file, "--watch-policy"]).server()?;
+    let generation = |expected: u64| move |policy: &Value| policy["generation"] == expected;
+    rename_over(&path, component(false))?;
+    assert_eq!(until(&server, generation(2))?["name"], "hostile");
+    fs::write(&path, component(true))?;
+    assert_eq!(until(&server, generation(3))?["name"], "ttl");
+    fs::write(&path, "half of a compone")?;
+    let policy = until(&server, |policy| policy["recent"][0]["refused"].is_object())?;
+    assert_eq!((&policy["name"], &policy["generation"]), (&"ttl".into(), &3.into()));
+    assert!(
+        policy["recent"][0]["by"].as_str().is_some_and(|by| by.starts_with("--watch-policy")),
+        "{policy}"
+    );
+    fs::remove_file(&path)?;
+    rename_over(&path, component(false))?;
+    assert_eq!(until(&server, generation(4))?["name"], "hostile");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sighup_applies_what_the_command_line_names() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.clone().arguments(["--setting", "ttl=40s"]).server()?;
+    server.admin("PUT", "/admin/policy?setting.ttl=1s", no_body())?.json(200)?;
+    server.hang_up()?;
+    let policy = until(&server, |policy| policy["generation"] == 3)?;
+    assert_eq!((&policy["settings"]["ttl"], &policy["recent"][0]["by"]), (&"40s".into(), &"SIGHUP".into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_cannot_be_watched() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let ended = launch.arguments(["--watch-policy"]).to_its_end()?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.log.contains("--watch-policy needs a file"), "{}", ended.log);
+    Ok(())
+}
