@@ -4,6 +4,7 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::fake as backend;
@@ -60,6 +61,27 @@ impl Context {
     /// Stores `secret` under `lease` when this call returns.
     pub fn put(&self, secret: &Secret, lease: Lease) {
         self.host.put(Some(&secret.0), lease);
+    }
+
+    /// Puts a kept secret again, as after a swap, and says whether that makes it fresh. Where it does not, ask the
+    /// database: `lease` has run out, or the operator's ceilings have, to which the host lowers every lease.
+    pub fn renew(&self, secret: &Secret, lease: Lease) -> bool {
+        if lease.fresh_until <= self.now() {
+            return false;
+        }
+        self.put(secret, lease);
+        self.entry().is_some_and(|granted| self.now() < granted.lease.fresh_until)
+    }
+
+    /// A part of `span`, from none to all of it: always the same for one reading of the database, different from
+    /// workspace to workspace and from one reading to the next. Taken off a lease it is jitter: a fleet that started
+    /// together does not expire together.
+    pub fn share(&self, secret: &Secret, span: Duration) -> Duration {
+        // FNV-1a: no random numbers are at hand, and none are needed.
+        let bytes = self.workspace.bytes().chain(secret.obtained_at().as_nanos().to_le_bytes());
+        let hash =
+            bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        span / 1000 * (hash % 1001)
     }
 
     /// Stores absence under `lease` when this call returns. The last [`select`](Self::select) must have found none.

@@ -49,6 +49,18 @@ impl<'a> Settings<'a> {
     pub fn duration(&self, name: &str) -> Result<Duration, String> {
         parse_duration(self.text(name)).map_err(|error| format!("setting {name}: {error}"))
     }
+
+    /// A declared setting as a duration, or as a share of `whole`, such as `10%`.
+    pub fn duration_of(&self, name: &str, whole: Duration) -> Result<Duration, String> {
+        let text = self.text(name);
+        let Some(share) = text.strip_suffix('%') else { return self.duration(name) };
+        match share.parse::<u8>() {
+            Ok(hundredths @ 0..=100) => Ok(whole / 100 * u32::from(hundredths)),
+            _ => {
+                Err(format!("setting {name}: expected 0% to 100%, or a duration such as 30s, got \"{text}\""))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +87,19 @@ mod tests {
         let given = pairs(&[("ttl", "soon")]);
         let bad = Settings::new(DECLARED, &given).unwrap().duration("ttl").unwrap_err();
         assert!(bad.contains("ttl") && bad.contains("\"soon\""), "{bad}");
+    }
+    #[test]
+    fn a_share_is_counted_in_hundredths_of_the_whole() {
+        let minute = Duration::from_secs(60);
+        for (text, ms) in [("10%", 6_000), ("0%", 0), ("100%", 60_000), ("90s", 90_000)] {
+            let given = pairs(&[("ttl", text)]);
+            let settings = Settings::new(DECLARED, &given).unwrap();
+            assert_eq!(settings.duration_of("ttl", minute), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["101%", "%", "-1%", "1.5%", "10 %", "ten"] {
+            let given = pairs(&[("ttl", text)]);
+            let error = Settings::new(DECLARED, &given).unwrap().duration_of("ttl", minute).unwrap_err();
+            assert!(error.contains("ttl") && error.contains(&format!("\"{text}\"")), "{error}");
+        }
     }
 }

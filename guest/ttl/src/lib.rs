@@ -52,11 +52,9 @@ impl Policy for Ttl {
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
         // After a swap the entry may still be young enough: then it is leased again without a SELECT.
-        if let Some(entry) = cx.entry()
-            && let Some(secret) = entry.value
-            && cx.now() < self.lease(cx, &secret).fresh_until
+        if let Some(secret) = cx.entry().and_then(|entry| entry.value)
+            && cx.renew(&secret, self.lease(cx, &secret))
         {
-            cx.put(&secret, self.lease(cx, &secret));
             return Ok(Some(secret));
         }
         let found = cx.select()?;
@@ -79,16 +77,8 @@ impl Policy for Ttl {
 impl Ttl {
     /// Fresh until `ttl` after the value was obtained, less this workspace's share of the jitter.
     fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
-        let thousandths = spread(cx.workspace(), secret.obtained_at().as_nanos()) % 1001;
-        Lease::until(secret.obtained_at() + (self.ttl - self.jitter / 1000 * thousandths))
+        Lease::until(secret.obtained_at() + (self.ttl - cx.share(secret, self.jitter)))
     }
-}
-
-/// FNV-1a over the workspace and the instant: the same for one reading, different from workspace to workspace and
-/// from one reading to the next, so that a fleet that started together does not expire together.
-fn spread(workspace: &str, instant: u64) -> u32 {
-    let bytes = workspace.bytes().chain(instant.to_le_bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 leasehold_policy::export!(Ttl);

@@ -1,7 +1,7 @@
 //! The default policy natively: its own arithmetic and its order of writes, on the fake host.
 
 use super::*;
-use leasehold_policy::FakeHost;
+use leasehold_policy::{Ceilings, FakeHost};
 
 fn host(settings: &[(&str, &str)]) -> FakeHost<Ttl> {
     FakeHost::new(settings).expect("the settings are good")
@@ -77,6 +77,20 @@ fn a_swap_leases_young_entries_again_without_a_select() {
     host.advance(Duration::from_secs(10));
     host.read("w").expect("the row is there");
     assert_eq!(host.selects(), 2, "the new lease counts from when the value was obtained");
+}
+
+#[test]
+fn what_is_younger_than_ttl_and_older_than_the_operator_allows_is_read_again() {
+    let host = host(&[]);
+    host.set_ceilings(Ceilings { max_fresh: Duration::from_secs(60), ..Ceilings::default() });
+    host.store("w", Some("a"));
+    host.read("w").expect("the row is there");
+    host.store("w", Some("b"));
+    host.advance(Duration::from_secs(59));
+    assert_eq!(host.read("w"), Ok(Some("a".into())));
+    host.advance(Duration::from_secs(1));
+    assert_eq!(host.read("w"), Ok(Some("b".into())));
+    assert_eq!(host.selects(), 2);
 }
 
 #[test]
