@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-const POLICIES: [&str; 1] = ["ttl"];
+const POLICIES: [&str; 5] = ["ttl", "resilient", "watched", "negative", "passthrough"];
 
 fn main() -> Result<()> {
     let guest = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");

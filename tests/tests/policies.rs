@@ -6,6 +6,7 @@ mod corpus;
 mod probation;
 mod refused;
 mod rehearsal;
+mod shipped;
 
 use std::sync::Arc;
 

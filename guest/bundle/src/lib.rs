@@ -8,5 +8,23 @@
 /// The default policy, `guest/ttl`: a secret is cached for a fixed time, absence not at all.
 pub const TTL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ttl.wasm"));
 
+/// `guest/resilient`: as [`TTL`], with jitter and refreshes ahead; while the database fails, a kept value is the answer.
+pub const RESILIENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/resilient.wasm"));
+
+/// `guest/watched`: long leases while the host's invalidation channel is up, and [`TTL`] while there is none.
+pub const WATCHED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/watched.wasm"));
+
+/// `guest/negative`: as [`TTL`], with absence cached for a short time.
+pub const NEGATIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/negative.wasm"));
+
+/// `guest/passthrough`: stores nothing.
+pub const PASSTHROUGH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/passthrough.wasm"));
+
 /// Every shipped policy by the name under which an operator selects it.
-pub const ALL: &[(&str, &[u8])] = &[("ttl", TTL)];
+pub const ALL: &[(&str, &[u8])] = &[
+    ("ttl", TTL),
+    ("resilient", RESILIENT),
+    ("watched", WATCHED),
+    ("negative", NEGATIVE),
+    ("passthrough", PASSTHROUGH),
+];

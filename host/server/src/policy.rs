@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_refused_with_the_names_that_would_do() {
         let message = refused("no/such/policy.wasm", &[]);
-        assert!(message.contains("no/such/policy.wasm") && message.contains("(ttl)"), "{message}");
+        assert!(message.contains("no/such/policy.wasm") && message.contains("(ttl, resilient,"), "{message}");
         assert!(message.contains("No such file"), "{message}");
     }
 }

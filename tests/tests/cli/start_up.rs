@@ -96,7 +96,10 @@ fn a_policy_that_cannot_be_used_is_named_with_the_reason() -> Result<()> {
         assert_says(&complaint, &[name]);
     }
     let complaint = refused(&good()?.arguments(["--policy", "missing.wasm"]));
-    assert_says(&complaint, &["missing.wasm", "(ttl)", "No such file"]);
+    assert_says(
+        &complaint,
+        &["missing.wasm", "(ttl, resilient, watched, negative, passthrough)", "No such file"],
+    );
     Ok(())
 }
 

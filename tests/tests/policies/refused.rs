@@ -24,7 +24,12 @@ fn every_shipped_component_imports_the_contract_alone_and_is_below_40_kb() {
         let mut imports: Vec<String> =
             component_type.imports(&engine).map(|(name, _)| name.to_string()).collect();
         imports.sort();
-        assert_eq!(imports, CONTRACT, "{name}");
+        assert!(
+            imports.iter().all(|import| CONTRACT.contains(&import.as_str())),
+            "{name} imports {imports:?}"
+        );
+        // A policy that needs no clock imports none.
+        assert!(*name == "passthrough" || imports == CONTRACT, "{name} imports {imports:?}");
         assert!(bytes.len() < 40_000, "{name} has {} bytes", bytes.len());
     }
 }

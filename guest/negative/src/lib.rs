@@ -1,0 +1,87 @@
+//! As the default policy, and absence is cached too, for a short time: for floods of ids that no row has.
+//!
+//! The price is in `absent-ttl`: a row that another process inserts meanwhile is not seen until it has passed. An issue
+//! in this process is: the host drops a stored absence as it drops a stored secret. What is spared is the SELECT; a
+//! server that heals whatever it finds absent still sends an UPDATE for each unknown id.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use core::time::Duration;
+
+use leasehold_policy::{
+    Context, DatabaseError, Description, IssueMode, Lease, Policy, Secret, Setting, Settings, Snapshot,
+};
+
+/// The policy, as the operator configured it.
+pub struct Negative {
+    ttl: Duration,
+    absent_ttl: Duration,
+}
+
+impl Policy for Negative {
+    const DESCRIPTION: Description = Description {
+        name: "negative",
+        version: env!("CARGO_PKG_VERSION"),
+        summary: "Caches a secret for a fixed time, and its absence for a short one.",
+        settings: &[
+            Setting {
+                name: "ttl",
+                default: "5m",
+                doc: "How long a secret is served without asking again, such as 30s or 5m.",
+            },
+            Setting {
+                name: "absent-ttl",
+                default: "10s",
+                doc: "How long absence is served without asking again; the host allows 30s unless it is told otherwise.",
+            },
+        ],
+    };
+
+    fn configure(settings: &Settings<'_>) -> Result<Self, String> {
+        Ok(Self { ttl: settings.duration("ttl")?, absent_ttl: settings.duration("absent-ttl")? })
+    }
+
+    fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+        match cx.entry() {
+            // After a swap the entry may still be young enough: then it is leased again without a SELECT.
+            Some(Snapshot { value: Some(secret), .. }) if cx.renew(&secret, self.lease(&secret)) => {
+                return Ok(Some(secret));
+            }
+            // Absence may be put only where this call has found it. A young one is a good answer all the same.
+            Some(Snapshot { value: None, obtained_at, .. }) if cx.now() < obtained_at + self.absent_ttl => {
+                return Ok(None);
+            }
+            _ => {}
+        }
+        // An absence has no handle that would say when it was found, so it ages from before the SELECT.
+        let asked_at = cx.now();
+        let found = cx.select()?;
+        match &found {
+            Some(secret) => cx.put(secret, self.lease(secret)),
+            None => cx.put_absent(Lease::until(asked_at + self.absent_ttl)),
+        }
+        Ok(found)
+    }
+
+    fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
+        // The database first: a secret that it has not committed must not be served.
+        let secret = cx.issue(mode)?;
+        cx.put(&secret, self.lease(&secret));
+        Ok(secret)
+    }
+}
+
+impl Negative {
+    fn lease(&self, secret: &Secret) -> Lease {
+        Lease::until(secret.obtained_at() + self.ttl)
+    }
+}
+
+leasehold_policy::export!(Negative);
+
+#[cfg(test)]
+mod tests;

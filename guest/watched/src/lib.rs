@@ -1,0 +1,95 @@
+//! Long leases while the host is told of every change, and the default policy's while it is not.
+//!
+//! Whether the host has an invalidation channel, and whether that is up, is the host's to know: it honours the second
+//! of two instants while it is, and goes by the first otherwise. On a host without one this policy is `ttl`.
+
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use core::time::Duration;
+
+use leasehold_policy::{
+    Context, DatabaseError, Description, IssueMode, Lease, Policy, Secret, Setting, Settings,
+};
+
+/// The policy, as the operator configured it.
+pub struct Watched {
+    ttl: Duration,
+    watched_ttl: Duration,
+}
+
+impl Policy for Watched {
+    const DESCRIPTION: Description = Description {
+        name: "watched",
+        version: env!("CARGO_PKG_VERSION"),
+        summary: "Caches a secret for long while the host's invalidation channel is up, else for ttl, and absence not at all.",
+        settings: &[
+            Setting {
+                name: "ttl",
+                default: "5m",
+                doc: "How long a secret is served without asking again while there is no invalidation channel.",
+            },
+            Setting {
+                name: "watched-ttl",
+                default: "1h",
+                doc: "How long it is served while the host has an invalidation channel and that is up; at least ttl.",
+            },
+        ],
+    };
+
+    fn configure(settings: &Settings<'_>) -> Result<Self, String> {
+        let (ttl, watched_ttl) = (settings.duration("ttl")?, settings.duration("watched-ttl")?);
+        if watched_ttl < ttl {
+            return Err(String::from(
+                "setting watched-ttl: expected at least ttl, which holds without any channel",
+            ));
+        }
+        Ok(Self { ttl, watched_ttl })
+    }
+
+    fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+        // After a swap the entry may still be young enough. A policy is not told whether the channel is up, so that
+        // here it goes by ttl.
+        if let Some(secret) = cx.entry().and_then(|entry| entry.value)
+            && cx.renew(&secret, self.lease(&secret))
+        {
+            return Ok(Some(secret));
+        }
+        let found = cx.select()?;
+        match &found {
+            Some(secret) => cx.put(secret, self.lease(secret)),
+            // Whatever was stored before is gone: a longer ttl must not bring it back.
+            None => cx.remove(),
+        }
+        Ok(found)
+    }
+
+    fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
+        // The database first: a secret that it has not committed must not be served.
+        let secret = cx.issue(mode)?;
+        cx.put(&secret, self.lease(&secret));
+        Ok(secret)
+    }
+}
+
+impl Watched {
+    fn lease(&self, secret: &Secret) -> Lease {
+        let watched_until = secret.obtained_at() + self.watched_ttl;
+        Lease {
+            fresh_until: secret.obtained_at() + self.ttl,
+            watched_until,
+            // Never ahead: the channel says when there is something new.
+            refresh_after: watched_until,
+            // Beyond ttl the entry must still be there to be served under the channel.
+            keep_until: watched_until,
+        }
+    }
+}
+
+leasehold_policy::export!(Watched);
+
+#[cfg(test)]
+mod tests;
