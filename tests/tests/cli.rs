@@ -3,4 +3,5 @@
 mod life;
 mod operator;
 mod policy;
+mod policy_new;
 mod start_up;

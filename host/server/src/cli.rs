@@ -33,7 +33,7 @@ The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is r
 leasehold.admin-token in the working directory, which is made on the first start.")]
     Serve(Serve),
 
-    /// Look at policies, and change the one of a running server
+    /// Write policies, look at them, and change the one of a running server
     Policy {
         /// The subcommand.
         #[command(subcommand)]
@@ -44,6 +44,8 @@ leasehold.admin-token in the working directory, which is made on the first start
 /// The subcommands of `leasehold policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Begin a policy: write a project that builds to a component, with tests that need no server
+    New(NewPolicy),
     /// Rehearse a policy, and print what was found
     Card(Card),
     /// Rehearse a policy, and hold what was found against what is expected; ends with 1 where it differs
@@ -55,6 +57,19 @@ pub enum PolicyCommand {
     Rollback(RemoteServer),
     /// Say which policy is active, and how it came to be
     Status(StatusOfPolicy),
+}
+
+/// Where to begin a policy.
+#[derive(Clone, Debug, Args)]
+pub struct NewPolicy {
+    /// The folder to make; its name becomes the policy's
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// The policy SDK, the folder guest/sdk of Leasehold's sources; else it is looked for upwards from the working
+    /// directory and from this program
+    #[arg(long, value_name = "PATH")]
+    pub sdk: Option<PathBuf>,
 }
 
 /// Which server to talk to.

@@ -15,7 +15,8 @@
 )]
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,8 +34,6 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve,
         Command::Policy { command } => return policy(&command),
     };
-    // The database file holds secrets: whatever this process creates is its owner's alone.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     match run(&serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,6 +56,8 @@ fn policy(command: &PolicyCommand) -> ExitCode {
 }
 
 fn run(serve: &Serve) -> anyhow::Result<()> {
+    // The database file holds secrets: whatever the server creates is its owner's alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr()?;
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

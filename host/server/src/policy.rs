@@ -7,9 +7,11 @@ mod card;
 mod check;
 mod client;
 mod expect;
+mod new;
 pub(crate) mod watch;
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use leasehold::Policy;
@@ -42,6 +44,7 @@ impl PolicyCommand {
         let said = match self {
             Self::Card(card) => return on_a_runtime(card::print(card)),
             Self::Check(check) => return on_a_runtime(check::run(check)),
+            Self::New(new) => new::write(new, around().iter().map(PathBuf::as_path))?,
             Self::Apply(apply) => client::apply(apply, admin_token)?,
             Self::Rollback(server) => client::rollback(server, admin_token)?,
             Self::Status(status) => client::status(status, admin_token)?,
@@ -49,6 +52,11 @@ impl PolicyCommand {
         card::say(&format!("{said}\n"))?;
         Ok(Outcome::Done)
     }
+}
+
+/// Where the SDK may be found from. Either may be unknown; then nothing is found from there.
+fn around() -> Vec<PathBuf> {
+    [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect()
 }
 
 fn on_a_runtime(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
