@@ -7,6 +7,7 @@ mod probation;
 mod refused;
 mod rehearsal;
 mod shipped;
+mod versions;
 
 use std::sync::Arc;
 
