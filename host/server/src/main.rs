@@ -15,8 +15,8 @@
 )]
 
 use std::ffi::OsStr;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
