@@ -97,6 +97,11 @@ pub fn bare(name: &str, marker: &Marker) -> Policy {
     Policy::from_bytes(guest.component(marker)).setting("setting", "some value")
 }
 
+/// A policy in bare WebAssembly that breaks no rule: the smallest component that the host takes.
+pub fn honest(marker: &Marker) -> Vec<u8> {
+    Guest::new("honest", "").component(marker)
+}
+
 /// A policy that is busy for so many turns of a loop in its start function and again in `configure`, and then for ever in
 /// `read`, of which no instance survives.
 pub fn busy(turns: u64, marker: &Marker) -> Policy {

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]
 
 pub mod acknowledged;
+pub mod artifacts;
 pub mod cluster;
 mod fixture;
 pub mod guest_memory;

@@ -65,6 +65,12 @@ impl Launch {
         self
     }
 
+    /// `leasehold` with other arguments and nothing else, in the same folder.
+    pub fn beside<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        let folder = Arc::clone(&self.folder);
+        Self { folder, arguments: Vec::new(), variables: Vec::new(), script: None }.arguments(arguments)
+    }
+
     /// Sets a variable of the environment.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);

@@ -4,4 +4,5 @@ mod life;
 mod operator;
 mod policy;
 mod policy_new;
+mod signing;
 mod start_up;

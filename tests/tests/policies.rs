@@ -1,5 +1,6 @@
 //! What a policy can do to the host, which is nothing: refused at the door, or contained behind it (G2, G4, G6, G7).
 
+mod artifacts;
 mod breaker;
 mod contained;
 mod corpus;
@@ -7,6 +8,7 @@ mod probation;
 mod refused;
 mod rehearsal;
 mod shipped;
+mod signed;
 mod versions;
 
 use std::sync::Arc;

@@ -7,9 +7,12 @@ mod bindings;
 pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod card;
+mod compiler;
 mod engine;
+pub(crate) mod gate;
 pub(crate) mod history;
 mod imports;
+mod inspect;
 mod lane;
 mod limits;
 mod meter;
@@ -17,6 +20,7 @@ pub(crate) mod pool;
 pub(crate) mod probation;
 pub(crate) mod rehearse;
 mod report;
+mod signature;
 pub(crate) mod slot;
 mod ticker;
 
@@ -32,6 +36,7 @@ pub use probation::Probation;
 pub use report::{
     BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip,
 };
+pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 
 /// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
 /// [`SecretCache::swap`](crate::SecretCache::swap) or [`Builder::build`](crate::Builder::build).
@@ -39,6 +44,11 @@ pub use report::{
 pub struct Policy {
     source: Arc<PolicySource>,
     settings: Vec<(String, String)>,
+    /// The text that came along, unread.
+    signature: Option<Arc<str>>,
+    forced: bool,
+    /// Who has signed it, once the gate has seen to that.
+    signed_by: Option<Signed>,
 }
 
 /// A component and what is known of it, shared by all handles with whatever settings.
@@ -48,6 +58,12 @@ struct PolicySource {
     compiled: Compiled,
 }
 
+impl AsRef<[u8]> for PolicySource {
+    fn as_ref(&self) -> &[u8] {
+        &self.component
+    }
+}
+
 impl Policy {
     /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`.
     /// It is compiled when it is first used; clones share the compiled code.
@@ -55,7 +71,13 @@ impl Policy {
         let component = component.into();
         let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let source = PolicySource { component, digest, compiled: Compiled::default() };
-        Self { source: Arc::new(source), settings: Vec::new() }
+        Self {
+            source: Arc::new(source),
+            settings: Vec::new(),
+            signature: None,
+            forced: false,
+            signed_by: None,
+        }
     }
 
     /// Sets one setting, in place of an earlier value of the same name.
@@ -68,9 +90,33 @@ impl Policy {
         self
     }
 
+    /// Adds the component's signature: the text that [`SigningKey::sign`] made. It is read where trusted keys are
+    /// configured, and ignored otherwise; see [`Builder::trusted_keys`](crate::Builder::trusted_keys).
+    pub fn signed(mut self, signature: impl Into<Arc<str>>) -> Self {
+        self.signature = Some(signature.into());
+        self
+    }
+
+    /// Allows a signed revision that is older than one that was active before. Nothing else is forgiven, and the record of
+    /// the swap shows it.
+    pub fn forced(mut self) -> Self {
+        self.forced = true;
+        self
+    }
+
     /// The SHA-256 of the component, in hexadecimal.
     pub fn digest(&self) -> &str {
         &self.source.digest
+    }
+
+    /// Looks at the component as [`SecretCache::swap`](crate::SecretCache::swap) does before it is compiled: whether it is
+    /// one, and whether any part of it is so large that compiling it could take too long.
+    ///
+    /// # Errors
+    ///
+    /// [`SwapError`] at [`Stage::Size`] or [`Stage::Inspect`].
+    pub fn inspect(&self) -> Result<(), SwapError> {
+        gate::check_bytes(self.component())
     }
 
     /// The settings that were given, by name.
@@ -83,9 +129,31 @@ impl Policy {
         self.digest() == other.digest() && self.settings == other.settings
     }
 
+    /// The signature, as it was given.
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
+    }
+
+    fn is_forced(&self) -> bool {
+        self.forced
+    }
+
+    fn signed_by(&self) -> Option<&Signed> {
+        self.signed_by.as_ref()
+    }
+
+    fn set_signed_by(&mut self, signed: Option<Signed>) {
+        self.signed_by = signed;
+    }
+
     /// The component, as it was given.
     pub fn component(&self) -> &[u8] {
         &self.source.component
+    }
+
+    /// The bytes, for a thread that may keep them for longer than the policy is wanted.
+    fn shared_component(&self) -> compiler::Bytes {
+        self.source.clone()
     }
 
     fn compiled(&self) -> &Compiled {
@@ -95,6 +163,9 @@ impl Policy {
 
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy").field("digest", &self.digest()).field("settings", &self.settings).finish()
+        f.debug_struct("Policy")
+            .field("digest", &self.digest())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -51,6 +51,24 @@ pub enum PolicyCommand {
     /// Rehearse a policy, and hold what was found against what is expected; ends with 1 where it differs
     #[command(after_help = Expectation::HELP)]
     Check(Check),
+    /// Make a key to sign policies with, and print its public half, which is for --trusted-key
+    Keygen {
+        /// Where to keep the secret half, readable by its owner only; a file that is there is left alone
+        #[arg(value_name = "KEYFILE")]
+        file: PathBuf,
+    },
+    /// Sign a component: the signature goes to the file of the same name with .sig behind it
+    Sign {
+        /// The component
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The secret key, as `leasehold policy keygen` made it
+        #[arg(long, value_name = "KEYFILE")]
+        key: PathBuf,
+        /// Counts up: a server refuses a revision that is older than one that was active
+        #[arg(long, value_name = "N")]
+        revision: u64,
+    },
     /// Make a policy active in a running server, without a pause
     Apply(ApplyPolicy),
     /// Go back to the policy that was active before
@@ -94,6 +112,10 @@ pub struct ApplyPolicy {
     /// A setting for the policy, such as ttl=30s; may be given once for each setting
     #[arg(long = "setting", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
+
+    /// Allow a signed revision that is older than one that was active
+    #[arg(long)]
+    pub force: bool,
 
     /// Print the server's answer as it is
     #[arg(long)]
@@ -194,6 +216,17 @@ pub struct Serve {
     /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
     #[arg(long, value_name = "RATIO")]
     pub probation_loads: Option<f64>,
+    /// Take policies that are signed by this key only, besides the bundled ones; may be given for each of several keys
+    #[arg(long = "trusted-key", value_name = "BASE64")]
+    pub trusted_keys: Vec<String>,
+
+    /// Refuse signed policies of a lower revision than this; the highest that was active is remembered in any case
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub revision_floor: u64,
+
+    /// Take the component with this digest only, besides the bundled ones; may be given for each of several
+    #[arg(long = "pin-digest", value_name = "SHA256")]
+    pub pinned_digests: Vec<String>,
 }
 
 fn policy_help() -> String {

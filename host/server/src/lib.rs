@@ -30,7 +30,8 @@ mod state;
 mod store;
 
 pub use cli::{
-    ApplyPolicy, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve, StatusOfPolicy,
+    ApplyPolicy, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
+    StatusOfPolicy,
 };
 pub use policy::{Expectation, Outcome};
 pub use server::Server;

@@ -6,7 +6,9 @@
 mod card;
 mod check;
 mod client;
+mod conditions;
 mod expect;
+mod keys;
 mod new;
 pub(crate) mod watch;
 
@@ -19,11 +21,15 @@ use leasehold::Policy;
 use crate::cli::{PolicyCommand, bundled_names};
 
 pub(crate) use card::json;
+pub(crate) use conditions::Conditions;
 pub use expect::Expectation;
 
 /// The largest component that is read. The library's own bound, so that a larger file is refused there, with its words,
 /// after one byte too many.
 pub(crate) const COMPONENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The largest file that is read for a signature or a key: both are one line.
+const LINE_BYTES_MAX: usize = 4096;
 
 /// What became of a command that did what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ impl PolicyCommand {
             Self::Card(card) => return on_a_runtime(card::print(card)),
             Self::Check(check) => return on_a_runtime(check::run(check)),
             Self::New(new) => new::write(new, around().iter().map(PathBuf::as_path))?,
+            Self::Keygen { file } => keys::generate(file)?,
+            Self::Sign { file, key, revision } => keys::sign(file, key, *revision)?,
             Self::Apply(apply) => client::apply(apply, admin_token)?,
             Self::Rollback(server) => client::rollback(server, admin_token)?,
             Self::Status(status) => client::status(status, admin_token)?,
@@ -71,7 +79,7 @@ fn on_a_runtime(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyho
 pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<Policy> {
     let policy = match leasehold_policies::ALL.iter().find(|(name, _)| *name == name_or_file) {
         Some((_, component)) => Policy::from_bytes(*component),
-        None => Policy::from_bytes(read_file(name_or_file)?),
+        None => from_file(name_or_file)?,
     };
     let mut seen = Vec::with_capacity(settings.len());
     settings.iter().try_fold(policy, |policy, setting| {
@@ -93,19 +101,30 @@ fn split(setting: &str) -> Option<(&str, &str)> {
     setting.split_once('=').filter(|(name, _)| !name.is_empty())
 }
 
-fn read_file(path: &str) -> anyhow::Result<Vec<u8>> {
-    let cannot_read = || {
+/// A component, with the signature beside it if there is one.
+fn from_file(path: &str) -> anyhow::Result<Policy> {
+    let component = read_file(path, COMPONENT_BYTES_MAX + 1).with_context(|| {
         let known = bundled_names();
         format!("cannot read the policy {path:?}; expected a bundled policy ({known}) or a component file")
-    };
+    })?;
+    let policy = Policy::from_bytes(component);
+    let beside = keys::signature_file(path);
+    if !std::fs::exists(&beside).unwrap_or(true) {
+        return Ok(policy);
+    }
+    let cannot_read = || format!("cannot read the signature {}", beside.display());
+    let signature = read_file(&beside, LINE_BYTES_MAX).with_context(cannot_read)?;
+    Ok(policy.signed(String::from_utf8(signature).with_context(cannot_read)?))
+}
+
+/// The first bytes of a regular file.
+fn read_file(path: impl AsRef<std::path::Path>, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
     // Before it is opened: opening a pipe waits for a writer who may never come.
-    let metadata = std::fs::metadata(path).with_context(cannot_read)?;
-    anyhow::ensure!(metadata.is_file(), "{}: it is not a regular file", cannot_read());
-    let mut component = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component))
-        .with_context(cannot_read)?;
-    Ok(component)
+    let metadata = std::fs::metadata(&path)?;
+    anyhow::ensure!(metadata.is_file(), "it is not a regular file");
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(bytes_max as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::cli::Serve;
+use crate::policy::Conditions;
 use crate::policy::watch::Asked;
 use crate::shutdown::hangups;
 use crate::state::{Journal, Kept, State};
@@ -62,6 +63,7 @@ impl Server {
     /// Whatever the operator has to put right, in words that say how.
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
         let chosen = policy::choose(&serve.policy, &serve.settings)?;
+        let conditions = policy::Conditions::of(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy::is_bundled(&serve.policy),
             "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
@@ -70,7 +72,7 @@ impl Server {
         let (listener, address) = listen(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let (store, database) = Store::open(&serve.database).await?;
-        let (secrets, journal) = secrets(serve, chosen, &store).await?;
+        let (secrets, journal) = secrets(serve, chosen, &conditions, &store).await?;
         // Who is let in never depends on an operator's policy: this one always runs the built-in.
         let tokens = store.cache("auth_token_hash").await?.build().await?;
         let active = secrets.policy();
@@ -159,7 +161,12 @@ impl Server {
 
 /// The cache of the secrets, under the policy that was active when the server was last stopped, or else under the one that
 /// the command line names; and the journal of its changes.
-async fn secrets(serve: &Serve, asked: Policy, store: &Store) -> anyhow::Result<(SecretCache, Journal)> {
+async fn secrets(
+    serve: &Serve,
+    asked: Policy,
+    conditions: &Conditions,
+    store: &Store,
+) -> anyhow::Result<(SecretCache, Journal)> {
     let state = State::open(&serve.state_dir)?;
     let kept = state.kept(&asked);
     let journal = Journal::start(state, asked.clone())?;
@@ -169,13 +176,17 @@ async fn secrets(serve: &Serve, asked: Policy, store: &Store) -> anyhow::Result<
         call_time: serve.probation_call_time,
         loads: serve.probation_loads,
     };
+    let conditions = match &kept {
+        Some(kept) => conditions.clone().not_below(kept.highest_revision),
+        None => conditions.clone(),
+    };
     let build = async |policy: Policy, previous: Vec<Policy>| {
         let (builder, journal) = (store.cache("platform_inbound_secret").await?, journal.clone());
-        let builder = builder.policy(policy).previous(previous).probation(probation);
+        let builder = conditions.clone().set(builder).policy(policy).previous(previous).probation(probation);
         let builder = builder.on_policy_change(move |change| journal.note(change));
         anyhow::Ok(builder.build().await?)
     };
-    if let Some(Kept { mut active, mut previous }) = kept {
+    if let Some(Kept { mut active, mut previous, .. }) = kept {
         loop {
             match build(active.clone(), previous.clone()).await {
                 Ok(cache) => return Ok((cache, journal)),

@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     pub(crate) active: Policy,
     /// The latest last.
     pub(crate) previous: Vec<Policy>,
+    /// The highest signed revision that was ever active.
+    pub(crate) highest_revision: u64,
 }
 
 /// The file that names the policies.
@@ -45,6 +47,7 @@ struct Policies {
     asked: Named,
     active: Named,
     previous: Vec<Named>,
+    highest_revision: u64,
 }
 
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
@@ -52,6 +55,8 @@ struct Policies {
 struct Named {
     digest: String,
     settings: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
 }
 
 impl State {
@@ -102,7 +107,7 @@ impl State {
         let mut previous: Vec<Policy> =
             policies.previous.iter().filter_map(|named| self.policy(named)).collect();
         let active = self.policy(&policies.active).or_else(|| previous.pop())?;
-        Some(Kept { active, previous })
+        Some(Kept { active, previous, highest_revision: policies.highest_revision })
     }
 
     fn policy(&self, named: &Named) -> Option<Policy> {
@@ -119,7 +124,11 @@ impl State {
             tracing::error!(file = %path.display(), "a policy that was kept is damaged");
             return None;
         }
-        Some(named.settings.iter().fold(policy, |policy, (name, value)| policy.setting(name, value)))
+        let policy = named.settings.iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
+        let policy =
+            named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str()));
+        // It was let in once. A rollback may have been to an older revision.
+        Some(policy.forced())
     }
 
     /// Adds a line to the record of changes.
@@ -134,7 +143,13 @@ impl State {
     }
 
     /// Keeps the policies, and nothing else that was kept before.
-    fn keep(&self, asked: &Policy, active: &Policy, previous: &[Policy]) -> std::io::Result<()> {
+    fn keep(
+        &self,
+        asked: &Policy,
+        active: &Policy,
+        previous: &[Policy],
+        highest_revision: u64,
+    ) -> std::io::Result<()> {
         for policy in previous.iter().chain([active]) {
             let path = self.component(policy.digest());
             if !path.exists() {
@@ -145,6 +160,7 @@ impl State {
             asked: Named::of(asked),
             active: Named::of(active),
             previous: previous.iter().map(Named::of).collect(),
+            highest_revision,
         };
         let text = serde_json::to_vec_pretty(&policies).map_err(std::io::Error::other)?;
         write_whole(&self.folder.join(POLICIES), &text)?;
@@ -168,7 +184,11 @@ impl State {
 
 impl Named {
     fn of(policy: &Policy) -> Self {
-        Self { digest: policy.digest().to_owned(), settings: policy.settings().to_vec() }
+        Self {
+            digest: policy.digest().to_owned(),
+            settings: policy.settings().to_vec(),
+            signature: policy.signature().map(str::to_owned),
+        }
     }
 }
 

@@ -56,7 +56,22 @@ impl Client {
 
     /// Sends one request.
     pub fn send(&self, method: &str, path: &str, token: Option<&str>, body: Vec<u8>) -> Result<Answer> {
+        self.send_with(&[], method, path, token, body)
+    }
+
+    /// Sends one request with these headers.
+    pub fn send_with(
+        &self,
+        headers: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -78,7 +78,7 @@ async fn the_active_policy_is_shown_with_its_history() -> Result<()> {
     assert_eq!((&policy["generation"], &policy["last_good"]["generation"]), (&json!(2), &json!(1)));
     let recent = policy["recent"].as_array().context("no list")?;
     assert_eq!(recent.len(), 3);
-    assert_eq!(recent[0]["refused"]["stage"], "compile", "the newest is first: {policy}");
+    assert_eq!(recent[0]["refused"]["stage"], "inspect", "the newest is first: {policy}");
     assert_eq!((&recent[1]["generation"], &recent[2]["generation"]), (&json!(2), &json!(1)));
     Ok(())
 }
@@ -135,9 +135,9 @@ async fn a_policy_that_cannot_be_used_is_refused_with_the_stage_and_the_reason()
     let import = r#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#;
     let ttl = leasehold_policies::TTL;
     let cases = [
-        ("", b"ttl=30s".to_vec(), "compile", "does not begin like a WebAssembly component"),
-        ("", b"\0asm\x01\0\0\0".to_vec(), "compile", "core WebAssembly module"),
-        ("", ttl[..ttl.len() / 2].to_vec(), "compile", "not a valid component"),
+        ("", b"ttl=30s".to_vec(), "inspect", "does not begin like a WebAssembly component"),
+        ("", b"\0asm\x01\0\0\0".to_vec(), "inspect", "core WebAssembly module"),
+        ("", ttl[..ttl.len() / 2].to_vec(), "inspect", "not a valid component"),
         ("", ttl[..8].to_vec(), "world", "leasehold:policy/policy"),
         ("", wat::parse_str(import)?, "world", "wasi:filesystem/types@0.2.6"),
         ("", wat::parse_str("(component)")?, "world", "leasehold:policy/control"),

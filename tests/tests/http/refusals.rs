@@ -121,7 +121,7 @@ async fn a_body_beyond_its_limit_is_refused_and_one_at_the_limit_is_not() -> Res
     bench.server.admin("POST", "/workspaces", padded(16 * 1024 + 1))?.refusal(413, "body_too_large")?;
     let four_mebibytes = 4 << 20;
     let policy = |bytes: usize| bench.server.admin("PUT", "/admin/policy", vec![b'x'; bytes]);
-    assert_eq!(policy(four_mebibytes)?.refusal(422, "policy_refused")?["stage"], "compile");
+    assert_eq!(policy(four_mebibytes)?.refusal(422, "policy_refused")?["stage"], "inspect");
     let refused = policy(four_mebibytes + 1)?.refusal(413, "body_too_large")?;
     assert!(refused["message"].to_string().contains("4194304"), "{refused}");
     assert_eq!(bench.server.generation()?, 1);

@@ -3,6 +3,7 @@
 //! Every bound is checked here, once, so that nothing behind it has to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ use crate::flight::Flights;
 use crate::lease::Ceilings;
 use crate::load::Core;
 use crate::policy::breaker::Breaker;
+use crate::policy::gate::Gate;
 use crate::policy::history::Observer;
 use crate::policy::pool::CallTerms;
 use crate::policy::rehearse::load_and_rehearse;
@@ -20,7 +22,9 @@ use crate::policy::slot::{Slot, Terms};
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
-use crate::{Clock, Database, Policy, PolicyCard, PolicyChange, Probation, SwapError, SystemClock};
+use crate::{
+    Clock, Database, Policy, PolicyCard, PolicyChange, Probation, PublicKey, SwapError, SystemClock,
+};
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
 const CAPACITY: usize = 1_000_000;
@@ -48,6 +52,7 @@ pub struct Builder {
     ceilings: Ceilings,
     database_timeout: Duration,
     calls: CallTerms,
+    gate: Gate,
     max_loads: Option<usize>,
     max_issues: Option<usize>,
     max_queue: usize,
@@ -93,6 +98,7 @@ impl Default for Builder {
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
             database_timeout: DATABASE_TIMEOUT,
             calls: CallTerms { cpu_limit: POLICY_CPU_LIMIT, may_leave: true },
+            gate: Gate::default(),
             max_loads: None,
             max_issues: None,
             max_queue: QUEUE,
@@ -179,6 +185,38 @@ impl Builder {
         self
     }
 
+    /// The only components that are let in, by their SHA-256 in hexadecimal. Any is where none is given. The policies that
+    /// come with this crate are always let in: the breaker falls back on one of them.
+    pub fn pinned_digests(mut self, digests: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.gate.pinned = digests.into_iter().map(|digest| digest.into().to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Whose signatures are taken. Where there is a key, a component has to be [signed](Policy::signed) by one of them, under
+    /// a revision that is no older than the highest that was active before, unless it is [forced](Policy::forced). The
+    /// policies that come with this crate need no signature; a [rollback](SecretCache::rollback) asks for none, because what
+    /// it goes back to was let in before.
+    pub fn trusted_keys(mut self, keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        self.gate.trusted = keys.into_iter().collect();
+        self
+    }
+
+    /// The highest revision that was active before this cache was built, as
+    /// [`PolicyStatus::highest_revision`](crate::PolicyStatus::highest_revision) told it then; 0 by default. A cache forgets
+    /// it with the process: whoever wants an older policy to be refused after a restart as well has to keep it.
+    pub fn revision_floor(mut self, revision: u64) -> Self {
+        self.gate.highest_revision = AtomicU64::new(revision);
+        self
+    }
+
+    /// How long a swap waits for its component to be compiled, and for others that are being compiled in this process: one
+    /// at a time, whatever the number of caches; 10 s by default, by the machine's clock. What is not done by then is
+    /// refused. The compiler itself cannot be stopped, and is busy until it has finished.
+    pub fn policy_compile_limit(mut self, span: Duration) -> Self {
+        self.gate.compile_limit = span;
+        self
+    }
+
     /// After how many failed calls within how long the active policy is replaced by the last good one, and where there is
     /// none by the built-in `ttl`; 8 in 10 s by default.
     pub fn breaker(mut self, faults: u32, window: Duration) -> Self {
@@ -242,7 +280,7 @@ impl Builder {
     pub async fn rehearse(self) -> Result<PolicyCard, BuildError> {
         self.check()?;
         Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        Ok(load_and_rehearse(self.policy, self.calls, self.ceilings).await?)
+        Ok(load_and_rehearse(self.policy, self.gate, self.clock, self.calls, self.ceilings).await?)
     }
 
     /// Compiles, configures and rehearses the policy, and starts the cache's housekeeping on the current tokio runtime.
@@ -256,6 +294,7 @@ impl Builder {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (faults, window) = self.breaker;
         let terms = Terms {
+            gate: self.gate,
             calls: self.calls,
             rehearsal: self.rehearsal.then_some(self.ceilings),
             breaker: Breaker::new(faults, window),
@@ -300,6 +339,12 @@ impl Builder {
             (self.max_loads != Some(0), "max_loads", "at least one"),
             (self.max_issues != Some(0), "max_issues", "at least one"),
             (self.calls.cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),
+            (
+                self.gate.pinned.iter().all(|pin| is_digest(pin)),
+                "pinned_digests",
+                "64 hexadecimal digits each",
+            ),
+            (self.gate.compile_limit >= millisecond, "policy_compile_limit", "at least 1 ms"),
         ] {
             if !good {
                 return Err(BuildError::OutOfRange { name, expected });
@@ -307,4 +352,8 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

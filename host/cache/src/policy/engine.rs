@@ -10,27 +10,24 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use super::bindings::{CachePolicy, CachePolicyPre};
+use super::compiler::Compiler;
 use super::imports::HostState;
 use super::lane::Lane;
 use super::pool::printable;
 use super::ticker::Ticker;
 use crate::{Stage, SwapError};
 
-/// The largest component that is looked at. The shipped ones are below 40 KB.
-const MAX_COMPONENT_BYTES: usize = 4 << 20;
 /// What a policy may use of its own stack, and the stack that one call runs on.
 const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
 const MEMORY_RESERVATION_BYTES: u64 = super::pool::MAX_MEMORY_BYTES as u64;
 
-const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
-const MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
-
 pub(crate) struct PolicyEngine {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
     pub(super) lane: Lane,
+    pub(super) compiler: Compiler,
     linker: Linker<HostState>,
 }
 
@@ -77,19 +74,8 @@ impl PolicyEngine {
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
         let ticker = Ticker::start(engine.clone()).map_err(wasmtime::Error::new)?;
         let lane = Lane::start().map_err(wasmtime::Error::new)?;
-        Ok(Self { engine, ticker, lane, linker })
-    }
-
-    /// Compiles a component. It takes tens of milliseconds and belongs on a blocking thread.
-    pub(crate) fn compile(&self, bytes: &[u8]) -> Result<Component, SwapError> {
-        check_size(bytes)?;
-        check_header(bytes)?;
-        Component::from_binary(&self.engine, bytes).map_err(|error| {
-            SwapError::new(
-                Stage::Compile,
-                format!("not a valid component: {}", printable(&format!("{error:#}"))),
-            )
-        })
+        let compiler = Compiler::start(engine.clone()).map_err(wasmtime::Error::new)?;
+        Ok(Self { engine, ticker, lane, compiler, linker })
     }
 
     /// Checks that a component fits the contract, in words before in types.
@@ -141,31 +127,5 @@ impl PolicyEngine {
             .into_iter()
             .filter(|wanted| !is_exported(wanted))
             .collect()
-    }
-}
-
-fn check_size(bytes: &[u8]) -> Result<(), SwapError> {
-    let refuse = |reason: String| Err(SwapError::new(Stage::Size, reason));
-    match bytes.len() {
-        0 => refuse("it is empty; expected a WebAssembly component".into()),
-        size if size > MAX_COMPONENT_BYTES => {
-            refuse(format!("it has {size} bytes; expected {MAX_COMPONENT_BYTES} at most"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_header(bytes: &[u8]) -> Result<(), SwapError> {
-    let refuse = |reason: &str| Err(SwapError::new(Stage::Compile, reason));
-    if bytes.starts_with(COMPONENT_HEADER) {
-        Ok(())
-    } else if bytes.starts_with(MODULE_HEADER) {
-        refuse("it is a core WebAssembly module; expected a component: build it for the target wasm32-wasip2")
-    } else if bytes.starts_with(b"\x7fELF") {
-        refuse(
-            "it is native or precompiled code; expected a WebAssembly component, which this host compiles itself",
-        )
-    } else {
-        refuse("it does not begin like a WebAssembly component in the binary format")
     }
 }

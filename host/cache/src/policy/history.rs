@@ -63,11 +63,12 @@ impl History {
     }
 
     /// Keeps a record and shows it to the observer. `active` is the policy that is active from here on.
-    pub(super) fn record(&mut self, record: SwapRecord, active: &Policy) {
+    pub(super) fn record(&mut self, record: SwapRecord, active: &Policy, highest_revision: u64) {
         if let Some(observer) = &self.observer {
             let previous =
                 self.previous.iter().map(|previous| previous.value.loaded.policy.clone()).collect();
-            observer(&PolicyChange { record: &record, active: active.clone(), previous });
+            let active = active.clone();
+            observer(&PolicyChange { record: &record, active, previous, highest_revision });
         }
         if self.records.len() == MAX_RECORDS {
             self.records.pop_front();
@@ -96,6 +97,8 @@ impl SwapRecord {
             settings: loaded.settings(),
             cause,
             reason: None,
+            signed: loaded.policy.signed_by().cloned(),
+            forced: loaded.policy.is_forced(),
             card: loaded.card.get().cloned(),
             outcome,
         }

@@ -421,21 +421,3 @@ fn check_names(policy: &Policy, description: &Description) -> Result<(), String>
         None => Ok(()),
     }
 }
-
-/// Compiles on a blocking thread, unless the same component has been compiled already.
-pub(crate) async fn compile(policy: &Policy, loaded: &[Arc<Loaded>]) -> Result<Component, SwapError> {
-    let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
-    let known = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()));
-    let component = match known {
-        Some(component) => component,
-        None => {
-            let policy = policy.clone();
-            let compiled = tokio::task::spawn_blocking(move || engine()?.compile(policy.component()));
-            compiled.await.unwrap_or_else(|error| {
-                Err(SwapError::new(Stage::Compile, format!("the compiler failed: {error}")))
-            })?
-        }
-    };
-    policy.compiled().set(&component);
-    Ok(component)
-}

@@ -20,17 +20,20 @@ use tracing::dispatcher::with_default;
 
 use super::Policy;
 use super::card::PolicyCard;
-use super::pool::{CallTerms, Loaded, compile};
+use super::gate::{Gate, admit};
+use super::pool::{CallTerms, Loaded};
 use crate::lease::Ceilings;
-use crate::{Stage, SwapError};
+use crate::{Clock, Stage, SwapError};
 
 /// Compiles, configures and rehearses a policy that nobody is going to use.
 pub(crate) async fn load_and_rehearse(
     policy: Policy,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
     calls: CallTerms,
     ceilings: Ceilings,
 ) -> Result<PolicyCard, SwapError> {
-    let component = compile(&policy, &[]).await?;
+    let component = admit(&Arc::new(gate), &clock, &policy, &[]).await?.component;
     let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
     rehearse(&loaded, ceilings).await
 }

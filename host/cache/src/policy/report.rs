@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Policy;
 use super::card::PolicyCard;
+use super::signature::Signed;
 
 /// The active policy, and how it came to be.
 #[derive(Clone, Debug)]
@@ -35,6 +36,9 @@ pub struct PolicyStatus {
     pub breaker: BreakerStatus,
     /// How much of its probation is left; nothing if it is not on probation.
     pub probation: Option<Duration>,
+    /// The highest signed revision that was ever active: what [`Builder::revision_floor`](crate::Builder::revision_floor)
+    /// takes at the next start. 0 where nothing signed was.
+    pub highest_revision: u64,
     /// What [`rollback`](crate::SecretCache::rollback) would go back to.
     pub last_good: Option<SwapRecord>,
     /// The latest swaps and refusals, newest first, 16 at most.
@@ -123,6 +127,10 @@ pub struct SwapRecord {
     pub reason: Option<String>,
     /// What its rehearsal has found, if there was one.
     pub card: Option<PolicyCard>,
+    /// The key and the revision that it was signed with, where trusted keys are configured.
+    pub signed: Option<Signed>,
+    /// Whether an older revision was allowed: see [`Policy::forced`](crate::Policy::forced).
+    pub forced: bool,
     /// The generation that it became, or why it did not.
     pub outcome: Result<u64, SwapError>,
 }
@@ -137,6 +145,8 @@ pub struct PolicyChange<'a> {
     pub active: Policy,
     /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
     pub previous: Vec<Policy>,
+    /// The highest signed revision that was ever active, for [`Builder::revision_floor`](crate::Builder::revision_floor).
+    pub highest_revision: u64,
 }
 
 /// A swap that was done: no hit is served under an older policy's lease any more.
@@ -169,7 +179,14 @@ pub struct SwapReport {
 pub enum Stage {
     /// Empty, or larger than 4 MiB.
     Size,
-    /// Not a component in the binary format, or not one that compiles.
+    /// None of the digests that are pinned.
+    Digest,
+    /// Not signed by a trusted key, or signed under a revision that is older than one that was active.
+    Signature,
+    /// Not a component in the binary format, or one that is too large in some part: more functions, longer functions,
+    /// more of anything that takes time and memory to compile than a policy needs.
+    Inspect,
+    /// Not valid, or not compiled in time.
     Compile,
     /// Imports something that the host does not offer, or lacks an export.
     World,
@@ -186,6 +203,9 @@ impl Stage {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
+            Self::Digest => "digest",
+            Self::Signature => "signature",
+            Self::Inspect => "inspect",
             Self::Compile => "compile",
             Self::World => "world",
             Self::Configure => "configure",

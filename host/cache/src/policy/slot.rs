@@ -15,8 +15,9 @@ use super::Policy;
 use super::active::{ActiveCell, Generational};
 use super::breaker::{Breaker, Reading};
 use super::call::Fault;
+use super::gate::{Admitted, Gate, admit};
 use super::history::{History, Observer};
-use super::pool::{CallTerms, Loaded, compile};
+use super::pool::{CallTerms, Loaded};
 use super::probation::{Probation, Trial, Usage, rate};
 use super::rehearse::rehearse;
 use super::report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
@@ -50,6 +51,7 @@ pub(crate) struct Slot {
     builtin: Arc<Loaded>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
+    gate: Arc<Gate>,
     calls: CallTerms,
     /// The ceilings under which a policy is rehearsed before it is made active; `None`: it is not.
     rehearsal: Option<Ceilings>,
@@ -61,6 +63,7 @@ pub(crate) struct Slot {
 
 /// What a slot is made with, beside its policies.
 pub(crate) struct Terms {
+    pub(crate) gate: Gate,
     pub(crate) calls: CallTerms,
     /// The ceilings for rehearsals, if there are to be any.
     pub(crate) rehearsal: Option<Ceilings>,
@@ -82,15 +85,16 @@ struct Switch<'a> {
 impl Slot {
     /// Loads the first policy, the one that needs no operator, and those to go back to, the latest last.
     pub(crate) async fn new(
-        policy: Policy,
+        mut policy: Policy,
         builtin: Policy,
         previous: Vec<Policy>,
         terms: Terms,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, SwapError> {
-        let calls = terms.calls;
-        let component = compile(&policy, &[]).await?;
+        let (gate, calls) = (Arc::new(terms.gate), terms.calls);
+        let Admitted { component, signed, .. } = admit(&gate, &clock, &policy, &[]).await?;
+        policy.set_signed_by(signed);
         let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
         if let Some(ceilings) = terms.rehearsal {
             rehearse(&loaded, ceilings).await?;
@@ -98,7 +102,7 @@ impl Slot {
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
-            let component = compile(&builtin, &[Arc::clone(&loaded)]).await?;
+            let component = admit(&gate, &clock, &builtin, &[Arc::clone(&loaded)]).await?.component;
             let builtin = Loaded::new(builtin, component, calls).await?;
             builtin.retire();
             Arc::new(builtin)
@@ -106,7 +110,7 @@ impl Slot {
         let mut history = History::new(terms.breaker, terms.observer);
         for policy in previous {
             let digest = policy.digest().to_owned();
-            match load_to_go_back_to(policy, &[&loaded, &builtin], calls).await {
+            match load_to_go_back_to(policy, &[&loaded, &builtin], &gate, &clock, calls).await {
                 Ok(previous) => {
                     // From before there were generations here.
                     let value = Tenure::first(&previous, &*clock);
@@ -115,11 +119,13 @@ impl Slot {
                 Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
             }
         }
+        gate.note_active(loaded.policy.signed_by());
         let slot = Self {
             active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
             builtin,
             clock,
             counters,
+            gate,
             calls,
             rehearsal: terms.rehearsal,
             probation: terms.probation,
@@ -127,7 +133,8 @@ impl Slot {
             history: Mutex::new(history),
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
-        slot.history().record(SwapRecord::new(at, &loaded, Cause::Start, Ok(generation)), &loaded.policy);
+        let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
+        slot.history().record(record, &loaded.policy, slot.gate.highest_revision());
         Ok(slot)
     }
 
@@ -140,6 +147,7 @@ impl Slot {
             builtin: loaded,
             clock,
             counters: Arc::default(),
+            gate: Arc::default(),
             rehearsal: None,
             probation: Probation::NONE,
             loading: AsyncMutex::default(),
@@ -161,7 +169,8 @@ impl Slot {
     /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
     pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
-        let (digest, settings) = (policy.digest().to_owned(), policy.settings().to_vec());
+        let (digest, forced) = (policy.digest().to_owned(), policy.is_forced());
+        let settings = policy.settings().to_vec();
         match self.load(policy).await {
             Ok((loaded, stages)) => {
                 let mut history = self.history();
@@ -176,6 +185,7 @@ impl Slot {
                     history.remember(active);
                 }
                 history.trip = None;
+                self.gate.note_active(loaded.policy.signed_by());
                 let cause = Cause::Swap;
                 let switch = Switch { loaded: &loaded, cause, by, reason: None, stages, entries };
                 let report = self.install(&mut history, switch);
@@ -197,10 +207,13 @@ impl Slot {
                     settings,
                     cause: Cause::Swap,
                     reason: None,
+                    signed: None,
+                    forced,
                     card: None,
                     outcome: Err(error.clone()),
                 };
-                self.history().record(record, &self.active().value.loaded.policy);
+                let (active, highest) = (self.active(), self.gate.highest_revision());
+                self.history().record(record, &active.value.loaded.policy, highest);
                 Err(error)
             }
         }
@@ -312,6 +325,7 @@ impl Slot {
                 window: history.breaker.window(),
                 trip: history.trip.clone(),
             },
+            highest_revision: self.gate.highest_revision(),
             last_good: history.previous().last().map(|previous| {
                 let outcome = Ok(previous.generation.number());
                 SwapRecord::new(previous.value.since, &previous.value.loaded, Cause::Swap, outcome)
@@ -336,21 +350,19 @@ impl Slot {
         }
     }
 
-    async fn load(&self, policy: Policy) -> Result<(Arc<Loaded>, Vec<(Stage, Duration)>), SwapError> {
+    async fn load(&self, mut policy: Policy) -> Result<(Arc<Loaded>, Vec<(Stage, Duration)>), SwapError> {
         let known: Vec<Arc<Loaded>> = {
             let history = self.history();
             let previous = history.previous().iter().map(|previous| Arc::clone(&previous.value.loaded));
             previous.chain([Arc::clone(&self.active().value.loaded), Arc::clone(&self.builtin)]).collect()
         };
-        let started = self.clock.now();
-        let component = compile(&policy, &known).await?;
+        let Admitted { component, signed, mut stages } =
+            admit(&self.gate, &self.clock, &policy, &known).await?;
+        policy.set_signed_by(signed);
         let compiled = self.clock.now();
         let loaded = Loaded::new(policy, component, self.calls).await?;
         let configured = self.clock.now();
-        let mut stages = vec![
-            (Stage::Compile, compiled.saturating_since(started)),
-            (Stage::Configure, configured.saturating_since(compiled)),
-        ];
+        stages.push((Stage::Configure, configured.saturating_since(compiled)));
         let loaded = Arc::new(loaded);
         if let Some(ceilings) = self.rehearsal {
             rehearse(&loaded, ceilings).await?;
@@ -373,7 +385,8 @@ impl Slot {
             replaced.value.loaded.retire();
         }
         let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
-        history.record(SwapRecord { by: by.to_owned(), reason, ..record }, &loaded.policy);
+        let record = SwapRecord { by: by.to_owned(), reason, ..record };
+        history.record(record, &loaded.policy, self.gate.highest_revision());
         SwapReport {
             generation: generation.number(),
             replaced: replaced.generation.number(),
@@ -395,12 +408,15 @@ impl Slot {
 
 /// Loads a policy that was active before the process began, and keeps no instance of it.
 async fn load_to_go_back_to(
-    policy: Policy,
+    mut policy: Policy,
     known: &[&Arc<Loaded>],
+    gate: &Arc<Gate>,
+    clock: &Arc<dyn Clock>,
     calls: CallTerms,
 ) -> Result<Arc<Loaded>, SwapError> {
     let known: Vec<Arc<Loaded>> = known.iter().map(|loaded| Arc::clone(loaded)).collect();
-    let component = compile(&policy, &known).await?;
+    let Admitted { component, signed, .. } = admit(gate, clock, &policy, &known).await?;
+    policy.set_signed_by(signed);
     let loaded = Loaded::new(policy, component, calls).await?;
     loaded.retire();
     Ok(Arc::new(loaded))

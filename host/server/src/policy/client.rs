@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use form_urlencoded::Serializer;
+use leasehold::Policy;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Method, Request};
@@ -26,10 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What is wrong with the arguments, the way to the server, or the policy in the server's words.
 pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
     // Settings and names are checked here as they are for a server that starts.
-    let component = match &apply.policy {
-        Some(policy) => choose(policy, &apply.settings)?.component().to_vec(),
-        None => Vec::new(),
-    };
+    let policy = apply.policy.as_ref().map(|policy| choose(policy, &apply.settings)).transpose()?;
+    let component = policy.as_ref().map(|policy| policy.component().to_vec()).unwrap_or_default();
+    let signature = policy.as_ref().and_then(Policy::signature);
     let mut query = Serializer::new(String::new());
     for setting in &apply.settings {
         let (name, value) = split(setting).with_context(|| {
@@ -37,8 +37,11 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
         })?;
         query.append_pair(&format!("setting.{name}"), value);
     }
+    if apply.force {
+        query.append_pair("force", "true");
+    }
     let path = format!("/admin/policy?{}", query.finish());
-    let answer = send(&apply.server, token, &Method::PUT, &path, component)?;
+    let answer = send(&apply.server, token, &Method::PUT, &path, component, signature)?;
     Ok(if apply.json { pretty(&answer) } else { format!("active: {}", named(&answer)) })
 }
 
@@ -48,7 +51,7 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
 ///
 /// As [`apply`].
 pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
-    let answer = send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new())?;
+    let answer = send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new(), None)?;
     Ok(format!("active: {}", named(&answer)))
 }
 
@@ -58,7 +61,7 @@ pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::
 ///
 /// As [`apply`].
 pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
-    let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new())?;
+    let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new(), None)?;
     if status.json {
         return Ok(pretty(&answer));
     }
@@ -106,6 +109,7 @@ fn send(
     method: &Method,
     path: &str,
     body: Vec<u8>,
+    signature: Option<&str>,
 ) -> anyhow::Result<Value> {
     let url = server.server.trim_end_matches('/');
     anyhow::ensure!(
@@ -125,6 +129,9 @@ fn send(
         .header("authorization", format!("Bearer {}", token.as_str()));
     if let Some(operator) = &server.operator {
         request = request.header("leasehold-operator", operator);
+    }
+    if let Some(signature) = signature {
+        request = request.header("leasehold-signature", signature.trim_end());
     }
     let sent =
         if *method == Method::GET { agent.run(request.body(())?) } else { agent.run(request.body(body)?) };

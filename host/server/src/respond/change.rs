@@ -15,6 +15,8 @@ pub(crate) fn change(record: &SwapRecord) -> Value {
         "by": record.by,
         "cause": record.cause.as_str(),
         "reason": record.reason,
+        "signed": record.signed.as_ref().map(|signed| json!({ "revision": signed.revision, "key": signed.key })),
+        "forced": record.forced,
     });
     if let Some(fields) = shown.as_object_mut() {
         let (name, outcome) = match &record.outcome {

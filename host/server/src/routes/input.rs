@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use leasehold::WorkspaceId;
 use serde::Deserialize;
@@ -70,10 +70,39 @@ pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError
     })
 }
 
-/// Reads `setting.NAME=VALUE` pairs, and refuses anything else: a misspelt one must not be a swap without it.
+/// The parameter by which an older policy may come back.
+const FORCE: &str = "force";
+
+/// Reads `force=true`.
+pub(super) fn force(query: Option<&str>) -> Result<bool, ApiError> {
+    let parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut values = parameters.filter(|(parameter, _)| parameter == FORCE).map(|(_, value)| value);
+    match (values.next().as_deref(), values.next()) {
+        (None | Some("false"), None) => Ok(false),
+        (Some("true"), None) => Ok(true),
+        (_, Some(_)) => Err(ApiError::bad_request("repeated_parameter", "\"force\" is given twice")),
+        (Some(value), None) => {
+            let message = format!("force is {value:?}; expected true or false");
+            Err(ApiError::bad_request("invalid_parameter", message))
+        }
+    }
+}
+
+/// The one header of this name, if there is one.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next().map(HeaderValue::to_str), all.next()) {
+        (None, None) => Ok(None),
+        (Some(Ok(value)), None) => Ok(Some(value)),
+        _ => Err(ApiError::bad_request("invalid_header", format!("expected one header {name}, in ASCII"))),
+    }
+}
+
+/// Reads `setting.NAME=VALUE` pairs, and refuses anything else but `force`: a misspelt one must not be a swap without it.
 pub(super) fn settings(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     let mut settings: Vec<(String, String)> = Vec::new();
-    for (parameter, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    let parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    for (parameter, value) in parameters.filter(|(parameter, _)| parameter != FORCE) {
         let Some(name) = parameter.strip_prefix("setting.").filter(|name| !name.is_empty()) else {
             let message = format!("the parameter {parameter:?} is not known; expected setting.NAME=VALUE");
             return Err(ApiError::bad_request("unknown_parameter", message));
@@ -110,6 +139,18 @@ mod tests {
         assert!(refusal(settings(Some("dry_run=true"))).contains("dry_run"));
         let twice = refusal(settings(Some("setting.ttl=1&setting.ttl=2")));
         assert!(twice.contains("repeated_parameter") && twice.contains("setting.ttl"), "{twice}");
+    }
+
+    #[test]
+    fn force_is_true_or_false_and_given_once() {
+        for (query, forced) in
+            [(None, false), (Some("setting.ttl=1&force=true"), true), (Some("force=false"), false)]
+        {
+            assert_eq!(force(query).unwrap(), forced, "{query:?}");
+            assert!(settings(query).is_ok(), "{query:?}");
+        }
+        assert!(refusal(force(Some("force=yes"))).contains("expected true or false"));
+        assert!(refusal(force(Some("force=true&force=true"))).contains("repeated_parameter"));
     }
 
     #[test]

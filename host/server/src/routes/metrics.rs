@@ -87,7 +87,9 @@ fn help(name: &str) -> &'static str {
         "policy_calls" => "Calls of the policy",
         "policy_faults" => "Calls of the policy that trapped, ran for too long or broke a rule",
         "breaker_trips" => "Policies that were replaced because they failed too often",
-        "probations_failed" => "Policies that were replaced because they exceeded a budget of their probation",
+        "probations_failed" => {
+            "Policies that were replaced because they exceeded a budget of their probation"
+        }
         "refreshes" => "Loads started by a hit whose lease asked for it",
         "evicted" => "Entries dropped to stay within the capacity",
         "swept" => "Entries dropped because their lease had run out",

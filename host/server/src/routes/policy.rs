@@ -36,6 +36,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "card": active.card.as_ref().map(policy::json),
         "since": time(active.since),
         "faults": active.faults,
+        "highest_revision": active.highest_revision,
         "probation_s": active.probation.map(|left| left.as_secs_f64()),
         "breaker": breaker(&active.breaker),
         "last_good": active.last_good.as_ref().map(change),
@@ -43,6 +44,9 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     });
     respond::json(StatusCode::OK, &shown)
 }
+
+/// Carries the component's signature.
+const SIGNATURE: &str = "leasehold-signature";
 
 /// A component as the body is swapped in. No body keeps the active one, with the given settings over its own.
 pub(super) async fn swap(
@@ -54,6 +58,8 @@ pub(super) async fn swap(
 ) -> Result<Response, ApiError> {
     let by = operator(&headers, peer)?;
     let given = input::settings(query.as_deref())?;
+    let forced = input::force(query.as_deref())?;
+    let signature = input::header(&headers, SIGNATURE)?.map(str::to_owned);
     let component = input::body(body, COMPONENT_BYTES_MAX).await?;
     let swapped = to_its_end(async move {
         let policy = if component.is_empty() {
@@ -62,6 +68,8 @@ pub(super) async fn swap(
             Policy::from_bytes(Vec::from(component))
         };
         let policy = given.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
+        let policy = signature.into_iter().fold(policy, Policy::signed);
+        let policy = if forced { policy.forced() } else { policy };
         Ok(app.swap(policy, &by).await?)
     });
     Ok(done(&swapped.await?))

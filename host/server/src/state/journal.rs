@@ -22,6 +22,7 @@ enum Order {
         line: String,
         active: Policy,
         previous: Vec<Policy>,
+        highest_revision: u64,
     },
     /// Says whether everything so far is kept.
     Flush(oneshot::Sender<bool>),
@@ -46,7 +47,12 @@ impl Journal {
         }
         let (active, previous) = (change.active.clone(), change.previous.clone());
         // The thread ends only when every handle is gone.
-        let _ = self.0.send(Order::Write { line: shown.to_string(), active, previous });
+        let _ = self.0.send(Order::Write {
+            line: shown.to_string(),
+            active,
+            previous,
+            highest_revision: change.highest_revision,
+        });
     }
 
     /// Waits until all changes up to here are kept. `false`: the disk has failed one of them.
@@ -60,9 +66,11 @@ fn write_all(state: &State, asked: &Policy, orders: &mpsc::Receiver<Order>) {
     let mut kept = true;
     for order in orders {
         match order {
-            Order::Write { line, active, previous } => {
+            Order::Write { line, active, previous, highest_revision } => {
                 // The record first: what it names may then be found not to have happened, but never the reverse.
-                let written = state.append(&line).and_then(|()| state.keep(asked, &active, &previous));
+                let written = state
+                    .append(&line)
+                    .and_then(|()| state.keep(asked, &active, &previous, highest_revision));
                 kept = written
                     .inspect_err(|error| {
                         tracing::error!(%error, folder = %state.folder.display(), "cannot keep a change of the policy");

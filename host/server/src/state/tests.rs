@@ -6,26 +6,29 @@ fn policy(bytes: &'static [u8], ttl: &str) -> Policy {
     Policy::from_bytes(bytes).setting("ttl", ttl)
 }
 
-fn named(policy: &Policy) -> (String, Vec<(String, String)>) {
-    (policy.digest().to_owned(), policy.settings().to_vec())
+type Named = (String, Vec<(String, String)>, Option<String>);
+
+fn named(policy: &Policy) -> Named {
+    let signature = policy.signature().map(str::to_owned);
+    (policy.digest().to_owned(), policy.settings().to_vec(), signature)
 }
 
 #[test]
 fn what_was_kept_comes_back_in_order_while_the_command_line_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m"));
+    let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m").signed("s"));
     {
         let state = State::open(&folder.path().join("state")).unwrap();
         assert!(state.kept(&asked).is_none());
-        state.keep(&asked, &old, &[]).unwrap();
-        state.keep(&asked, &new, &[asked.clone(), old.clone()]).unwrap();
+        state.keep(&asked, &old, &[], 7).unwrap();
+        state.keep(&asked, &new, &[asked.clone(), old.clone()], 7).unwrap();
     }
     let state = State::open(&folder.path().join("state")).unwrap();
     let kept = state.kept(&asked).unwrap();
-    assert_eq!(named(&kept.active), named(&new));
+    assert_eq!((named(&kept.active), kept.highest_revision), (named(&new), 7));
     assert_eq!(kept.previous.iter().map(named).collect::<Vec<_>>(), [named(&asked), named(&old)]);
     assert!(state.kept(&policy(b"asked", "5m")).is_none(), "other settings are another command line");
-    state.keep(&asked, &new, &[]).unwrap();
+    state.keep(&asked, &new, &[], 7).unwrap();
     assert_eq!(fs::read_dir(folder.path().join("state").join(COMPONENTS)).unwrap().count(), 1);
 }
 
@@ -34,7 +37,7 @@ fn a_damaged_component_is_passed_over_for_the_one_before_it_and_a_damaged_list_f
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m"));
-    state.keep(&asked, &new, &[asked.clone(), old.clone()]).unwrap();
+    state.keep(&asked, &new, &[asked.clone(), old.clone()], 7).unwrap();
     fs::write(state.component(new.digest()), b"ne").unwrap();
     let kept = state.kept(&asked).unwrap();
     assert_eq!((named(&kept.active), kept.previous.len()), (named(&old), 1));

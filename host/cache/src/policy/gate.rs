@@ -1,0 +1,168 @@
+//! The gate: everything that is asked of a component before anything of it is compiled.
+//!
+//! The order is from cheap to dear, and from what an operator decides to what the bytes are: size, digest, signature,
+//! inspection. It runs nothing of the component, and knows nothing of what is active.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::Component;
+
+use super::Policy;
+use super::engine::engine;
+use super::inspect::inspect;
+use super::pool::Loaded;
+use super::signature::{PublicKey, Signature, Signed, ids};
+use crate::{Clock, Stage, SwapError};
+
+/// The largest component that is looked at. The shipped ones are below 40 KB.
+const MAX_COMPONENT_BYTES: usize = 4 << 20;
+
+/// Twice what the costliest component that passes the inspection takes.
+const COMPILE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the operator asks of a component.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// The only components that are let in, by the SHA-256 in hexadecimal; any where there are none.
+    pub(crate) pinned: Vec<String>,
+    /// Whose signatures are taken; where there are none, none is needed.
+    pub(crate) trusted: Vec<PublicKey>,
+    /// The highest signed revision that ever became active.
+    pub(crate) highest_revision: AtomicU64,
+    /// How long a swap waits for the compiler.
+    pub(crate) compile_limit: Duration,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let highest_revision = AtomicU64::new(0);
+        Self { pinned: Vec::new(), trusted: Vec::new(), highest_revision, compile_limit: COMPILE_LIMIT }
+    }
+}
+
+/// A component that was let in and compiled, and how long each stage took.
+pub(super) struct Admitted {
+    pub(super) component: Component,
+    /// Who brought it, where that was asked.
+    pub(super) signed: Option<Signed>,
+    pub(super) stages: Vec<(Stage, Duration)>,
+}
+
+/// Checks a policy and compiles it, unless the same component has been compiled already. Both take a thread for as long
+/// as they take, which is not one that serves callers.
+pub(super) async fn admit(
+    gate: &Arc<Gate>,
+    clock: &Arc<dyn Clock>,
+    policy: &Policy,
+    loaded: &[Arc<Loaded>],
+) -> Result<Admitted, SwapError> {
+    let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
+    let known = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()));
+    let (gate, clock, checked) = (Arc::clone(gate), Arc::clone(clock), policy.clone());
+    let work = move || {
+        let began = clock.now();
+        let signed = gate.check(&checked)?;
+        let inspected = clock.now();
+        let component = match known {
+            Some(component) => component,
+            None => engine()?.compiler.compile(checked.shared_component(), gate.compile_limit)?,
+        };
+        let stages = vec![
+            (Stage::Inspect, inspected.saturating_since(began)),
+            (Stage::Compile, clock.now().saturating_since(inspected)),
+        ];
+        Ok(Admitted { component, signed, stages })
+    };
+    let admitted = tokio::task::spawn_blocking(work).await;
+    let admitted = admitted.unwrap_or_else(|error| {
+        Err(SwapError::new(Stage::Inspect, format!("the inspection failed: {error}")))
+    })?;
+    policy.compiled().set(&admitted.component);
+    Ok(admitted)
+}
+
+impl Gate {
+    /// Refuses a component at the first stage that it does not pass.
+    fn check(&self, policy: &Policy) -> Result<Option<Signed>, SwapError> {
+        check_size(policy.component())?;
+        let signed = if is_bundled(policy) { None } else { self.check_author(policy)? };
+        check_inside(policy.component())?;
+        Ok(signed)
+    }
+
+    /// Notes that a policy became active: nothing older gets in from now on.
+    pub(super) fn note_active(&self, signed: Option<&Signed>) {
+        if let Some(Signed { revision, .. }) = signed {
+            self.highest_revision.fetch_max(*revision, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn highest_revision(&self) -> u64 {
+        self.highest_revision.load(Ordering::SeqCst)
+    }
+
+    fn check_author(&self, policy: &Policy) -> Result<Option<Signed>, SwapError> {
+        let digest = policy.digest();
+        if !self.pinned.is_empty() && !self.pinned.iter().any(|pinned| pinned == digest) {
+            let pinned = self.pinned.len();
+            return Err(SwapError::new(
+                Stage::Digest,
+                format!(
+                    "its digest is {digest}, which is none of the {pinned} that are pinned: pin it, or bring a component \
+                     that is"
+                ),
+            ));
+        }
+        self.check_signature(policy).map_err(|reason| SwapError::new(Stage::Signature, reason))
+    }
+
+    fn check_signature(&self, policy: &Policy) -> Result<Option<Signed>, String> {
+        if self.trusted.is_empty() {
+            return Ok(None);
+        }
+        let Some(signature) = policy.signature() else {
+            let known = ids(&self.trusted);
+            return Err(format!(
+                "it is not signed, and this host takes policies that are signed by one of {known}: sign it with \
+                 `leasehold policy sign`, and bring the signature along"
+            ));
+        };
+        let signed = signature.parse::<Signature>()?.check(policy.digest(), &self.trusted)?;
+        let (revision, highest) = (signed.revision, self.highest_revision());
+        if revision < highest && !policy.is_forced() {
+            return Err(format!(
+                "its revision is {revision}, and {highest} was active before it: sign it under a higher one, or force it if \
+                 an older policy is what is wanted"
+            ));
+        }
+        Ok(Some(signed))
+    }
+}
+
+/// Whether it came with this binary, which is trusted as the binary is: the breaker falls back on one of these.
+fn is_bundled(policy: &Policy) -> bool {
+    leasehold_policies::ALL.iter().any(|(_, bundled)| *bundled == policy.component())
+}
+
+/// The stages that every component passes, whoever it is from.
+pub(super) fn check_bytes(component: &[u8]) -> Result<(), SwapError> {
+    check_size(component)?;
+    check_inside(component)
+}
+
+fn check_inside(component: &[u8]) -> Result<(), SwapError> {
+    inspect(component).map_err(|reason| SwapError::new(Stage::Inspect, reason))
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), SwapError> {
+    let refuse = |reason: String| Err(SwapError::new(Stage::Size, reason));
+    match bytes.len() {
+        0 => refuse("it is empty; expected a WebAssembly component".into()),
+        size if size > MAX_COMPONENT_BYTES => {
+            refuse(format!("it has {size} bytes; expected {MAX_COMPONENT_BYTES} at most"))
+        }
+        _ => Ok(()),
+    }
+}

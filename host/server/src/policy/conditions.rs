@@ -1,0 +1,50 @@
+//! Who may bring a policy, as the command line says: pinned digests, trusted keys, a floor for revisions.
+//!
+//! It checks that what was written can be meant. What it means for a component is the library's to say.
+
+use anyhow::Context as _;
+use leasehold::{Builder, PublicKey};
+
+use crate::cli::Serve;
+
+/// Who may bring a policy, as the command line says.
+#[derive(Clone)]
+pub(crate) struct Conditions {
+    trusted: Vec<PublicKey>,
+    pinned: Vec<String>,
+    revision_floor: u64,
+}
+
+impl Conditions {
+    pub(crate) fn of(serve: &Serve) -> anyhow::Result<Self> {
+        let trusted = serve.trusted_keys.iter().map(|text| {
+            text.parse().with_context(|| {
+                format!(
+                    "--trusted-key {text:?} cannot be used; `leasehold policy keygen` prints one that can"
+                )
+            })
+        });
+        for digest in &serve.pinned_digests {
+            let good = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+            anyhow::ensure!(
+                good,
+                "--pin-digest {digest:?} is no digest; expected the SHA-256 of a component: 64 hexadecimal digits"
+            );
+        }
+        Ok(Self {
+            trusted: trusted.collect::<anyhow::Result<_>>()?,
+            pinned: serve.pinned_digests.clone(),
+            revision_floor: serve.revision_floor,
+        })
+    }
+
+    /// With a floor that is at least this.
+    pub(crate) fn not_below(mut self, revision: u64) -> Self {
+        self.revision_floor = self.revision_floor.max(revision);
+        self
+    }
+
+    pub(crate) fn set(self, builder: Builder) -> Builder {
+        builder.trusted_keys(self.trusted).pinned_digests(self.pinned).revision_floor(self.revision_floor)
+    }
+}
