@@ -35,9 +35,9 @@ pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{
-    BreakerStatus, Cause, InvalidKey, Measure, OnError, Policy, PolicyCard, PolicyChange, PolicyStatus,
-    Probation, PublicKey, Signed, SigningKey, Spread, Stage, SwapError, SwapRecord, SwapReport, Trip,
-    WriteOrder,
+    BreakerStatus, Cause, CompileCacheError, InvalidKey, Measure, OnError, Policy, PolicyCard, PolicyChange,
+    PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, SwapError, SwapRecord, SwapReport,
+    Trip, WriteOrder, compile_cache,
 };
 pub use secret::Secret;
 pub use stats::Stats;

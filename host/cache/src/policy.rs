@@ -7,6 +7,7 @@ mod bindings;
 pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod card;
+mod compile_cache;
 mod compiler;
 mod engine;
 pub(crate) mod gate;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 pub use card::{Measure, OnError, PolicyCard, Spread, WriteOrder};
+pub use compile_cache::{CompileCacheError, compile_cache};
 use engine::Compiled;
 pub use probation::Probation;
 pub use report::{

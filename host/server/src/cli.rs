@@ -227,6 +227,10 @@ pub struct Serve {
     /// Take the component with this digest only, besides the bundled ones; may be given for each of several
     #[arg(long = "pin-digest", value_name = "SHA256")]
     pub pinned_digests: Vec<String>,
+
+    /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
+    #[arg(long, value_name = "DIR")]
+    pub compile_cache: Option<PathBuf>,
 }
 
 fn policy_help() -> String {

@@ -69,6 +69,9 @@ impl Server {
             "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
             serve.policy
         );
+        if let Some(directory) = &serve.compile_cache {
+            leasehold::compile_cache(directory)?;
+        }
         let (listener, address) = listen(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let (store, database) = Store::open(&serve.database).await?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compile_cache::CompileCache;
 use super::pool::printable;
 use crate::{Stage, SwapError};
 
@@ -40,12 +41,12 @@ struct Job {
 }
 
 impl Compiler {
-    pub(super) fn start(engine: Engine) -> std::io::Result<Self> {
+    pub(super) fn start(engine: Engine, cache: Option<CompileCache>) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(MAX_WAITING);
         thread::Builder::new()
             .name("leasehold-compiler".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(&engine, &waiting))?;
+            .spawn(move || run(&engine, cache.as_ref(), &waiting))?;
         Ok(Self { jobs })
     }
 
@@ -72,7 +73,7 @@ impl Compiler {
     }
 }
 
-fn run(engine: &Engine, jobs: &Receiver<Job>) {
+fn run(engine: &Engine, cache: Option<&CompileCache>, jobs: &Receiver<Job>) {
     // At the usual priority it compiles as well.
     let _ = rustix::process::nice(NICENESS);
     for job in jobs {
@@ -81,7 +82,7 @@ fn run(engine: &Engine, jobs: &Receiver<Job>) {
         }
         // A panic of the compiler is one component's misfortune. Nothing of ours is shared with it but the engine, which
         // wasmtime keeps sound.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(engine, (*job.component).as_ref())));
+        let compiled = catch_unwind(AssertUnwindSafe(|| compile(engine, cache, (*job.component).as_ref())));
         if let Ok(compiled) = compiled {
             // Nobody may wait any more.
             let _ = job.tell.send(compiled);
@@ -89,8 +90,17 @@ fn run(engine: &Engine, jobs: &Receiver<Job>) {
     }
 }
 
-fn compile(engine: &Engine, component: &[u8]) -> Result<Component, SwapError> {
-    Component::from_binary(engine, component).map_err(|error| {
-        SwapError::new(Stage::Compile, format!("not a valid component: {}", printable(&format!("{error:#}"))))
-    })
+fn compile(engine: &Engine, cache: Option<&CompileCache>, component: &[u8]) -> Result<Component, SwapError> {
+    let refuse = |reason: String| SwapError::new(Stage::Compile, reason);
+    if let Some(cache) = cache {
+        cache.remove_damaged().map_err(|error| {
+            refuse(format!("the compile cache has damaged code that cannot be removed: {error}"))
+        })?;
+    }
+    let compiled = Component::from_binary(engine, component)
+        .map_err(|error| refuse(format!("not a valid component: {}", printable(&format!("{error:#}")))))?;
+    if let Some(cache) = cache {
+        cache.seal();
+    }
+    Ok(compiled)
 }

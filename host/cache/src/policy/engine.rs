@@ -10,6 +10,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
 use super::bindings::{CachePolicy, CachePolicyPre};
+use super::compile_cache::CompileCache;
 use super::compiler::Compiler;
 use super::imports::HostState;
 use super::lane::Lane;
@@ -69,12 +70,14 @@ impl PolicyEngine {
             .wasm_memory64(false)
             .wasm_multi_memory(false)
             .wasm_tail_call(false);
+        let cache = CompileCache::chosen();
+        config.cache(cache.as_ref().map(CompileCache::configured).transpose()?);
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
         let ticker = Ticker::start(engine.clone()).map_err(wasmtime::Error::new)?;
         let lane = Lane::start().map_err(wasmtime::Error::new)?;
-        let compiler = Compiler::start(engine.clone()).map_err(wasmtime::Error::new)?;
+        let compiler = Compiler::start(engine.clone(), cache).map_err(wasmtime::Error::new)?;
         Ok(Self { engine, ticker, lane, compiler, linker })
     }
 

@@ -1,0 +1,190 @@
+//! Compiled code on disk, so that a policy is compiled once and not at each start.
+//!
+//! Wasmtime keeps it, by a hash of the component, the compiler and its settings. But it runs whatever it finds: a bit that
+//! was lost on a disk would be run as code, in a process that holds secrets. So the directory has to be this user's alone,
+//! and each file has a checksum beside it, which is compared before every compilation; a file without one goes. It knows
+//! nothing of policies.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Cache, CacheConfig};
+
+/// How much is kept: thousands of policies of the usual size. Wasmtime deletes the oldest.
+const MAX_BYTES: u64 = 64 << 20;
+const MAX_FILES: u64 = 1_024;
+
+/// What wasmtime's directory is called within ours, and ours beside it.
+const CODE: &str = "modules";
+const SUMS: &str = "sums";
+
+/// Why compiled code cannot be kept there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileCacheError {
+    /// The directory cannot be made, or others might write to it.
+    #[error("the compile cache {directory:?} cannot be used: {reason}")]
+    Unusable {
+        /// As it was given.
+        directory: PathBuf,
+        /// Why, for an operator to act on.
+        reason: String,
+    },
+    /// A policy has been compiled in this process already, or another directory was given before.
+    #[error(
+        "the compile cache {directory:?} comes too late: the compiler has begun its work with another one or with none; name \
+         it once, before the first cache is built"
+    )]
+    TooLate {
+        /// As it was given.
+        directory: PathBuf,
+    },
+}
+
+/// What the process has been told.
+struct Choice {
+    directory: Option<PathBuf>,
+    /// The compiler has begun, with that or with none.
+    final_: bool,
+}
+
+static CHOICE: Mutex<Choice> = Mutex::new(Choice { directory: None, final_: false });
+
+/// Keeps compiled code in this directory from now on, for all caches of this process. To be called before the first one is
+/// built. The directory is made where it is missing, for this user alone; whoever can write to it can run code here.
+///
+/// # Errors
+///
+/// [`CompileCacheError`] if others might write to it, or if it comes too late.
+pub fn compile_cache(directory: impl AsRef<Path>) -> Result<(), CompileCacheError> {
+    let given = directory.as_ref();
+    let checked =
+        check(given).map_err(|reason| CompileCacheError::Unusable { directory: given.to_owned(), reason })?;
+    let mut choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
+    match &choice.directory {
+        Some(known) if *known == checked => Ok(()),
+        None if !choice.final_ => {
+            choice.directory = Some(checked);
+            Ok(())
+        }
+        _ => Err(CompileCacheError::TooLate { directory: given.to_owned() }),
+    }
+}
+
+/// Makes the directory, and sees to it that nobody else can write to it.
+fn check(directory: &Path) -> Result<PathBuf, String> {
+    let cannot = |error: io::Error| error.to_string();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(cannot)?;
+    let metadata = fs::symlink_metadata(directory).map_err(cannot)?;
+    if metadata.is_symlink() {
+        return Err("it is a symbolic link; name the directory itself".into());
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != user {
+        return Err(format!("it belongs to the user {owner}, and this process runs as {user}"));
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(format!(
+            "it has mode {mode:04o}, so that others may write to it, and what is in it is run; expected 0700: run chmod 700 \
+             if nobody else has written to it"
+        ));
+    }
+    fs::canonicalize(directory).map_err(cannot)
+}
+
+/// The directory in the hands of the compiler.
+pub(super) struct CompileCache {
+    directory: PathBuf,
+}
+
+impl CompileCache {
+    /// What the process has been told. From now on nothing else can be told.
+    pub(super) fn chosen() -> Option<Self> {
+        let mut choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
+        choice.final_ = true;
+        choice.directory.clone().map(|directory| Self { directory })
+    }
+
+    /// For wasmtime. It shall not write a file anew that has a checksum, as it would to compress it better.
+    pub(super) fn configured(&self) -> wasmtime::Result<Cache> {
+        let mut config = CacheConfig::new();
+        config
+            .with_directory(&self.directory)
+            .with_files_total_size_soft_limit(MAX_BYTES)
+            .with_file_count_soft_limit(MAX_FILES)
+            .with_optimized_compression_usage_counter_threshold(u64::MAX);
+        Cache::new(config)
+    }
+
+    /// Removes whatever is not as it was written. Before anything is compiled, which is when wasmtime looks here.
+    pub(super) fn remove_damaged(&self) -> io::Result<()> {
+        for file in self.code()? {
+            let sound = match (fs::read(&file), fs::read_to_string(self.sum_of(&file))) {
+                (Ok(code), Ok(expected)) => sum(&code) == expected,
+                _ => false,
+            };
+            if !sound {
+                tracing::warn!(file = %file.display(), "compiled code was damaged, and is compiled again");
+                match fs::remove_file(&file) {
+                    // Wasmtime tidies up by itself.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what has been written since. A sum that cannot be written costs a compilation the next time.
+    pub(super) fn seal(&self) {
+        let Ok(files) = self.code() else { return };
+        for file in files {
+            let beside = self.sum_of(&file);
+            if beside.exists() {
+                continue;
+            }
+            let written = || {
+                DirBuilder::new().recursive(true).mode(0o700).create(self.directory.join(SUMS))?;
+                fs::write(&beside, sum(&fs::read(&file)?))
+            };
+            if let Err(error) = written() {
+                tracing::warn!(file = %beside.display(), %error, "a checksum of compiled code cannot be written");
+            }
+        }
+    }
+
+    /// The files of code: one for each component, in a directory for each version of wasmtime. What has a dot in its name is
+    /// wasmtime's own book-keeping.
+    fn code(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for version in entries(&self.directory.join(CODE))? {
+            let here = entries(&version)?;
+            files.extend(here.into_iter().filter(|file| file.extension().is_none() && file.is_file()));
+        }
+        Ok(files)
+    }
+
+    fn sum_of(&self, file: &Path) -> PathBuf {
+        self.directory.join(SUMS).join(file.file_name().unwrap_or_default())
+    }
+}
+
+/// What is in a directory; nothing where there is none.
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn sum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
