@@ -54,11 +54,13 @@ fn code_is_compiled_once_and_used_after_a_restart() -> Result<()> {
     Ok(())
 }
 
+type Damage = fn(&Path) -> Result<()>;
+
 #[test]
 fn code_that_is_not_whole_costs_a_compilation_and_nothing_else() -> Result<()> {
     let launch = launch()?;
     run(&launch)?;
-    let damages: [(&str, fn(&Path) -> Result<()>); 5] = [
+    let damages: [(&str, Damage); 5] = [
         ("empty", |file| Ok(fs::write(file, [])?)),
         ("cut", |file| Ok(fs::write(file, &fs::read(file)?[..1000])?)),
         ("garbage", |file| Ok(fs::write(file, b"garbage")?)),
