@@ -71,10 +71,14 @@ fn types(size: u32) -> Vec<u8> {
 }
 
 fn imports(size: u32) -> Vec<u8> {
+    // As many types as there may be, so that the imports are what is refused.
+    let kinds = size.clamp(1, 1_000);
     let (mut types, mut imports) = (TypeSection::new(), ImportSection::new());
-    for n in 0..size {
+    for n in 0..kinds {
         types.ty().function(signature(n), []);
-        imports.import("m", &format!("{n:x}"), EntityType::Function(n));
+    }
+    for n in 0..size {
+        imports.import("m", &format!("{n:x}"), EntityType::Function(n % kinds));
     }
     let mut module = Module::new();
     module.section(&types).section(&imports);

@@ -176,6 +176,62 @@ fn every_way_of_being_costly_is_refused_from_some_size_on() {
 }
 
 #[test]
+fn each_bound_refuses_in_its_own_words() {
+    for (name, size, words) in [
+        ("components within components", 9, "9 or more components and modules within each other"),
+        ("modules", 65, "core modules"),
+        ("components", 64, "65 or more components,"),
+        ("instances of a module", 600, "instances"),
+        ("component types", 20_000, "bytes of component sections"),
+        ("instances that double in a row", 16, "bytes of component sections"),
+        ("types within types", 300, "types within types"),
+        ("constant expressions", 50_000, "bytes of module sections"),
+        ("a custom section", 3_000_000, "bytes of custom sections"),
+        ("types", 2_001, "types of functions"),
+        ("functions", 5_001, "5001 or more functions"),
+        ("imports", 2_001, "imports of modules"),
+        ("exports", 2_001, "exports of modules"),
+        ("data segments", 2_001, "segments"),
+        ("element segments", 2_001, "segments"),
+        ("a long memory", 65, "pages of initial memory"),
+        ("tables", 17, "17 or more tables"),
+        ("a long table", 10_001, "elements in a table"),
+        ("ordinary functions", 600_000, "bytes of code (calls"),
+        ("short functions of memory.grow", 60_000, "KiB² of code in long functions"),
+        ("functions of middling length", 350_000, "KiB² of code in long functions"),
+        ("one function", 30_000, "bytes of code in one function"),
+        ("loops in a row", 6_000, "bytes of code in one function"),
+        ("memory.grow", 6_000, "bytes of code in one function"),
+        ("blocks of many values", 2_000, "bytes of code in one function"),
+        ("calls", 12_000, "bytes of code in one function"),
+        ("nested loops", 1_000, "loops within loops"),
+        ("br_table", 60_000, "targets of br_table"),
+        ("ifs that set locals", 3_000, "times that a block meets a local"),
+        ("adapters", 1, "composed of components that call each other"),
+    ] {
+        assert_refused(&costly(name, size), name, words);
+    }
+    for (text, words) in [
+        (format!("(module (func (local {})))", "i32 ".repeat(1_001)), "1001 or more locals"),
+        (format!("(module (func (param {})))", "i32 ".repeat(25)), "25 or more parameters or results"),
+        (
+            format!("(module (func (result {}) unreachable))", "i32 ".repeat(25)),
+            "25 or more parameters or results",
+        ),
+        (format!("(module {})", "(memory 1)".repeat(17)), "17 or more memories"),
+    ] {
+        let text = format!("(component {})", text.replacen("(module", "(core module", 1));
+        assert_refused(&wat(&text), &text, words);
+    }
+}
+
+fn assert_refused(component: &[u8], name: &str, words: &str) {
+    let error = Policy::from_bytes(component.to_vec()).inspect().expect_err(name);
+    assert_eq!(error.stage, Stage::Inspect, "{name}: {error}");
+    assert!(error.reason.contains(words), "{name}: no {words:?} in {error}");
+}
+
+#[test]
 fn the_shipped_components_are_far_from_every_bound() {
     for (name, bytes) in leasehold_policies::ALL {
         Policy::from_bytes(*bytes).inspect().unwrap_or_else(|error| panic!("{name}: {error}"));
