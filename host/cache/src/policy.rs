@@ -16,6 +16,7 @@ mod imports;
 mod inspect;
 mod lane;
 mod limits;
+mod loader;
 mod meter;
 pub(crate) mod pool;
 pub(crate) mod probation;

@@ -86,7 +86,8 @@ async fn what_cannot_be_applied_is_said_in_words_and_the_old_policy_serves_on() 
         (&["apply", "no-such-file.wasm"], "cannot read the policy"),
         (&["apply", "ttl", "--setting", "ttl"], "expected NAME=VALUE"),
         (&["rollback"], "there is no earlier policy to go back to"),
-        (&["rollback", "--as", "two\nlines"], "leasehold-operator"),
+        (&["rollback", "--as", "two\nlines"], "--as"),
+        (&["rollback", "--as", &"x".repeat(65)], "leasehold-operator must have 1 to 64 printable"),
     ] {
         let ended = policy(&server, arguments)?;
         assert_eq!(ended.code, Some(1), "{arguments:?}");

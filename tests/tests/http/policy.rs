@@ -181,7 +181,7 @@ async fn a_policy_that_fails_its_rehearsal_is_refused_before_it_has_met_a_heartb
 }
 
 async fn a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = Bench::with(engine, &["--probation", "0s"]).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     // One that behaves in its rehearsal.

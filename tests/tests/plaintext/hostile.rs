@@ -36,7 +36,8 @@ fn admin(
 #[tokio::test]
 async fn no_secret_is_shown_while_hostile_policies_serve() -> Result<()> {
     let rows = Engine::Sqlite.empty().await?;
-    let server = Launch::new(rows.url())?.variable("LEASEHOLD_LOG", "trace").server()?;
+    let server = Launch::new(rows.url())?.variable("LEASEHOLD_LOG", "trace");
+    let server = server.arguments(["--probation", "0s"]).server()?;
     let (mut seen, mut hidden) = (Vec::new(), Vec::new());
     let (token, other) = (server.create("w")?, server.create("other")?);
     hidden.push(server.delivered("other", &other)?);

@@ -20,7 +20,8 @@ use tracing::dispatcher::with_default;
 
 use super::Policy;
 use super::card::PolicyCard;
-use super::gate::{Gate, admit};
+use super::gate::Gate;
+use super::loader::Loader;
 use super::pool::{CallTerms, Loaded};
 use crate::lease::Ceilings;
 use crate::{Clock, Stage, SwapError};
@@ -33,8 +34,8 @@ pub(crate) async fn load_and_rehearse(
     calls: CallTerms,
     ceilings: Ceilings,
 ) -> Result<PolicyCard, SwapError> {
-    let component = admit(&Arc::new(gate), &clock, &policy, &[]).await?.component;
-    let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
+    let loader = Loader { gate: Arc::new(gate), clock, calls, rehearsal: None };
+    let (loaded, _) = loader.load(policy, &[]).await?;
     rehearse(&loaded, ceilings).await
 }
 

@@ -15,11 +15,11 @@ use super::Policy;
 use super::active::{ActiveCell, Generational};
 use super::breaker::{Breaker, Reading};
 use super::call::Fault;
-use super::gate::{Admitted, Gate, admit};
+use super::gate::Gate;
 use super::history::{History, Observer};
+use super::loader::{Loader, Stages};
 use super::pool::{CallTerms, Loaded};
 use super::probation::{Probation, Trial, Usage, rate};
-use super::rehearse::rehearse;
 use super::report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
@@ -51,10 +51,7 @@ pub(crate) struct Slot {
     builtin: Arc<Loaded>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
-    gate: Arc<Gate>,
-    calls: CallTerms,
-    /// The ceilings under which a policy is rehearsed before it is made active; `None`: it is not.
-    rehearsal: Option<Ceilings>,
+    loader: Loader,
     probation: Probation,
     /// One policy is compiled and configured at a time. Neither a rollback nor the breaker waits for it.
     loading: AsyncMutex<()>,
@@ -78,40 +75,40 @@ struct Switch<'a> {
     cause: Cause,
     by: &'a str,
     reason: Option<String>,
-    stages: Vec<(Stage, Duration)>,
+    stages: Stages,
     entries: u64,
 }
 
 impl Slot {
     /// Loads the first policy, the one that needs no operator, and those to go back to, the latest last.
     pub(crate) async fn new(
-        mut policy: Policy,
+        policy: Policy,
         builtin: Policy,
         previous: Vec<Policy>,
         terms: Terms,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, SwapError> {
-        let (gate, calls) = (Arc::new(terms.gate), terms.calls);
-        let Admitted { component, signed, .. } = admit(&gate, &clock, &policy, &[]).await?;
-        policy.set_signed_by(signed);
-        let loaded = Arc::new(Loaded::new(policy, component, calls).await?);
-        if let Some(ceilings) = terms.rehearsal {
-            rehearse(&loaded, ceilings).await?;
-        }
+        let loader = Loader {
+            gate: Arc::new(terms.gate),
+            clock: Arc::clone(&clock),
+            calls: terms.calls,
+            rehearsal: terms.rehearsal,
+        };
+        let (loaded, _) = loader.load(policy, &[]).await?;
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
-            let component = admit(&gate, &clock, &builtin, &[Arc::clone(&loaded)]).await?.component;
-            let builtin = Loaded::new(builtin, component, calls).await?;
+            let (builtin, _) = loader.load(builtin, &[Arc::clone(&loaded)]).await?;
             builtin.retire();
-            Arc::new(builtin)
+            builtin
         };
         let mut history = History::new(terms.breaker, terms.observer);
         for policy in previous {
             let digest = policy.digest().to_owned();
-            match load_to_go_back_to(policy, &[&loaded, &builtin], &gate, &clock, calls).await {
-                Ok(previous) => {
+            match loader.load(policy, &[Arc::clone(&loaded), Arc::clone(&builtin)]).await {
+                Ok((previous, _)) => {
+                    previous.retire();
                     // From before there were generations here.
                     let value = Tenure::first(&previous, &*clock);
                     history.remember(Arc::new(Active { generation: Generation::new(0), value }));
@@ -119,22 +116,20 @@ impl Slot {
                 Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
             }
         }
-        gate.note_active(loaded.policy.signed_by());
+        loader.gate.note_active(loaded.policy.signed_by());
         let slot = Self {
             active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
             builtin,
             clock,
             counters,
-            gate,
-            calls,
-            rehearsal: terms.rehearsal,
+            loader,
             probation: terms.probation,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
-        slot.history().record(record, &loaded.policy, slot.gate.highest_revision());
+        slot.history().record(record, &loaded.policy, slot.loader.gate.highest_revision());
         Ok(slot)
     }
 
@@ -143,12 +138,15 @@ impl Slot {
         let history = History::new(Breaker::new(u32::MAX, Duration::ZERO), None);
         Self {
             active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
-            calls: loaded.terms(),
+            loader: Loader {
+                gate: Arc::default(),
+                clock: Arc::clone(&clock),
+                calls: loaded.terms(),
+                rehearsal: None,
+            },
             builtin: loaded,
             clock,
             counters: Arc::default(),
-            gate: Arc::default(),
-            rehearsal: None,
             probation: Probation::NONE,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
@@ -171,7 +169,7 @@ impl Slot {
         let _one = self.loading.lock().await;
         let (digest, forced) = (policy.digest().to_owned(), policy.is_forced());
         let settings = policy.settings().to_vec();
-        match self.load(policy).await {
+        match self.loader.load(policy, &self.known()).await {
             Ok((loaded, stages)) => {
                 let mut history = self.history();
                 let active = self.active();
@@ -185,7 +183,7 @@ impl Slot {
                     history.remember(active);
                 }
                 history.trip = None;
-                self.gate.note_active(loaded.policy.signed_by());
+                self.loader.gate.note_active(loaded.policy.signed_by());
                 let cause = Cause::Swap;
                 let switch = Switch { loaded: &loaded, cause, by, reason: None, stages, entries };
                 let report = self.install(&mut history, switch);
@@ -212,7 +210,7 @@ impl Slot {
                     card: None,
                     outcome: Err(error.clone()),
                 };
-                let (active, highest) = (self.active(), self.gate.highest_revision());
+                let (active, highest) = (self.active(), self.loader.gate.highest_revision());
                 self.history().record(record, &active.value.loaded.policy, highest);
                 Err(error)
             }
@@ -325,7 +323,7 @@ impl Slot {
                 window: history.breaker.window(),
                 trip: history.trip.clone(),
             },
-            highest_revision: self.gate.highest_revision(),
+            highest_revision: self.loader.gate.highest_revision(),
             last_good: history.previous().last().map(|previous| {
                 let outcome = Ok(previous.generation.number());
                 SwapRecord::new(previous.value.since, &previous.value.loaded, Cause::Swap, outcome)
@@ -350,25 +348,11 @@ impl Slot {
         }
     }
 
-    async fn load(&self, mut policy: Policy) -> Result<(Arc<Loaded>, Vec<(Stage, Duration)>), SwapError> {
-        let known: Vec<Arc<Loaded>> = {
-            let history = self.history();
-            let previous = history.previous().iter().map(|previous| Arc::clone(&previous.value.loaded));
-            previous.chain([Arc::clone(&self.active().value.loaded), Arc::clone(&self.builtin)]).collect()
-        };
-        let Admitted { component, signed, mut stages } =
-            admit(&self.gate, &self.clock, &policy, &known).await?;
-        policy.set_signed_by(signed);
-        let compiled = self.clock.now();
-        let loaded = Loaded::new(policy, component, self.calls).await?;
-        let configured = self.clock.now();
-        stages.push((Stage::Configure, configured.saturating_since(compiled)));
-        let loaded = Arc::new(loaded);
-        if let Some(ceilings) = self.rehearsal {
-            rehearse(&loaded, ceilings).await?;
-            stages.push((Stage::Rehearsal, self.clock.now().saturating_since(configured)));
-        }
-        Ok((loaded, stages))
+    /// The policies whose compiled code is at hand.
+    fn known(&self) -> Vec<Arc<Loaded>> {
+        let history = self.history();
+        let previous = history.previous().iter().map(|previous| Arc::clone(&previous.value.loaded));
+        previous.chain([Arc::clone(&self.active().value.loaded), Arc::clone(&self.builtin)]).collect()
     }
 
     /// The moment of the swap. The history's lock makes it one at a time.
@@ -386,7 +370,7 @@ impl Slot {
         }
         let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
         let record = SwapRecord { by: by.to_owned(), reason, ..record };
-        history.record(record, &loaded.policy, self.gate.highest_revision());
+        history.record(record, &loaded.policy, self.loader.gate.highest_revision());
         SwapReport {
             generation: generation.number(),
             replaced: replaced.generation.number(),
@@ -404,22 +388,6 @@ impl Slot {
         // A panic cannot leave the history half-written: it holds whole records.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Loads a policy that was active before the process began, and keeps no instance of it.
-async fn load_to_go_back_to(
-    mut policy: Policy,
-    known: &[&Arc<Loaded>],
-    gate: &Arc<Gate>,
-    clock: &Arc<dyn Clock>,
-    calls: CallTerms,
-) -> Result<Arc<Loaded>, SwapError> {
-    let known: Vec<Arc<Loaded>> = known.iter().map(|loaded| Arc::clone(loaded)).collect();
-    let Admitted { component, signed, .. } = admit(gate, clock, &policy, &known).await?;
-    policy.set_signed_by(signed);
-    let loaded = Loaded::new(policy, component, calls).await?;
-    loaded.retire();
-    Ok(Arc::new(loaded))
 }
 
 fn announce(report: &SwapReport) {

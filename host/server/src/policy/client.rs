@@ -128,6 +128,10 @@ fn send(
         .uri(format!("{url}{path}"))
         .header("authorization", format!("Bearer {}", token.as_str()));
     if let Some(operator) = &server.operator {
+        anyhow::ensure!(
+            operator.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "--as {operator:?} is not usable; expected printable ASCII characters"
+        );
         request = request.header("leasehold-operator", operator);
     }
     if let Some(signature) = signature {
