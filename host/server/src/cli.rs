@@ -48,6 +48,8 @@ pub enum PolicyCommand {
     New(NewPolicy),
     /// Rehearse a policy, and print what was found
     Card(Card),
+    /// Rehearse the bundled policies, and print what was found as a table in Markdown
+    Cards,
     /// Rehearse a policy, and hold what was found against what is expected; ends with 1 where it differs
     #[command(after_help = Expectation::HELP)]
     Check(Check),

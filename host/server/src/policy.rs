@@ -49,6 +49,7 @@ impl PolicyCommand {
     pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<Outcome> {
         let said = match self {
             Self::Card(card) => return on_a_runtime(card::print(card)),
+            Self::Cards => return on_a_runtime(card::print_all()),
             Self::Check(check) => return on_a_runtime(check::run(check)),
             Self::New(new) => new::write(new, around().iter().map(PathBuf::as_path))?,
             Self::Keygen { file } => keys::generate(file)?,

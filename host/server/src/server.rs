@@ -179,13 +179,16 @@ async fn secrets(
         call_time: serve.probation_call_time,
         loads: serve.probation_loads,
     };
-    let conditions = match &kept {
-        Some(kept) => conditions.clone().not_below(kept.highest_revision),
-        None => conditions.clone(),
-    };
+    let remembered = kept.as_ref().map_or(0, |kept| kept.highest_revision);
     let build = async |policy: Policy, previous: Vec<Policy>| {
         let (builder, journal) = (store.cache("platform_inbound_secret").await?, journal.clone());
-        let builder = conditions.clone().set(builder).policy(policy).previous(previous).probation(probation);
+        let builder = conditions
+            .clone()
+            .set(builder)
+            .remembered_revision(remembered)
+            .policy(policy)
+            .previous(previous)
+            .probation(probation);
         let builder = builder.on_policy_change(move |change| journal.note(change));
         anyhow::Ok(builder.build().await?)
     };

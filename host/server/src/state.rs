@@ -125,10 +125,7 @@ impl State {
             return None;
         }
         let policy = named.settings.iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
-        let policy =
-            named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str()));
-        // It was let in once. A rollback may have been to an older revision.
-        Some(policy.forced())
+        Some(named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str())))
     }
 
     /// Adds a line to the record of changes.

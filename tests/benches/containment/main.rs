@@ -1,7 +1,7 @@
-//! What a hostile policy costs those beside it, in figures: processor time, a neighbour's hits, memory.
+//! What a hostile policy costs those beside it, in figures: processor time, a neighbour's hits, memory. And what swaps cost.
 //!
-//! `cargo bench -p leasehold-tests --bench containment` runs all four sections; `-- cpu`, `-- neighbour`, `-- memory` and
-//! `-- flood` one each, and a number after it scales its counts in percent. It prints what it measures and ends with code 1
+//! `cargo bench -p leasehold-tests --bench containment` runs all sections; `-- cpu`, `-- neighbour`, `-- memory`, `-- flood`
+//! and `-- swaps` one each, and a number after it scales its counts in percent. It prints what it measures and ends with code 1
 //! where a limit is exceeded. Both sides of each comparison are measured in the same run, in turns, because a machine has
 //! good and bad minutes.
 
@@ -12,6 +12,7 @@ mod flood;
 mod measure;
 mod memory;
 mod neighbour;
+mod swaps;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,8 +31,13 @@ type Section = fn(u64) -> bool;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let percent = words.iter().find_map(|word| word.parse().ok()).unwrap_or(100);
-    let sections: [(&str, Section); 4] =
-        [("cpu", cpu::run), ("neighbour", neighbour::run), ("memory", memory::run), ("flood", flood::run)];
+    let sections: [(&str, Section); 5] = [
+        ("cpu", cpu::run),
+        ("neighbour", neighbour::run),
+        ("memory", memory::run),
+        ("flood", flood::run),
+        ("swaps", swaps::run),
+    ];
     let named = |name: &str| words.iter().any(|word| word == name);
     let all = !sections.iter().any(|(name, _)| named(name));
     let mut good = true;

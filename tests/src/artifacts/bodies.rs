@@ -16,8 +16,8 @@ const SOME: usize = 30_000;
 /// The size of one ordinary function.
 const ORDINARY: usize = 300;
 
-/// As many values as the gate lets a function have.
-const WIDE: usize = 24;
+/// As many values as the gate lets a function give.
+const WIDE: usize = 8;
 
 const GET: u8 = 0x20;
 const SET: u8 = 0x21;
@@ -48,6 +48,22 @@ pub(super) const ALL: &[Costly] = &[
     }),
     Costly::new("short functions of live values", |size| filled(size, ORDINARY, 4, live)),
     Costly::new("short functions of loops", |size| filled(size, ORDINARY, 4, loops)),
+    Costly::new("short functions of calls of many values", |size| filled(size, ORDINARY, 4, wide_calls)),
+    Costly::new("short functions of blocks of many values", |size| filled(size, ORDINARY, 4, wide_blocks)),
+    Costly::new("short functions of rounding", |size| filled(size, ORDINARY, 4, rounding)),
+    Costly::new("short functions of constants", |size| filled(size, ORDINARY, 4, constants)),
+    Costly::new("short functions of diamonds", |size| filled(size, ORDINARY, 4, diamonds)),
+    Costly::new("short functions of br_tables", |size| {
+        filled(size, ORDINARY, 4, |body, left| br_tables(body, left, 3))
+    }),
+    Costly::new("short functions of indirect calls", |size| {
+        filled(size, ORDINARY, 4, |body, left| chain(body, left, &[GET, 0, 0x11, 0, 0]))
+    }),
+    Costly::new("short functions of table.grow", |size| filled(size, ORDINARY, 4, table_grows)),
+    Costly::new("middling functions of calls of many values", |size| filled(size, 2_000, 4, wide_calls)),
+    Costly::new("middling functions of conversions", |size| {
+        filled(size, 2_000, 4, |body, left| chain(body, left, &[0xb2, 0xa8]))
+    }),
     Costly::new("functions of middling length", |size| filled(size, 2_000, 4, ordinary)),
     Costly::new("middling functions of live values", |size| filled(size, 2_000, 4, live)),
     Costly::new("long functions", |size| filled(size, SOME, 4, ordinary)),

@@ -81,7 +81,7 @@ async fn what_cannot_be_applied_is_said_in_words_and_the_old_policy_serves_on() 
     fs::write(&file, "text")?;
     let file = file.to_str().context("text")?;
     for (arguments, expected) in [
-        (&["apply", file][..], "refused at stage compile: it does not begin like a WebAssembly component"),
+        (&["apply", file][..], "refused at stage inspect: it does not begin like a WebAssembly component"),
         (&["apply", "ttl", "--setting", "tll=1s"], "refused at stage configure"),
         (&["apply", "no-such-file.wasm"], "cannot read the policy"),
         (&["apply", "ttl", "--setting", "ttl"], "expected NAME=VALUE"),

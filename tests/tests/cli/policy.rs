@@ -121,3 +121,12 @@ fn an_expectation_that_makes_no_sense_is_a_usage_error() -> Result<()> {
     assert!(ended.log.contains("--expect"), "{}", ended.log);
     Ok(())
 }
+
+#[test]
+fn the_table_in_the_readme_is_what_the_command_prints() -> Result<()> {
+    let ended = policy(&["cards"])?;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&ended.stdout), "README.md has another table than this:\n{}", ended.stdout);
+    Ok(())
+}

@@ -10,7 +10,7 @@ fn key(seed: u8) -> SigningKey {
 }
 
 fn builder() -> Builder {
-    SecretCache::builder().database(Scripted::new())
+    hostile::builder().database(Scripted::new())
 }
 
 /// A component that no binary brings along, and the same with another byte in it.

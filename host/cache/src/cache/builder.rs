@@ -201,11 +201,18 @@ impl Builder {
         self
     }
 
-    /// The highest revision that was active before this cache was built, as
-    /// [`PolicyStatus::highest_revision`](crate::PolicyStatus::highest_revision) told it then; 0 by default. A cache forgets
-    /// it with the process: whoever wants an older policy to be refused after a restart as well has to keep it.
+    /// The lowest signed revision that is let in; 0 by default. See also
+    /// [`remembered_revision`](Self::remembered_revision).
     pub fn revision_floor(mut self, revision: u64) -> Self {
         self.gate.highest_revision = AtomicU64::new(revision);
+        self
+    }
+
+    /// The highest signed revision that was active in an earlier process, as
+    /// [`PolicyChange::highest_revision`](crate::PolicyChange::highest_revision) told it then: what is swapped in must not be
+    /// older. The first policy and those to go back to may be, after a rollback.
+    pub fn remembered_revision(mut self, revision: u64) -> Self {
+        self.gate.remembered_revision = revision;
         self
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Gate {
     pub(crate) trusted: Vec<PublicKey>,
     /// The highest signed revision that ever became active.
     pub(crate) highest_revision: AtomicU64,
+    /// The highest that was active in an earlier process. It counts once the policies of the start are in: they may be older,
+    /// after a rollback.
+    pub(crate) remembered_revision: u64,
     /// How long a swap waits for the compiler.
     pub(crate) compile_limit: Duration,
 }
@@ -38,7 +41,13 @@ pub(crate) struct Gate {
 impl Default for Gate {
     fn default() -> Self {
         let highest_revision = AtomicU64::new(0);
-        Self { pinned: Vec::new(), trusted: Vec::new(), highest_revision, compile_limit: COMPILE_LIMIT }
+        Self {
+            pinned: Vec::new(),
+            trusted: Vec::new(),
+            highest_revision,
+            remembered_revision: 0,
+            compile_limit: COMPILE_LIMIT,
+        }
     }
 }
 
@@ -97,6 +106,11 @@ impl Gate {
         if let Some(Signed { revision, .. }) = signed {
             self.highest_revision.fetch_max(*revision, Ordering::SeqCst);
         }
+    }
+
+    /// Notes that the policies of the start are in.
+    pub(super) fn note_started(&self) {
+        self.highest_revision.fetch_max(self.remembered_revision, Ordering::SeqCst);
     }
 
     pub(super) fn highest_revision(&self) -> u64 {

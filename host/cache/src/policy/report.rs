@@ -145,7 +145,7 @@ pub struct PolicyChange<'a> {
     pub active: Policy,
     /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
     pub previous: Vec<Policy>,
-    /// The highest signed revision that was ever active, for [`Builder::revision_floor`](crate::Builder::revision_floor).
+    /// The highest signed revision that was ever active, for [`Builder::remembered_revision`](crate::Builder::remembered_revision).
     pub highest_revision: u64,
 }
 

@@ -117,6 +117,7 @@ impl Slot {
             }
         }
         loader.gate.note_active(loaded.policy.signed_by());
+        loader.gate.note_started();
         let slot = Self {
             active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
             builtin,

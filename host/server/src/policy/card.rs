@@ -17,6 +17,38 @@ pub(super) async fn print(command: &Card) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What the table of all bundled policies has of each: its heading and the figure's name.
+const COLUMNS: [(&str, &str); 8] = [
+    ("fresh after a read", "fresh"),
+    ("after an issue", "issue-fresh"),
+    ("refreshed ahead", "refresh-ahead"),
+    ("absence cached for", "absent"),
+    ("database down", "on-error"),
+    ("oldest answer", "stale"),
+    ("statements per heartbeat", "statements-per-heartbeat"),
+    ("memory", "memory"),
+];
+
+/// Prints the cards of all bundled policies under their defaults. No cell depends on the machine.
+pub(super) async fn print_all() -> anyhow::Result<Outcome> {
+    let mut table = "| policy |".to_owned();
+    COLUMNS.iter().for_each(|(heading, _)| table += &format!(" {heading} |"));
+    table += &format!("\n|{}\n", "---|".repeat(COLUMNS.len() + 1));
+    for (name, _) in leasehold_policies::ALL {
+        let candidate = Candidate { policy: (*name).to_owned(), settings: Vec::new() };
+        let card = rehearse(&candidate).await?;
+        table += &format!("| `{name}` |");
+        for (_, figure) in COLUMNS {
+            let measure =
+                card.figures().into_iter().find_map(|(name, measure)| (name == figure).then_some(measure));
+            table += &format!(" {} |", measure.context("a column without a figure")?);
+        }
+        table += "\n";
+    }
+    say(&table)?;
+    Ok(Outcome::Done)
+}
+
 /// Rehearses a policy as a server would that is started with it.
 pub(super) async fn rehearse(candidate: &Candidate) -> anyhow::Result<PolicyCard> {
     let policy = choose(&candidate.policy, &candidate.settings)?;

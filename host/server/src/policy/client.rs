@@ -68,35 +68,37 @@ pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::
     let mut text = format!(
         "active: {}\nsince: {}\nfaults: {}",
         named(&answer),
-        word(&answer["since"]),
-        answer["faults"]
+        word(at(&answer, "/since")),
+        at(&answer, "/faults")
     );
-    if let Some(left) = answer["probation_s"].as_f64() {
+    if let Some(left) = at(&answer, "/probation_s").as_f64() {
         write!(text, "\non probation for another {left:.0} s")?;
     }
-    if let Some(trip) = answer["breaker"]["tripped"].as_object() {
+    if let Some(trip) = at(&answer, "/breaker/tripped").as_object() {
         let of = |name: &str| trip.get(name).map(word).unwrap_or_default();
         write!(text, "\nreplaced: {} at {}: {}", of("policy"), of("at"), of("reason"))?;
     }
-    if answer["last_good"].is_object() {
-        let last = &answer["last_good"];
-        write!(text, "\nto go back to: {}{}", word(&last["policy"]), settings(&last["settings"]))?;
+    if at(&answer, "/last_good").is_object() {
+        let last = at(&answer, "/last_good");
+        write!(text, "\nto go back to: {}{}", word(at(last, "/policy")), settings(at(last, "/settings")))?;
     }
-    for record in answer["recent"].as_array().into_iter().flatten() {
-        let by = Some(word(&record["by"])).filter(|by| !by.is_empty()).map(|by| format!(" by {by}"));
-        let outcome = match &record["refused"] {
-            Value::Null => format!("generation {}", record["generation"]),
-            refused => format!("refused at stage {}: {}", word(&refused["stage"]), word(&refused["message"])),
+    for record in at(&answer, "/recent").as_array().into_iter().flatten() {
+        let by = Some(word(at(record, "/by"))).filter(|by| !by.is_empty()).map(|by| format!(" by {by}"));
+        let outcome = match at(record, "/refused") {
+            Value::Null => format!("generation {}", at(record, "/generation")),
+            refused => {
+                format!("refused at stage {}: {}", word(at(refused, "/stage")), word(at(refused, "/message")))
+            }
         };
-        let policy = record["policy"].as_str().unwrap_or_else(|| short(&record["digest"]));
-        let (cause, by) = (word(&record["cause"]), by.unwrap_or_default());
+        let policy = at(record, "/policy").as_str().unwrap_or_else(|| short(at(record, "/digest")));
+        let (cause, by) = (word(at(record, "/cause")), by.unwrap_or_default());
         write!(
             text,
             "\n{}  {cause}{by}: {policy}{}: {outcome}",
-            word(&record["at"]),
-            settings(&record["settings"])
+            word(at(record, "/at")),
+            settings(at(record, "/settings"))
         )?;
-        if let Some(reason) = record["reason"].as_str() {
+        if let Some(reason) = at(record, "/reason").as_str() {
             write!(text, "; {reason}")?;
         }
     }
@@ -149,9 +151,9 @@ fn send(
     if status.is_success() {
         return Ok(value);
     }
-    let error = &value["error"];
-    let message = error["message"].as_str().or_else(|| value["message"].as_str()).unwrap_or(&text);
-    match (status.as_u16(), error["stage"].as_str()) {
+    let error = at(&value, "/error");
+    let message = at(error, "/message").as_str().or_else(|| at(&value, "/message").as_str()).unwrap_or(&text);
+    match (status.as_u16(), at(error, "/stage").as_str()) {
         (401, _) => anyhow::bail!(
             "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the working directory"
         ),
@@ -164,11 +166,11 @@ fn send(
 fn named(policy: &Value) -> String {
     format!(
         "{} {}{} as generation {}, sha256 {}",
-        word(&policy["name"]),
-        word(&policy["version"]),
-        settings(&policy["settings"]),
-        policy["generation"],
-        short(&policy["digest"])
+        word(at(policy, "/name")),
+        word(at(policy, "/version")),
+        settings(at(policy, "/settings")),
+        at(policy, "/generation"),
+        short(at(policy, "/digest"))
     )
 }
 
@@ -176,6 +178,11 @@ fn settings(settings: &Value) -> String {
     let pairs = settings.as_object().into_iter().flatten();
     let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", word(value))).collect();
     if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) }
+}
+
+/// A part of an answer; null where there is none.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn word(value: &Value) -> &str {

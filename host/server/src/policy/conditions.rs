@@ -38,12 +38,6 @@ impl Conditions {
         })
     }
 
-    /// With a floor that is at least this.
-    pub(crate) fn not_below(mut self, revision: u64) -> Self {
-        self.revision_floor = self.revision_floor.max(revision);
-        self
-    }
-
     pub(crate) fn set(self, builder: Builder) -> Builder {
         builder.trusted_keys(self.trusted).pinned_digests(self.pinned).revision_floor(self.revision_floor)
     }

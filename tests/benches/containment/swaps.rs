@@ -1,0 +1,185 @@
+//! What swaps cost those who read meanwhile, beside what they pay without; and whether a thousand of them leave anything behind.
+//!
+//! Two shipped policies that accept each other's entries, in turns. In the library with two threads that read, and over HTTP
+//! with two clients and a third one that swaps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use leasehold::{Policy, SecretCache, WorkspaceId};
+use leasehold_tests::server::{Client, Server, no_body};
+use leasehold_tests::sqlite;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::flood::Hot;
+use crate::measure::{mappings, now, percentile, resident_kib, verdict};
+
+const SWAPS: u64 = 1_000;
+/// Memory is looked at first after so many.
+const WARM: u64 = 100;
+const WORKSPACES: u64 = 100;
+const READERS: usize = 2;
+const PHASES: u64 = 5;
+const MAX_RATIO: f64 = 2.0;
+const MAX_GROWTH_KIB: i64 = 2048;
+const MAX_MAPPINGS: usize = 64;
+
+pub(crate) fn run(percent: u64) -> bool {
+    in_the_library(percent) & over_http(percent)
+}
+
+fn policy(n: u64) -> Policy {
+    Policy::from_bytes(if n.is_multiple_of(2) {
+        leasehold_policies::RESILIENT
+    } else {
+        leasehold_policies::TTL
+    })
+}
+
+fn in_the_library(percent: u64) -> bool {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let cache = SecretCache::builder().database(Hot::default()).policy(policy(1));
+    let cache = runtime.block_on(cache.build()).expect("the policy is good");
+    let ids: Vec<_> =
+        (0..WORKSPACES).map(|n| WorkspaceId::new(format!("hot-{n}")).expect("usable")).collect();
+    for id in &ids {
+        runtime.block_on(cache.read(id)).expect("the row is there");
+    }
+    let selects = cache.stats().selects;
+    let (mut idle, mut busy, mut took) = (Vec::new(), Vec::new(), Vec::new());
+    let swaps = SWAPS * percent / 100 / PHASES;
+    let (mut count, mut before) = (0, None);
+    for _ in 0..PHASES {
+        let span = Duration::from_secs(1);
+        idle.push(percentile(&mut reads(&runtime, &cache, &ids, || thread::park_timeout(span)), 99));
+        let spans = reads(&runtime, &cache, &ids, || {
+            for _ in 0..swaps {
+                let began = now();
+                runtime.block_on(cache.swap(policy(count))).expect("both are good");
+                took.push(now() - began);
+                count += 1;
+                if count == WARM.min(swaps) {
+                    before = Some((resident_kib(), mappings()));
+                }
+            }
+        });
+        busy.push(percentile(&mut { spans }, 99));
+    }
+    let good = good_ratio("a read", &mut idle, &mut busy);
+    let (kib, maps) = before.expect("there were so many");
+    let growth = resident_kib() as i64 - kib as i64;
+    let flat = growth < MAX_GROWTH_KIB && mappings() < maps + MAX_MAPPINGS;
+    let extra = cache.stats().selects - selects;
+    println!(
+        "  {count} swaps, {:?} each in the median; {extra} SELECTs more; resident memory {growth:+} KiB since number {WARM}, \
+         mappings {maps} -> {} {}",
+        percentile(&mut took, 50),
+        mappings(),
+        verdict(flat && extra == 0)
+    );
+    good & flat & (extra == 0)
+}
+
+/// Reads by threads of their own while `work` is done, timed one by one.
+fn reads(runtime: &Runtime, cache: &SecretCache, ids: &[WorkspaceId], work: impl FnOnce()) -> Vec<Duration> {
+    let over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                threads.spawn(|| {
+                    let mut spans = Vec::with_capacity(1 << 22);
+                    runtime.block_on(async {
+                        while !over.load(Ordering::SeqCst) {
+                            for id in ids {
+                                let began = now();
+                                cache.read(id).await.expect("the row is there");
+                                if spans.len() < spans.capacity() {
+                                    spans.push(now() - began);
+                                }
+                            }
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                    spans
+                })
+            })
+            .collect();
+        work();
+        over.store(true, Ordering::SeqCst);
+        readers.into_iter().flat_map(|reader| reader.join().expect("no panic")).collect()
+    })
+}
+
+fn over_http(percent: u64) -> bool {
+    let runtime = Runtime::new().expect("a runtime");
+    let database = runtime.block_on(sqlite::TestDatabase::create()).expect("a file");
+    let server = Server::start(database.url()).expect("it starts");
+    let tokens: Arc<Vec<_>> = Arc::new(
+        (0..10)
+            .map(|n| (format!("w{n}"), server.create(&format!("w{n}")).expect("it can be created")))
+            .collect(),
+    );
+    tokens.iter().for_each(|(id, token)| drop(server.delivered(id, token).expect("it is delivered")));
+    let statements = server.stat("statements").expect("it has stats");
+    let (mut idle, mut busy, mut count) = (Vec::new(), Vec::new(), 0);
+    let swaps = SWAPS * percent / 100 / PHASES;
+    for _ in 0..PHASES {
+        idle.push(percentile(
+            &mut heartbeats(&server, &tokens, || thread::park_timeout(Duration::from_secs(1))),
+            99,
+        ));
+        let mut spans = heartbeats(&server, &tokens, || {
+            for _ in 0..swaps {
+                let path = format!("/admin/policy?setting.ttl={}m", 10 + count % 2);
+                server
+                    .admin("PUT", &path, no_body())
+                    .and_then(|answer| answer.json(200))
+                    .expect("it is taken");
+                count += 1;
+            }
+        });
+        busy.push(percentile(&mut spans, 99));
+    }
+    let extra = server.stat("statements").expect("it has stats") - statements;
+    println!("  {count} swaps over HTTP, {extra} statements more {}", verdict(extra == 0));
+    good_ratio("a heartbeat over HTTP", &mut idle, &mut busy) & (extra == 0)
+}
+
+fn heartbeats(server: &Server, tokens: &[(String, String)], work: impl FnOnce()) -> Vec<Duration> {
+    let over = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let clients: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (client, over) = (Client::clone(server), &over);
+                threads.spawn(move || {
+                    let mut spans = Vec::new();
+                    while !over.load(Ordering::SeqCst) {
+                        for (id, token) in tokens {
+                            let began = now();
+                            client.delivered(id, token).expect("no heartbeat fails");
+                            spans.push(now() - began);
+                        }
+                    }
+                    spans
+                })
+            })
+            .collect();
+        work();
+        over.store(true, Ordering::SeqCst);
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    })
+}
+
+/// Prints the medians of both sides and says whether the second is at most twice the first.
+fn good_ratio(what: &str, idle: &mut [Duration], busy: &mut [Duration]) -> bool {
+    let (idle, busy) = (percentile(idle, 50), percentile(busy, 50));
+    let ratio = busy.as_secs_f64() / idle.as_secs_f64();
+    let good = ratio <= MAX_RATIO;
+    println!(
+        "  {what:50} p99 idle {idle:>10.1?}  swapped {busy:>10.1?}  ratio {ratio:>6.2} {}",
+        verdict(good)
+    );
+    good
+}
