@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::app::App;
 use crate::cli::Serve;
 use crate::policy::Conditions;
-use crate::policy::watch::Asked;
+use crate::policy::watch::{Asked, stamp};
 use crate::shutdown::hangups;
 use crate::state::{Journal, Kept, State};
 use crate::store::Store;
@@ -62,6 +62,7 @@ impl Server {
     ///
     /// Whatever the operator has to put right, in words that say how.
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
+        let stamp = stamp(&serve.policy);
         let chosen = policy::choose(&serve.policy, &serve.settings)?;
         let conditions = policy::Conditions::of(serve)?;
         anyhow::ensure!(
@@ -89,7 +90,7 @@ impl Server {
         let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
         let asked = Asked { policy: serve.policy.clone(), settings: serve.settings.clone() };
         if serve.watch_policy {
-            tokio::spawn(asked.clone().watch(Arc::clone(&app)));
+            tokio::spawn(asked.clone().watch(Arc::clone(&app), stamp));
         }
         let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let again = Arc::clone(&app);

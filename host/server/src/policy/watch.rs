@@ -24,9 +24,10 @@ pub(crate) struct Asked {
 }
 
 /// What tells one state of a file from another without reading it. `None`: it cannot be looked at.
-type Stamp = Option<[i128; 5]>;
+pub(crate) type Stamp = Option<[i128; 5]>;
 
-fn stamp(path: &str) -> Stamp {
+/// The file's state now. To be taken before it is read: whatever is written after that is then seen to be new.
+pub(crate) fn stamp(path: &str) -> Stamp {
     let metadata = fs::metadata(path).ok()?;
     let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     Some([
@@ -59,13 +60,12 @@ impl Asked {
         }
     }
 
-    /// Applies the file whenever it changes. It never ends.
-    pub(crate) async fn watch(self, app: Arc<App>) {
+    /// Applies the file whenever it is no longer as it was when it was `applied`. It never ends.
+    pub(crate) async fn watch(self, app: Arc<App>, mut applied: Stamp) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let look =
             |path: String| async { tokio::task::spawn_blocking(move || stamp(&path)).await.ok().flatten() };
-        let mut applied = look(self.policy.clone()).await;
         let mut last = applied;
         loop {
             looks.tick().await;

@@ -9,7 +9,7 @@ use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, TypeSect
 use super::{Refusal, items, limits, malformed};
 
 /// What operators weigh beside their bytes, in bytes of ordinary code. A call hands over as many values as its type has.
-const CALL_WEIGHT: u64 = 6;
+const CALL_WEIGHT: u64 = 8;
 /// What becomes a call into the host, or a look at a table with a branch or two.
 const HOST_CALL_WEIGHT: u64 = 16;
 /// Each loop asks whether the call is over its limit.
@@ -109,7 +109,8 @@ pub(super) fn check_types(types: TypeSectionReader<'_>) -> Result<(), Refusal> {
     for group in items(types) {
         for subtype in group?.types() {
             if let CompositeInnerType::Func(function) = &subtype.composite_type.inner {
-                limits::VALUES.check(function.params().len().max(function.results().len()) as u64)?;
+                limits::PARAMETERS.check(function.params().len() as u64)?;
+                limits::RESULTS.check(function.results().len() as u64)?;
             }
         }
     }

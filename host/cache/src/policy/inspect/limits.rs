@@ -46,7 +46,9 @@ pub(super) const TABLES: Limit = Limit::new("tables", 16);
 /// 14.
 pub(super) const TABLE_ELEMENTS: Limit = Limit::new("elements in a table", 10_000);
 /// 6.
-pub(super) const VALUES: Limit = Limit::new("parameters or results of one function", 24);
+pub(super) const PARAMETERS: Limit = Limit::new("parameters of one function", 24);
+/// 1. A call of few bytes that gives many values, which the next one takes, is the dearest code of all.
+pub(super) const RESULTS: Limit = Limit::new("results of one function", 8);
 /// Of all functions, as `body.rs` weighs them: 25,000.
 pub(super) const CODE_WEIGHT: Limit = Limit::new("bytes of code (calls and loops count more)", 400 << 10);
 /// Of one: 3,500.
