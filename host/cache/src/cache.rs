@@ -309,6 +309,18 @@ impl Operator<'_> {
         self.cache.count_swap(swapped)
     }
 
+    /// Gives the active policy other settings: a swap of whatever is active when its turn has come, with these settings over
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretCache::swap`]; and if another policy became active meanwhile.
+    pub async fn reconfigure(self, settings: Vec<(String, String)>) -> Result<SwapReport, SwapError> {
+        let core = &self.cache.core;
+        let swapped = core.slot.reconfigure(settings, self.name, core.table.len() as u64).await;
+        self.cache.count_swap(swapped)
+    }
+
     /// As [`SecretCache::rollback`].
     ///
     /// # Errors

@@ -36,8 +36,8 @@ pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{
     BreakerStatus, Cause, CompileCacheError, InvalidKey, Measure, OnError, Policy, PolicyCard, PolicyChange,
-    PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, SwapError, SwapRecord, SwapReport,
-    Trip, WriteOrder, compile_cache,
+    PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, Standing, SwapError, SwapRecord,
+    SwapReport, Trip, WriteOrder, compile_cache,
 };
 pub use secret::Secret;
 pub use stats::Stats;

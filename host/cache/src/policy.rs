@@ -37,7 +37,8 @@ pub use compile_cache::{CompileCacheError, compile_cache};
 use engine::Compiled;
 pub use probation::Probation;
 pub use report::{
-    BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip,
+    BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, Standing, SwapError, SwapRecord, SwapReport,
+    Trip,
 };
 pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 

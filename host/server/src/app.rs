@@ -26,6 +26,13 @@ pub(crate) struct App {
     pub(crate) journal: Journal,
 }
 
+/// A change of the policy that was made.
+pub(crate) struct Swapped {
+    pub(crate) report: SwapReport,
+    /// Whether a restart will come back with it.
+    pub(crate) is_kept: bool,
+}
+
 impl App {
     /// Whether `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so that nobody
     /// learns which workspaces exist.
@@ -43,17 +50,33 @@ impl App {
 
     /// Makes a policy active, and waits until that is kept. All ways to change the policy end here or in
     /// [`rollback`](Self::rollback).
-    pub(crate) async fn swap(&self, policy: Policy, by: &str) -> Result<SwapReport, SwapError> {
+    pub(crate) async fn swap(&self, policy: Policy, by: &str) -> Result<Swapped, SwapError> {
         let swapped = self.secrets.on_behalf_of(by).swap(policy).await;
-        self.journal.flushed().await;
-        swapped
+        self.kept(swapped).await
+    }
+
+    /// The same for the active policy with these settings over its own.
+    pub(crate) async fn reconfigure(
+        &self,
+        settings: Vec<(String, String)>,
+        by: &str,
+    ) -> Result<Swapped, SwapError> {
+        let swapped = self.secrets.on_behalf_of(by).reconfigure(settings).await;
+        self.kept(swapped).await
     }
 
     /// Goes back to the policy before, and waits until that is kept.
-    pub(crate) async fn rollback(&self, by: &str) -> Result<SwapReport, SwapError> {
+    pub(crate) async fn rollback(&self, by: &str) -> Result<Swapped, SwapError> {
         let rolled_back = self.secrets.on_behalf_of(by).rollback().await;
-        self.journal.flushed().await;
-        rolled_back
+        if let Err(error) = &rolled_back {
+            self.journal.note_refused(by, "rollback", error.stage.as_str(), &error.reason);
+        }
+        self.kept(rolled_back).await
+    }
+
+    async fn kept(&self, swapped: Result<SwapReport, SwapError>) -> Result<Swapped, SwapError> {
+        let is_kept = self.journal.flushed().await;
+        swapped.map(|report| Swapped { report, is_kept })
     }
 
     /// Drops what both caches know of a workspace, fills in flight included.

@@ -216,7 +216,7 @@ pub struct Serve {
     pub probation_call_time: Duration,
 
     /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub probation_loads: Option<f64>,
     /// Take policies that are signed by this key only, besides the bundled ones; may be given for each of several keys
     #[arg(long = "trusted-key", value_name = "BASE64")]
@@ -233,6 +233,11 @@ pub struct Serve {
     /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio: &f64| ratio.is_finite() && *ratio > 0.0);
+    ratio.ok_or_else(|| "expected a number above zero, such as 3 or 1.5".to_owned())
 }
 
 fn policy_help() -> String {

@@ -89,6 +89,10 @@ pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<
         })?;
         anyhow::ensure!(!seen.contains(&name), "--setting {name} is given twice; give each setting once");
         seen.push(name);
+        anyhow::ensure!(
+            !setting.chars().any(char::is_control),
+            "--setting {setting:?} has control characters; expected text"
+        );
         Ok(policy.setting(name, value))
     })
 }
@@ -119,7 +123,7 @@ fn from_file(path: &str) -> anyhow::Result<Policy> {
 }
 
 /// The first bytes of a regular file.
-fn read_file(path: impl AsRef<std::path::Path>, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_file(path: impl AsRef<std::path::Path>, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
     // Before it is opened: opening a pipe waits for a writer who may never come.
     let metadata = std::fs::metadata(&path)?;
     anyhow::ensure!(metadata.is_file(), "it is not a regular file");

@@ -20,16 +20,16 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use leasehold::{Policy, Probation, SecretCache};
+use leasehold::{BuildError, Cause, Policy, Probation, SecretCache, Standing};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::cli::Serve;
 use crate::policy::Conditions;
-use crate::policy::watch::{Asked, stamp};
+use crate::policy::watch::{Named, stamp};
 use crate::shutdown::hangups;
-use crate::state::{Journal, Kept, State};
+use crate::state::{Asked, Journal, Kept, State};
 use crate::store::Store;
 use crate::{admin_token, policy, routes};
 
@@ -52,6 +52,7 @@ pub struct Server {
     address: SocketAddr,
     router: Router,
     store: Store,
+    journal: Journal,
 }
 
 impl Server {
@@ -62,8 +63,10 @@ impl Server {
     ///
     /// Whatever the operator has to put right, in words that say how.
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
+        // From here on SIGHUP ends the process no more.
+        let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let stamp = stamp(&serve.policy);
-        let chosen = policy::choose(&serve.policy, &serve.settings)?;
+        let chosen = policy::choose(&serve.policy, &serve.settings);
         let conditions = policy::Conditions::of(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy::is_bundled(&serve.policy),
@@ -87,19 +90,19 @@ impl Server {
             generation = active.generation,
             "the policy is active"
         );
+        let kept = journal.clone();
         let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
-        let asked = Asked { policy: serve.policy.clone(), settings: serve.settings.clone() };
+        let asked = Named { policy: serve.policy.clone(), settings: serve.settings.clone() };
         if serve.watch_policy {
             tokio::spawn(asked.clone().watch(Arc::clone(&app), stamp));
         }
-        let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let again = Arc::clone(&app);
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
                 asked.apply(&again, "SIGHUP").await;
             }
         });
-        Ok(Self { listener, address, router: routes::router(app), store })
+        Ok(Self { listener, address, router: routes::router(app), store, journal: kept })
     }
 
     /// Where it listens, with the port that it was given if 0 was asked for.
@@ -120,8 +123,9 @@ impl Server {
             };
             self.serve(stream, peer, permit, &connections);
         }
-        // The port is free for a successor from here on.
+        // The port is free for a successor from here on, and so is the folder of the policies.
         drop(self.listener);
+        self.journal.close().await;
         tracing::info!(connections = connections.count(), "stopping");
         tokio::select! {
             () = connections.shutdown() => tracing::info!("every request was answered"),
@@ -163,56 +167,79 @@ impl Server {
     }
 }
 
-/// The cache of the secrets, under the policy that was active when the server was last stopped, or else under the one that
-/// the command line names; and the journal of its changes.
+/// The cache of the secrets, and the journal of its changes. It begins under the policy that was active when the server was
+/// last stopped, unless the command line, or the file that it names, has changed since: then under that one. Where that
+/// file cannot be used any more, what was active serves on.
 async fn secrets(
     serve: &Serve,
-    asked: Policy,
+    chosen: anyhow::Result<Policy>,
     conditions: &Conditions,
     store: &Store,
 ) -> anyhow::Result<(SecretCache, Journal)> {
     let state = State::open(&serve.state_dir)?;
-    let kept = state.kept(&asked);
+    let asked = Asked::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
+    let (kept, remembered) = (state.kept(), state.highest_revision()?);
+    let kept = kept.filter(|kept| kept.is_of(&asked) || chosen.is_ok());
     let journal = Journal::start(state, asked.clone())?;
-    let probation = Probation {
-        lasts: serve.probation,
-        faults: serve.probation_faults,
-        call_time: serve.probation_call_time,
-        loads: serve.probation_loads,
-    };
-    let remembered = kept.as_ref().map_or(0, |kept| kept.highest_revision);
-    let build = async |policy: Policy, previous: Vec<Policy>| {
-        let (builder, journal) = (store.cache("platform_inbound_secret").await?, journal.clone());
+    let resumed = kept.as_ref().filter(|kept| chosen.is_err() || kept.is_as_read(&asked));
+    let mut starts = resumed.map(Kept::starts).unwrap_or_default();
+    match &chosen {
+        Ok(policy) => {
+            let left_behind = kept.as_ref().filter(|_| resumed.is_none()).map(Kept::as_previous);
+            starts.push((Standing { policy: policy.clone(), proven: true }, left_behind.unwrap_or_default()));
+        }
+        Err(error) if resumed.is_some() => {
+            let error = format!("{error:#}");
+            tracing::error!(
+                error,
+                "the command line's policy cannot be read; the one that was active serves on"
+            );
+            journal.note_refused("start", &serve.policy, "size", &error);
+        }
+        Err(_) => {}
+    }
+    if let Some(kept) = kept.as_ref().filter(|kept| resumed.is_none() && kept.is_of(&asked)) {
+        // The file has changed while nobody looked. If it is no good, what served before still is.
+        starts.extend(kept.starts());
+    }
+    let mut refused = chosen.err();
+    for (tried, (first, previous)) in starts.into_iter().enumerate() {
+        let builder = store.cache("platform_inbound_secret").await?;
+        let (noted, is_kept) = (journal.clone(), tried == 0);
         let builder = conditions
             .clone()
             .set(builder)
             .remembered_revision(remembered)
-            .policy(policy)
+            .policy(first.policy.clone())
+            .first_on_probation(!first.proven)
             .previous(previous)
-            .probation(probation);
-        let builder = builder.on_policy_change(move |change| journal.note(change));
-        anyhow::Ok(builder.build().await?)
-    };
-    if let Some(Kept { mut active, mut previous, .. }) = kept {
-        loop {
-            match build(active.clone(), previous.clone()).await {
-                Ok(cache) => return Ok((cache, journal)),
-                Err(error) => {
-                    tracing::error!(
-                        digest = active.digest(),
-                        error = format!("{error:#}"),
-                        "the policy that was active cannot be used any more"
-                    );
-                }
+            .probation(probation(serve))
+            // A start that had to make do with less leaves what was kept as it is, until somebody changes something.
+            .on_policy_change(move |change| {
+                noted.note(change, is_kept || change.record.cause != Cause::Start)
+            });
+        match builder.build().await {
+            Ok(cache) => return Ok((cache, journal)),
+            Err(BuildError::Policy(error)) => {
+                tracing::error!(digest = first.policy.digest(), %error, "a policy cannot be used any more");
+                journal.note_unusable(&first.policy, &error);
+                refused.get_or_insert(error.into());
             }
-            match previous.pop() {
-                Some(before) => active = before,
-                None => break,
-            }
+            Err(error) => return Err(error.into()),
         }
     }
-    let cache = build(asked, Vec::new()).await;
-    Ok((cache.with_context(|| format!("the policy {:?} cannot be used", serve.policy))?, journal))
+    let refused = refused.unwrap_or_else(|| anyhow::anyhow!("there is none"));
+    journal.flushed().await;
+    Err(refused.context(format!("the policy {:?} cannot be used", serve.policy)))
+}
+
+fn probation(serve: &Serve) -> Probation {
+    Probation {
+        lasts: serve.probation,
+        faults: serve.probation_faults,
+        call_time: serve.probation_call_time,
+        loads: serve.probation_loads,
+    }
 }
 
 /// The next connection, once there is room for it.

@@ -7,22 +7,25 @@
 mod journal;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use leasehold::Policy;
+use leasehold::{Policy, Standing};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::journal::Journal;
-use crate::policy::COMPONENT_BYTES_MAX;
+use crate::policy::{COMPONENT_BYTES_MAX, is_bundled, read_file};
 
 const LOCK: &str = "lock";
 const POLICIES: &str = "policies.json";
 const COMPONENTS: &str = "components";
 const AUDIT: &str = "audit.jsonl";
+const REVISION: &str = "highest-revision";
+/// More than nine policies with all their settings take.
+const POLICIES_BYTES_MAX: usize = 1 << 20;
 
 /// The folder, locked for as long as this lives.
 pub(crate) struct State {
@@ -32,22 +35,30 @@ pub(crate) struct State {
 
 /// The policies that an earlier run kept.
 pub(crate) struct Kept {
-    pub(crate) active: Policy,
+    pub(crate) active: Standing,
     /// The latest last.
-    pub(crate) previous: Vec<Policy>,
-    /// The highest signed revision that was ever active.
-    pub(crate) highest_revision: u64,
+    pub(crate) previous: Vec<Standing>,
+    /// What the command line asked for, when the policy that it names was last read.
+    asked: Asked,
+}
+
+/// What the command line asks for.
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    policy: String,
+    settings: Vec<String>,
+    /// Of the file that it names, as last read. Of a bundled policy none is kept: a later release has another one.
+    digest: Option<String>,
 }
 
 /// The file that names the policies.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Policies {
-    /// What the command line asked for when this was written.
-    asked: Named,
+    asked: Asked,
     active: Named,
     previous: Vec<Named>,
-    highest_revision: u64,
 }
 
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
@@ -55,22 +66,72 @@ struct Policies {
 struct Named {
     digest: String,
     settings: Vec<(String, String)>,
+    proven: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signature: Option<String>,
+}
+
+/// What is to be kept.
+pub(crate) struct Keeping {
+    pub(crate) active: Standing,
+    pub(crate) previous: Vec<Standing>,
+    pub(crate) highest_revision: u64,
+}
+
+impl Asked {
+    pub(crate) fn new(policy: &str, settings: &[String], read: Option<&Policy>) -> Self {
+        let digest = read.filter(|_| !is_bundled(policy)).map(|policy| policy.digest().to_owned());
+        Self { policy: policy.to_owned(), settings: settings.to_vec(), digest }
+    }
+}
+
+impl Kept {
+    /// Whether the command line is the same as when this was kept.
+    pub(crate) fn is_of(&self, asked: &Asked) -> bool {
+        (&self.asked.policy, &self.asked.settings) == (&asked.policy, &asked.settings)
+    }
+
+    /// Whether the file that it names is the same as well.
+    pub(crate) fn is_as_read(&self, asked: &Asked) -> bool {
+        self.asked == *asked
+    }
+
+    /// Each of them with those to go back to from it, the latest first.
+    pub(crate) fn starts(&self) -> Vec<(Standing, Vec<Standing>)> {
+        let in_order: Vec<&Standing> = self.previous.iter().chain([&self.active]).collect();
+        let starts = in_order.iter().enumerate().rev().map(|(index, first)| {
+            let previous = in_order.iter().take(index).map(|previous| (*previous).clone()).collect();
+            ((*first).clone(), previous)
+        });
+        starts.collect()
+    }
+
+    /// All of them, the latest last: what a new policy leaves behind it.
+    pub(crate) fn as_previous(&self) -> Vec<Standing> {
+        self.previous.iter().chain([&self.active]).cloned().collect()
+    }
 }
 
 impl State {
     /// Opens the folder, and makes it if there is none.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
         let shown = folder.display();
-        let make = |path: &Path| match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        };
-        make(folder).and_then(|()| make(&folder.join(COMPONENTS))).with_context(|| {
-            format!("cannot make the folder {shown} for what is kept between runs; make its parent writable, or name \
-                     another one with --state-dir")
+        let make = |path: &Path| DirBuilder::new().mode(0o700).recursive(true).create(path);
+        make(&folder.join(COMPONENTS)).with_context(|| {
+            format!(
+                "cannot make the folder {shown} for what is kept between runs; name another one with --state-dir"
+            )
         })?;
+        let mode = fs::metadata(folder)
+            .with_context(|| format!("cannot look at the folder {shown}"))?
+            .permissions()
+            .mode();
+        anyhow::ensure!(
+            mode & 0o022 == 0,
+            "the folder {shown} has mode {:04o}, so that others may choose the policy of the next start; run chmod 700, or name \
+             another one with --state-dir",
+            mode & 0o7777
+        );
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK));
         let lock = lock.with_context(|| format!("cannot use the folder {shown}"))?;
@@ -83,49 +144,57 @@ impl State {
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
-    /// The policies that an earlier run kept, if the command line asks for the same as it did then: whoever changes it
-    /// wants what it says. Whatever cannot be read is said and passed over.
-    pub(crate) fn kept(&self, asked: &Policy) -> Option<Kept> {
+    /// The policies that an earlier run kept. Whatever cannot be read is said and passed over.
+    pub(crate) fn kept(&self) -> Option<Kept> {
         let path = self.folder.join(POLICIES);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::error!(file = %path.display(), %error, "cannot read which policy was active");
-                return None;
-            }
-        };
-        let policies: Policies = serde_json::from_str(&text)
+        if !path.exists() {
+            return None;
+        }
+        let policies: Policies = read_file(&path, POLICIES_BYTES_MAX)
+            .and_then(|text| Ok(serde_json::from_slice(&text)?))
             .inspect_err(|error| {
-                tracing::error!(file = %path.display(), %error, "which policy was active is not readable");
+                let error = format!("{error:#}");
+                tracing::error!(file = %path.display(), error, "which policy was active cannot be read");
             })
             .ok()?;
-        if policies.asked != Named::of(asked) {
-            tracing::info!("the command line asks for another policy than at the last start: it is taken");
-            return None;
-        }
-        let mut previous: Vec<Policy> =
+        let mut previous: Vec<Standing> =
             policies.previous.iter().filter_map(|named| self.policy(named)).collect();
         let active = self.policy(&policies.active).or_else(|| previous.pop())?;
-        Some(Kept { active, previous, highest_revision: policies.highest_revision })
+        Some(Kept { active, previous, asked: policies.asked })
     }
 
-    fn policy(&self, named: &Named) -> Option<Policy> {
-        let path = self.component(&named.digest);
-        let mut component = Vec::new();
-        let read = File::open(&path)
-            .and_then(|file| file.take(COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component));
-        if let Err(error) = read {
-            tracing::error!(file = %path.display(), %error, "a policy that was kept cannot be read");
-            return None;
+    /// The highest signed revision that was ever active, as far as that is known.
+    pub(crate) fn highest_revision(&self) -> anyhow::Result<u64> {
+        let path = self.folder.join(REVISION);
+        if !path.exists() {
+            return Ok(0);
         }
+        let text = read_file(&path, POLICIES_BYTES_MAX).and_then(|text| Ok(String::from_utf8(text)?));
+        text.and_then(|text| Ok(text.trim().parse()?)).with_context(|| {
+            format!(
+                "{} does not say which signed revision was the highest; write it there, or remove the file to take any",
+                path.display()
+            )
+        })
+    }
+
+    fn policy(&self, named: &Named) -> Option<Standing> {
+        let path = self.component(&named.digest);
+        let component = read_file(&path, COMPONENT_BYTES_MAX + 1)
+            .inspect_err(|error| {
+                let error = format!("{error:#}");
+                tracing::error!(file = %path.display(), error, "a policy that was kept cannot be read");
+            })
+            .ok()?;
         let policy = Policy::from_bytes(component);
         if policy.digest() != named.digest {
             tracing::error!(file = %path.display(), "a policy that was kept is damaged");
             return None;
         }
         let policy = named.settings.iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
-        Some(named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str())))
+        let policy =
+            named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str()));
+        Some(Standing { policy, proven: named.proven })
     }
 
     /// Adds a line to the record of changes.
@@ -140,34 +209,39 @@ impl State {
     }
 
     /// Keeps the policies, and nothing else that was kept before.
-    fn keep(
-        &self,
-        asked: &Policy,
-        active: &Policy,
-        previous: &[Policy],
-        highest_revision: u64,
-    ) -> std::io::Result<()> {
-        for policy in previous.iter().chain([active]) {
+    fn keep(&self, asked: &Asked, keeping: &Keeping) -> std::io::Result<()> {
+        let Keeping { active, previous, highest_revision } = keeping;
+        for Standing { policy, .. } in previous.iter().chain([active]) {
             let path = self.component(policy.digest());
-            if !path.exists() {
+            // One that is damaged is mended.
+            if fs::read(&path).ok().is_none_or(|stored| stored != policy.component()) {
                 write_whole(&path, policy.component())?;
             }
         }
+        if *highest_revision > 0 {
+            write_whole(&self.folder.join(REVISION), format!("{highest_revision}\n").as_bytes())?;
+        }
         let policies = Policies {
-            asked: Named::of(asked),
+            asked: asked.clone(),
             active: Named::of(active),
             previous: previous.iter().map(Named::of).collect(),
-            highest_revision,
         };
         let text = serde_json::to_vec_pretty(&policies).map_err(std::io::Error::other)?;
         write_whole(&self.folder.join(POLICIES), &text)?;
         self.forget_all_but(previous.iter().chain([active]))
     }
 
-    fn forget_all_but<'a>(&self, kept: impl Iterator<Item = &'a Policy> + Clone) -> std::io::Result<()> {
+    /// Removes the components that nothing names any more, and no file that is not one of them.
+    fn forget_all_but<'a>(&self, kept: impl Iterator<Item = &'a Standing> + Clone) -> std::io::Result<()> {
         for entry in fs::read_dir(self.folder.join(COMPONENTS))? {
             let path = entry?.path();
-            if !kept.clone().any(|policy| path == self.component(policy.digest())) {
+            let named = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let is_ours =
+                named && path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
+            if is_ours && !kept.clone().any(|kept| path == self.component(kept.policy.digest())) {
                 fs::remove_file(path)?;
             }
         }
@@ -180,10 +254,11 @@ impl State {
 }
 
 impl Named {
-    fn of(policy: &Policy) -> Self {
+    fn of(Standing { policy, proven }: &Standing) -> Self {
         Self {
             digest: policy.digest().to_owned(),
             settings: policy.settings().to_vec(),
+            proven: *proven,
             signature: policy.signature().map(str::to_owned),
         }
     }

@@ -79,12 +79,17 @@ async fn what_cannot_be_applied_is_said_in_words_and_the_old_policy_serves_on() 
     let server = launch.server()?;
     let file = launch.folder().join("broken.wasm");
     fs::write(&file, "text")?;
+    let empty = launch.folder().join("empty.wasm");
+    fs::write(&empty, "")?;
+    let empty = empty.to_str().context("text")?;
     let file = file.to_str().context("text")?;
     for (arguments, expected) in [
         (&["apply", file][..], "refused at stage inspect: it does not begin like a WebAssembly component"),
         (&["apply", "ttl", "--setting", "tll=1s"], "refused at stage configure"),
         (&["apply", "no-such-file.wasm"], "cannot read the policy"),
         (&["apply", "ttl", "--setting", "ttl"], "expected NAME=VALUE"),
+        (&["apply", empty, "--setting", "ttl=1s"], "refused at stage size: it is empty"),
+        (&["apply", "ttl", "--setting", "ttl=1\n2"], "control characters"),
         (&["rollback"], "there is no earlier policy to go back to"),
         (&["rollback", "--as", "two\nlines"], "--as"),
         (&["rollback", "--as", &"x".repeat(65)], "leasehold-operator must have 1 to 64 printable"),
@@ -137,6 +142,66 @@ async fn a_restart_comes_back_with_what_was_active_and_with_the_way_back() -> Re
     assert_eq!(causes, ["start", "swap", "swap", "start", "rollback", "rollback", "start", "start"]);
     assert!(lines.iter().all(|line| line["card"].is_object() && line["digest"].is_string()), "{record}");
     assert!(lines[1]["by"].as_str().is_some_and(|by| by.starts_with("HTTP from 127.0.0.1:")), "{}", lines[1]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_with_a_bad_file_serves_on_with_what_was_active() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let path = launch.folder().join("policy.wasm");
+    fs::write(&path, component(true))?;
+    let launch = launch.clone().arguments(["--policy", path.to_str().context("text")?]);
+    launch.server()?.kill()?;
+    let kept =
+        |server: &Server| anyhow::Ok((shown(server)?["name"].clone(), shown(server)?["digest"].clone()));
+    let digest = Value::from(leasehold::Policy::from_bytes(component(true)).digest());
+    for bad in [Some("half of a compone"), Some(""), None] {
+        match bad {
+            Some(text) => fs::write(&path, text)?,
+            None => fs::remove_file(&path)?,
+        }
+        let server = launch.server().with_context(|| format!("{bad:?}"))?;
+        assert_eq!(kept(&server)?, ("ttl".into(), digest.clone()), "{bad:?}");
+        server.kill()?;
+    }
+    fs::write(&path, component(false))?;
+    let server = launch.server()?;
+    assert_eq!(shown(&server)?["name"], "hostile", "the file has changed: it is taken");
+    assert!(
+        said(&policy(&server, &["rollback"])?)?.contains("ttl 0.1.0"),
+        "and what it replaced is the way back"
+    );
+    server.stop()?;
+    assert_eq!(
+        shown(&launch.server()?)?["name"],
+        "ttl",
+        "the file has not changed since: the rollback holds"
+    );
+    let record = fs::read_to_string(launch.folder().join("leasehold.state/audit.jsonl"))?;
+    assert_eq!(record.matches(r#""refused":{"#).count(), 3, "{record}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_said_and_serves_all_the_same() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.server()?;
+    let record = launch.folder().join("leasehold.state/audit.jsonl");
+    fs::remove_file(&record)?;
+    fs::create_dir(&record)?;
+    let applied = policy(&server, &["apply", "--setting", "ttl=30s"])?;
+    assert!(
+        said(&applied)?.contains("ttl=30s") && applied.log.contains("cannot keep this"),
+        "{}",
+        applied.log
+    );
+    server.kill()?;
+    fs::remove_dir(&record)?;
+    assert_eq!(
+        shown(&launch.server()?)?["settings"]["ttl"],
+        "30s",
+        "the policies are kept without the record"
+    );
     Ok(())
 }
 

@@ -381,8 +381,10 @@ async fn connections_that_the_network_forgets_on_their_way_back_to_the_pool_are_
     // Twice as many as there are connections.
     for (round, key) in busy.iter().enumerate() {
         line.proxy.next(Statement::Select, Fate::ForgottenAfter);
+        let asked_at = tokio::time::Instant::now();
         while let Err(error) = bench.read(key).await {
             ensure!(matches!(error, Error::Timeout | Error::Unavailable(_)), "{error}");
+            ensure!(asked_at.elapsed() < Duration::from_secs(10), "read {round} has no connection any more");
         }
         line.proxy.met(round as u64 + 1).await?;
     }

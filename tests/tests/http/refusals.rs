@@ -122,8 +122,9 @@ async fn a_body_beyond_its_limit_is_refused_and_one_at_the_limit_is_not() -> Res
     let four_mebibytes = 4 << 20;
     let policy = |bytes: usize| bench.server.admin("PUT", "/admin/policy", vec![b'x'; bytes]);
     assert_eq!(policy(four_mebibytes)?.refusal(422, "policy_refused")?["stage"], "inspect");
-    let refused = policy(four_mebibytes + 1)?.refusal(413, "body_too_large")?;
-    assert!(refused["message"].to_string().contains("4194304"), "{refused}");
+    assert_eq!(policy(four_mebibytes + 1)?.refusal(422, "policy_refused")?["stage"], "size");
+    let refused = policy(2 * four_mebibytes + 1)?.refusal(413, "body_too_large")?;
+    assert!(refused["message"].to_string().contains("8388608"), "{refused}");
     assert_eq!(bench.server.generation()?, 1);
     Ok(())
 }

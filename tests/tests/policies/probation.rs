@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Cause, ManualClock, Policy, Probation, Status, WorkspaceId};
+use leasehold::{Cause, ManualClock, Policy, Probation, Standing, Status, WorkspaceId};
 use leasehold_tests::scripted::Scripted;
 
 use super::{Bench, W, hostile};
@@ -103,6 +103,39 @@ async fn a_policy_whose_calls_take_too_long_in_the_mean_is_replaced() {
 }
 
 #[tokio::test]
+async fn one_that_was_only_tuned_on_probation_is_nothing_to_go_back_to_by_itself() {
+    let bench = bench(Probation::default()).await;
+    bench.cache.swap(hostile("traps")).await.expect("it can be configured");
+    bench
+        .cache
+        .on_behalf_of("")
+        .reconfigure(vec![("mark".into(), String::new())])
+        .await
+        .expect("it is taken");
+    bench.cache.swap(ttl("2m")).await.expect("the settings are good");
+    bench.cache.swap(hostile("traps-after-put")).await.expect("it can be configured");
+    bench.read().await.expect("the host asks the database itself");
+    let status = bench.cache.policy();
+    assert!(
+        status.settings.contains(&("ttl".into(), "1m".into())),
+        "the last proven one: {:?}",
+        status.settings
+    );
+    assert!(bench.cache.rollback().await.is_err(), "those after it are forgotten");
+}
+
+#[tokio::test]
+async fn a_policy_that_an_earlier_process_had_on_probation_is_on_probation_again() {
+    let previous = vec![Standing { policy: ttl("1m"), proven: true }];
+    let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(hostile("traps"));
+    let builder = builder.probation(Probation::default()).previous(previous).first_on_probation(true);
+    let cache = builder.build().await.expect("a cache");
+    assert!(cache.policy().probation.is_some());
+    cache.read(&WorkspaceId::new(W).expect("a usable id")).await.expect_err("it has no row");
+    assert_eq!((cache.policy().name.as_str(), cache.stats().probations_failed), ("ttl", 1));
+}
+
+#[tokio::test]
 async fn what_has_served_before_is_not_on_probation() {
     let bench = bench(Probation::default()).await;
     assert_eq!(bench.cache.policy().probation, None);
@@ -116,7 +149,8 @@ async fn what_has_served_before_is_not_on_probation() {
 async fn a_cache_goes_back_to_the_policies_that_an_earlier_process_kept() {
     let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(ttl("3m"));
     let broken = Policy::from_bytes(b"not a component".as_slice());
-    let cache = builder.previous(vec![ttl("1m"), broken, ttl("2m")]).build().await.expect("a cache");
+    let previous = [ttl("1m"), broken, ttl("2m")].map(|policy| Standing { policy, proven: true });
+    let cache = builder.previous(previous.into()).build().await.expect("a cache");
     for expected in ["2m", "1m"] {
         let report = cache.rollback().await.expect("there is one");
         assert_eq!(report.settings.first(), Some(&("ttl".into(), expected.into())));
@@ -137,7 +171,7 @@ async fn every_change_and_refusal_is_told_in_order_with_who_asked_and_what_is_le
             record.cause.as_str(),
             record.by,
             record.outcome.as_ref().map_or_else(|refused| refused.stage.to_string(), u64::to_string),
-            change.active.settings().first().map(|(_, value)| value.clone()).unwrap_or_default(),
+            change.active.policy.settings().first().map(|(_, value)| value.clone()).unwrap_or_default(),
             change.previous.len(),
         );
         log.lock().unwrap().push(line);

@@ -23,7 +23,7 @@ use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::{
-    Clock, Database, Policy, PolicyCard, PolicyChange, Probation, PublicKey, SwapError, SystemClock,
+    Clock, Database, Policy, PolicyCard, PolicyChange, Probation, PublicKey, Standing, SwapError, SystemClock,
 };
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
@@ -58,7 +58,8 @@ pub struct Builder {
     max_queue: usize,
     breaker: (u32, Duration),
     probation: Probation,
-    previous: Vec<Policy>,
+    previous: Vec<Standing>,
+    first_on_probation: bool,
     observer: Option<Observer>,
     rehearsal: bool,
 }
@@ -105,6 +106,7 @@ impl Default for Builder {
             breaker: BREAKER,
             probation: Probation::default(),
             previous: Vec::new(),
+            first_on_probation: false,
             observer: None,
             rehearsal: true,
         }
@@ -239,8 +241,15 @@ impl Builder {
 
     /// Policies that a rollback, the breaker or a failed probation goes back to, the latest last: those that an earlier
     /// process kept. One that cannot be loaded any more is left out, with a word in the log.
-    pub fn previous(mut self, policies: Vec<Policy>) -> Self {
+    pub fn previous(mut self, policies: Vec<Standing>) -> Self {
         self.previous = policies;
+        self
+    }
+
+    /// Whether the first policy is on probation as if it had just been swapped in: one that an earlier process had not yet
+    /// seen prove itself. It is not by default.
+    pub fn first_on_probation(mut self, on_probation: bool) -> Self {
+        self.first_on_probation = on_probation;
         self
     }
 
@@ -306,6 +315,7 @@ impl Builder {
             rehearsal: self.rehearsal.then_some(self.ceilings),
             breaker: Breaker::new(faults, window),
             probation: self.probation,
+            first_on_probation: self.first_on_probation,
             observer: self.observer,
         };
         let (clock, counters) = (Arc::clone(&self.clock), Arc::new(Counters::default()));
@@ -343,6 +353,11 @@ impl Builder {
             (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
             (self.breaker.0 > 0, "breaker", "at least one fault"),
             (self.probation.faults > 0, "probation", "at least one fault"),
+            (
+                self.probation.loads.is_none_or(|loads| loads.is_finite() && loads > 0.0),
+                "probation",
+                "a ratio of loads above zero",
+            ),
             (self.max_loads != Some(0), "max_loads", "at least one"),
             (self.max_issues != Some(0), "max_issues", "at least one"),
             (self.calls.cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),

@@ -60,19 +60,22 @@ pub(super) struct Admitted {
 }
 
 /// Checks a policy and compiles it, unless the same component has been compiled already. Both take a thread for as long
-/// as they take, which is not one that serves callers.
+/// as they take, which is not one that serves callers. `active` is the digest of the active policy, if there is one.
 pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
     policy: &Policy,
     loaded: &[Arc<Loaded>],
+    active: Option<&str>,
 ) -> Result<Admitted, SwapError> {
+    // Its settings are changed: it is no older than what it was.
+    let is_active = active == Some(policy.digest());
     let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
     let known = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()));
     let (gate, clock, checked) = (Arc::clone(gate), Arc::clone(clock), policy.clone());
     let work = move || {
         let began = clock.now();
-        let signed = gate.check(&checked)?;
+        let signed = gate.check(&checked, is_active)?;
         let inspected = clock.now();
         let component = match known {
             Some(component) => component,
@@ -94,9 +97,9 @@ pub(super) async fn admit(
 
 impl Gate {
     /// Refuses a component at the first stage that it does not pass.
-    fn check(&self, policy: &Policy) -> Result<Option<Signed>, SwapError> {
+    fn check(&self, policy: &Policy, is_active: bool) -> Result<Option<Signed>, SwapError> {
         check_size(policy.component())?;
-        let signed = if is_bundled(policy) { None } else { self.check_author(policy)? };
+        let signed = if is_bundled(policy) { None } else { self.check_author(policy, is_active)? };
         check_inside(policy.component())?;
         Ok(signed)
     }
@@ -117,7 +120,7 @@ impl Gate {
         self.highest_revision.load(Ordering::SeqCst)
     }
 
-    fn check_author(&self, policy: &Policy) -> Result<Option<Signed>, SwapError> {
+    fn check_author(&self, policy: &Policy, is_active: bool) -> Result<Option<Signed>, SwapError> {
         let digest = policy.digest();
         if !self.pinned.is_empty() && !self.pinned.iter().any(|pinned| pinned == digest) {
             let pinned = self.pinned.len();
@@ -129,10 +132,10 @@ impl Gate {
                 ),
             ));
         }
-        self.check_signature(policy).map_err(|reason| SwapError::new(Stage::Signature, reason))
+        self.check_signature(policy, is_active).map_err(|reason| SwapError::new(Stage::Signature, reason))
     }
 
-    fn check_signature(&self, policy: &Policy) -> Result<Option<Signed>, String> {
+    fn check_signature(&self, policy: &Policy, is_active: bool) -> Result<Option<Signed>, String> {
         if self.trusted.is_empty() {
             return Ok(None);
         }
@@ -145,7 +148,7 @@ impl Gate {
         };
         let signed = signature.parse::<Signature>()?.check(policy.digest(), &self.trusted)?;
         let (revision, highest) = (signed.revision, self.highest_revision());
-        if revision < highest && !policy.is_forced() {
+        if revision < highest && !is_active && !policy.is_forced() {
             return Err(format!(
                 "its revision is {revision}, and {highest} was active before it: sign it under a higher one, or force it if \
                  an older policy is what is wanted"

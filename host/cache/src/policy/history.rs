@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Policy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
 use super::probation::Trial;
@@ -52,6 +51,13 @@ impl History {
         self.previous.pop()
     }
 
+    /// Takes the latest one that is proven, and forgets those that came after it.
+    pub(super) fn take_proven(&mut self) -> Option<Arc<Active>> {
+        let proven = self.previous.iter().rposition(|previous| previous.value.loaded.is_proven());
+        self.previous.truncate(proven.map_or(0, |index| index + 1));
+        self.previous.pop()
+    }
+
     /// Forgets a policy that is not worth going back to.
     pub(super) fn forget(&mut self, bad: &Loaded) {
         self.previous.retain(|previous| !previous.value.loaded.policy.is(&bad.policy));
@@ -63,11 +69,10 @@ impl History {
     }
 
     /// Keeps a record and shows it to the observer. `active` is the policy that is active from here on.
-    pub(super) fn record(&mut self, record: SwapRecord, active: &Policy, highest_revision: u64) {
+    pub(super) fn record(&mut self, record: SwapRecord, active: &Loaded, highest_revision: u64) {
         if let Some(observer) = &self.observer {
-            let previous =
-                self.previous.iter().map(|previous| previous.value.loaded.policy.clone()).collect();
-            let active = active.clone();
+            let previous = self.previous.iter().map(|previous| previous.value.loaded.standing()).collect();
+            let active = active.standing();
             observer(&PolicyChange { record: &record, active, previous, highest_revision });
         }
         if self.records.len() == MAX_RECORDS {

@@ -25,14 +25,16 @@ pub(super) struct Loader {
 pub(super) type Stages = Vec<(Stage, Duration)>;
 
 impl Loader {
-    /// Takes a policy through all stages. One with the same component as one of `known` is not compiled again.
+    /// Takes a policy through all stages. One with the same component as one of `known` is not compiled again; `active` is
+    /// the digest of the active one.
     pub(super) async fn load(
         &self,
         mut policy: Policy,
         known: &[Arc<Loaded>],
+        active: Option<&str>,
     ) -> Result<(Arc<Loaded>, Stages), SwapError> {
         let Admitted { component, signed, mut stages } =
-            admit(&self.gate, &self.clock, &policy, known).await?;
+            admit(&self.gate, &self.clock, &policy, known, active).await?;
         policy.set_signed_by(signed);
         let compiled = self.clock.now();
         let loaded = Arc::new(Loaded::new(policy, component, self.calls).await?);

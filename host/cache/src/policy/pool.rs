@@ -3,7 +3,7 @@
 //! An instance runs one call at a time and is used again only after a call without any fault: a trap leaves its store
 //! dead, and a handle that was kept could otherwise turn up in a call about another workspace.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::imports::HostState;
 use super::lane::Slowness;
 use super::limits::Limits;
 use super::meter::{Meter, Verdict};
-use crate::{Stage, SwapError};
+use crate::{Stage, Standing, SwapError};
 
 /// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
 /// all, and no tick interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
@@ -54,6 +54,8 @@ pub(crate) struct Loaded {
     pub(crate) description: Description,
     pub(crate) component: Component,
     pub(crate) faults: AtomicU64,
+    /// Whether it has come through its probation, or was never on one.
+    proven: AtomicBool,
     pub(crate) calls: AtomicU64,
     /// The processor time of all calls, in nanoseconds.
     pub(crate) call_nanos: AtomicU64,
@@ -107,6 +109,7 @@ impl Loaded {
             description,
             component,
             faults: AtomicU64::new(0),
+            proven: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             call_nanos: AtomicU64::new(0),
             first_fault: OnceLock::new(),
@@ -127,6 +130,20 @@ impl Loaded {
         loaded.configure(&mut instance).await.map_err(|fault| refuse(fault.0))?;
         loaded.give_back(instance);
         Ok(loaded)
+    }
+
+    /// Whether it has come through its probation, or was never on one.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_proven(&self, proven: bool) {
+        self.proven.store(proven, Ordering::SeqCst);
+    }
+
+    /// The policy, and what it is worth.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { policy: self.policy.clone(), proven: self.is_proven() }
     }
 
     /// How its calls are run.

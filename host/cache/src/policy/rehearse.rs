@@ -35,7 +35,7 @@ pub(crate) async fn load_and_rehearse(
     ceilings: Ceilings,
 ) -> Result<PolicyCard, SwapError> {
     let loader = Loader { gate: Arc::new(gate), clock, calls, rehearsal: None };
-    let (loaded, _) = loader.load(policy, &[]).await?;
+    let (loaded, _) = loader.load(policy, &[], None).await?;
     rehearse(&loaded, ceilings).await
 }
 

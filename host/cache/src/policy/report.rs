@@ -142,11 +142,20 @@ pub struct PolicyChange<'a> {
     /// What happened.
     pub record: &'a SwapRecord,
     /// The policy that is active now.
-    pub active: Policy,
+    pub active: Standing,
     /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
-    pub previous: Vec<Policy>,
+    pub previous: Vec<Standing>,
     /// The highest signed revision that was ever active, for [`Builder::remembered_revision`](crate::Builder::remembered_revision).
     pub highest_revision: u64,
+}
+
+/// A policy, and what it is worth: the breaker and a failed probation go back to proven ones only.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The policy.
+    pub policy: Policy,
+    /// Whether it has come through its probation, or was never on one.
+    pub proven: bool,
 }
 
 /// A swap that was done: no hit is served under an older policy's lease any more.

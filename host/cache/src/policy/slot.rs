@@ -23,7 +23,7 @@ use super::probation::{Probation, Trial, Usage, rate};
 use super::report::{BreakerStatus, Cause, PolicyStatus, Stage, SwapError, SwapRecord, SwapReport, Trip};
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
-use crate::{Clock, Instant};
+use crate::{Clock, Instant, Standing};
 
 /// A policy with the generation under which it is active, or was.
 pub(crate) type Active = Generational<Tenure>;
@@ -66,6 +66,8 @@ pub(crate) struct Terms {
     pub(crate) rehearsal: Option<Ceilings>,
     pub(crate) breaker: Breaker,
     pub(crate) probation: Probation,
+    /// Whether the first policy is still to prove itself.
+    pub(crate) first_on_probation: bool,
     pub(crate) observer: Option<Observer>,
 }
 
@@ -77,6 +79,8 @@ struct Switch<'a> {
     reason: Option<String>,
     stages: Stages,
     entries: u64,
+    /// SELECTs per second under the policy that it replaces.
+    loads_before: Option<f64>,
 }
 
 impl Slot {
@@ -84,7 +88,7 @@ impl Slot {
     pub(crate) async fn new(
         policy: Policy,
         builtin: Policy,
-        previous: Vec<Policy>,
+        previous: Vec<Standing>,
         terms: Terms,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
@@ -95,19 +99,22 @@ impl Slot {
             calls: terms.calls,
             rehearsal: terms.rehearsal,
         };
-        let (loaded, _) = loader.load(policy, &[]).await?;
+        let (loaded, _) = loader.load(policy, &[], None).await?;
+        loaded.set_proven(!terms.first_on_probation);
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
-            let (builtin, _) = loader.load(builtin, &[Arc::clone(&loaded)]).await?;
+            let (builtin, _) = loader.load(builtin, &[Arc::clone(&loaded)], None).await?;
+            builtin.set_proven(true);
             builtin.retire();
             builtin
         };
         let mut history = History::new(terms.breaker, terms.observer);
-        for policy in previous {
+        for Standing { policy, proven } in previous {
             let digest = policy.digest().to_owned();
-            match loader.load(policy, &[Arc::clone(&loaded), Arc::clone(&builtin)]).await {
+            match loader.load(policy, &[Arc::clone(&loaded), Arc::clone(&builtin)], None).await {
                 Ok((previous, _)) => {
+                    previous.set_proven(proven);
                     previous.retire();
                     // From before there were generations here.
                     let value = Tenure::first(&previous, &*clock);
@@ -130,7 +137,10 @@ impl Slot {
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
-        slot.history().record(record, &loaded.policy, slot.loader.gate.highest_revision());
+        let mut history = slot.history();
+        slot.put_on_trial(&mut history, &loaded, None);
+        history.record(record, &loaded, slot.loader.gate.highest_revision());
+        drop(history);
         Ok(slot)
     }
 
@@ -168,12 +178,47 @@ impl Slot {
     /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
     pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
+        self.swap_in_turn(policy, None, by, entries).await
+    }
+
+    /// The same for the active policy with these settings over its own. What that is is looked up when its turn has come.
+    pub(crate) async fn reconfigure(
+        &self,
+        settings: Vec<(String, String)>,
+        by: &str,
+        entries: u64,
+    ) -> Result<SwapReport, SwapError> {
+        let _one = self.loading.lock().await;
+        let active = self.active();
+        let policy = active.value.loaded.policy.clone();
+        let policy = settings.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
+        self.swap_in_turn(policy, Some(active.generation), by, entries).await
+    }
+
+    /// `only_over`: the swap is refused if another generation has become active meanwhile.
+    async fn swap_in_turn(
+        &self,
+        policy: Policy,
+        only_over: Option<Generation>,
+        by: &str,
+        entries: u64,
+    ) -> Result<SwapReport, SwapError> {
         let (digest, forced) = (policy.digest().to_owned(), policy.is_forced());
         let settings = policy.settings().to_vec();
-        match self.loader.load(policy, &self.known()).await {
+        let active = self.active().value.loaded.policy.digest().to_owned();
+        let loaded = self.loader.load(policy, &self.known(), Some(&active)).await;
+        let mut history = self.history();
+        let active = self.active();
+        let loaded = loaded.and_then(|loaded| match only_over {
+            Some(generation) if generation != active.generation => {
+                let reason =
+                    "another policy became active meanwhile; ask again if it is to have these settings";
+                Err(SwapError::new(Stage::Configure, reason))
+            }
+            _ => Ok(loaded),
+        });
+        match loaded {
             Ok((loaded, stages)) => {
-                let mut history = self.history();
-                let active = self.active();
                 let began = active.value.began;
                 let selects = self.usage(&loaded).selects.saturating_sub(active.value.at_begin.selects);
                 let loads_before = rate(began, self.clock.now(), selects);
@@ -186,12 +231,9 @@ impl Slot {
                 history.trip = None;
                 self.loader.gate.note_active(loaded.policy.signed_by());
                 let cause = Cause::Swap;
-                let switch = Switch { loaded: &loaded, cause, by, reason: None, stages, entries };
+                let switch =
+                    Switch { loaded: &loaded, cause, by, reason: None, stages, entries, loads_before };
                 let report = self.install(&mut history, switch);
-                if !self.probation.lasts.is_zero() {
-                    let trial = Trial::new(self.clock.now(), self.usage(&loaded), loads_before);
-                    history.trial = Some(trial);
-                }
                 drop(history);
                 announce(&report);
                 Ok(report)
@@ -211,8 +253,7 @@ impl Slot {
                     card: None,
                     outcome: Err(error.clone()),
                 };
-                let (active, highest) = (self.active(), self.loader.gate.highest_revision());
-                self.history().record(record, &active.value.loaded.policy, highest);
+                history.record(record, &active.value.loaded, self.loader.gate.highest_revision());
                 Err(error)
             }
         }
@@ -226,7 +267,8 @@ impl Slot {
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
         history.trip = None;
         let (loaded, cause) = (&previous.value.loaded, Cause::Rollback);
-        let switch = Switch { loaded, cause, by, reason: None, stages: Vec::new(), entries };
+        let (stages, loads_before) = (Vec::new(), None);
+        let switch = Switch { loaded, cause, by, reason: None, stages, entries, loads_before };
         let report = self.install(&mut history, switch);
         drop(history);
         announce(&report);
@@ -256,6 +298,8 @@ impl Slot {
         let trial = history.trial.as_ref()?;
         if trial.is_over(&self.probation, now) {
             history.trial = None;
+            active.value.loaded.set_proven(true);
+            drop(history);
             info!(policy = active.value.loaded.full_name(), "the policy's probation is over");
             return None;
         }
@@ -287,7 +331,8 @@ impl Slot {
             reason: reason.clone(),
         });
         let (loaded, told) = (&fallback, Some(reason.clone()));
-        let switch = Switch { loaded, cause, by: "", reason: told, stages: Vec::new(), entries: 0 };
+        let (stages, loads_before) = (Vec::new(), None);
+        let switch = Switch { loaded, cause, by: "", reason: told, stages, entries: 0, loads_before };
         let report = self.install(&mut history, switch);
         drop(history);
         error!(
@@ -336,8 +381,17 @@ impl Slot {
     /// The last good policy, or the built-in one; nothing if that is the one that failed.
     fn fallback(&self, history: &mut History, failed: &Loaded) -> Option<Arc<Loaded>> {
         history.forget(failed);
-        let previous = history.take_previous().map(|previous| Arc::clone(&previous.value.loaded));
+        let previous = history.take_proven().map(|previous| Arc::clone(&previous.value.loaded));
         previous.or_else(|| (!failed.policy.is(&self.builtin.policy)).then(|| Arc::clone(&self.builtin)))
+    }
+
+    /// A policy that has still to prove itself is watched from here on.
+    fn put_on_trial(&self, history: &mut History, loaded: &Loaded, loads_before: Option<f64>) {
+        if self.probation.lasts.is_zero() {
+            loaded.set_proven(true);
+        } else if !loaded.is_proven() {
+            history.trial = Some(Trial::new(self.clock.now(), self.usage(loaded), loads_before));
+        }
     }
 
     fn usage(&self, loaded: &Loaded) -> Usage {
@@ -358,7 +412,7 @@ impl Slot {
 
     /// The moment of the swap. The history's lock makes it one at a time.
     fn install(&self, history: &mut History, switch: Switch<'_>) -> SwapReport {
-        let Switch { loaded, cause, by, reason, stages, entries } = switch;
+        let Switch { loaded, cause, by, reason, stages, entries, loads_before } = switch;
         let (replaced, since) = (self.active(), self.clock.wall());
         loaded.revive();
         history.breaker.reset();
@@ -371,7 +425,8 @@ impl Slot {
         }
         let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
         let record = SwapRecord { by: by.to_owned(), reason, ..record };
-        history.record(record, &loaded.policy, self.loader.gate.highest_revision());
+        self.put_on_trial(history, &loaded, loads_before);
+        history.record(record, &loaded, self.loader.gate.highest_revision());
         SwapReport {
             generation: generation.number(),
             replaced: replaced.generation.number(),

@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
     // Settings and names are checked here as they are for a server that starts.
     let policy = apply.policy.as_ref().map(|policy| choose(policy, &apply.settings)).transpose()?;
+    if policy.as_ref().is_some_and(|policy| policy.component().is_empty()) {
+        anyhow::bail!("refused at stage size: it is empty; expected a WebAssembly component");
+    }
     let component = policy.as_ref().map(|policy| policy.component().to_vec()).unwrap_or_default();
     let signature = policy.as_ref().and_then(Policy::signature);
     let mut query = Serializer::new(String::new());
@@ -118,6 +121,7 @@ fn send(
         url.starts_with("http://"),
         "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind a tunnel"
     );
+    anyhow::ensure!(!url.contains('@'), "--server takes no user and no password; the admin token is enough");
     let token = admin_token::known(token, Path::new("."))?;
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -149,6 +153,11 @@ fn send(
     let value: Value = serde_json::from_str(&text)
         .with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
     if status.is_success() {
+        if at(&value, "/kept") == &Value::Bool(false) {
+            eprintln!(
+                "warning: the server cannot keep this: a restart will come back with another policy; see its log"
+            );
+        }
         return Ok(value);
     }
     let error = at(&value, "/error");
@@ -186,7 +195,11 @@ fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
 }
 
 fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+    // Whoever wrote it must not write on this terminal.
+    value
+        .as_str()
+        .filter(|text| !text.chars().any(char::is_control))
+        .unwrap_or_else(|| if value.is_string() { "(a text with control characters)" } else { "" })
 }
 
 fn short(digest: &Value) -> &str {

@@ -5,29 +5,37 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::choose;
+use super::keys::signature_file;
 use crate::app::App;
+use crate::state::Asked;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What the command line says of the policy.
 #[derive(Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Named {
     pub(crate) policy: String,
     pub(crate) settings: Vec<String>,
 }
 
-/// What tells one state of a file from another without reading it. `None`: it cannot be looked at.
-pub(crate) type Stamp = Option<[i128; 5]>;
+/// What tells one state of a component and of the signature beside it from another without reading them.
+pub(crate) type Stamp = [Option<[i128; 5]>; 2];
 
-/// The file's state now. To be taken before it is read: whatever is written after that is then seen to be new.
+/// The state now. To be taken before anything is read: whatever is written after that is then seen to be new.
 pub(crate) fn stamp(path: &str) -> Stamp {
+    [stamp_of(Path::new(path)), stamp_of(&signature_file(path))]
+}
+
+/// `None`: it cannot be looked at.
+fn stamp_of(path: &Path) -> Option<[i128; 5]> {
     let metadata = fs::metadata(path).ok()?;
     let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     Some([
@@ -39,13 +47,14 @@ pub(crate) fn stamp(path: &str) -> Stamp {
     ])
 }
 
-impl Asked {
+impl Named {
     /// Reads what the command line names, and makes it active. `by` is what the record will say.
     pub(crate) async fn apply(&self, app: &App, by: &str) {
         let asked = self.clone();
         let chosen = tokio::task::spawn_blocking(move || choose(&asked.policy, &asked.settings)).await;
         match chosen {
             Ok(Ok(policy)) => {
+                app.journal.note_asked(Asked::new(&self.policy, &self.settings, Some(&policy)));
                 // What was refused is in the log and in the record already.
                 let _ = app.swap(policy, by).await;
             }
@@ -64,8 +73,9 @@ impl Asked {
     pub(crate) async fn watch(self, app: Arc<App>, mut applied: Stamp) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let look =
-            |path: String| async { tokio::task::spawn_blocking(move || stamp(&path)).await.ok().flatten() };
+        let look = |path: String| async {
+            tokio::task::spawn_blocking(move || stamp(&path)).await.unwrap_or_default()
+        };
         let mut last = applied;
         loop {
             looks.tick().await;

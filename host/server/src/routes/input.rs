@@ -110,6 +110,12 @@ pub(super) fn settings(query: Option<&str>) -> Result<Vec<(String, String)>, Api
         if settings.iter().any(|(known, _)| known == name) {
             return Err(ApiError::bad_request("repeated_parameter", format!("{parameter:?} is given twice")));
         }
+        if parameter.chars().chain(value.chars()).any(char::is_control) {
+            return Err(ApiError::bad_request(
+                "invalid_parameter",
+                format!("{parameter:?} has control characters"),
+            ));
+        }
         settings.push((name.to_owned(), value.into_owned()));
     }
     Ok(settings)

@@ -8,19 +8,22 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use leasehold::{BreakerStatus, Policy, SwapReport};
+use leasehold::{BreakerStatus, Policy};
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::policy::{self, COMPONENT_BYTES_MAX};
+use crate::app::{App, Swapped};
+use crate::policy;
 use crate::respond::{self, ApiError, change, settings, time};
 use crate::routes::{input, to_its_end};
 use crate::server::Peer;
 
 /// Who asks, in the asker's own words; for the record, and proof of nothing.
 const OPERATOR: &str = "leasehold-operator";
+/// Twice what the library takes: it refuses what is too large in words of its own, which are recorded.
+const BODY_BYTES_MAX: usize = 2 * policy::COMPONENT_BYTES_MAX;
 /// As much as is kept of it, in bytes.
 const OPERATOR_BYTES_MAX: usize = 64;
 
@@ -60,13 +63,14 @@ pub(super) async fn swap(
     let given = input::settings(query.as_deref())?;
     let forced = input::force(query.as_deref())?;
     let signature = input::header(&headers, SIGNATURE)?.map(str::to_owned);
-    let component = input::body(body, COMPONENT_BYTES_MAX).await?;
+    // A client that brings a component says of what type it is, even of an empty one.
+    let brings_one = headers.contains_key(CONTENT_TYPE);
+    let component = input::body(body, BODY_BYTES_MAX).await?;
     let swapped = to_its_end(async move {
-        let policy = if component.is_empty() {
-            app.secrets.active()
-        } else {
-            Policy::from_bytes(Vec::from(component))
-        };
+        if component.is_empty() && !brings_one && signature.is_none() && !forced {
+            return Ok(app.reconfigure(given, &by).await?);
+        }
+        let policy = Policy::from_bytes(Vec::from(component));
         let policy = given.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
         let policy = signature.into_iter().fold(policy, Policy::signed);
         let policy = if forced { policy.forced() } else { policy };
@@ -101,7 +105,7 @@ fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError
     Ok(format!("{name}, {from}"))
 }
 
-fn done(report: &SwapReport) -> Response {
+fn done(Swapped { report, is_kept }: &Swapped) -> Response {
     let stages = report.stages.iter().map(|(stage, took)| {
         // 584,000 years of microseconds fit.
         json!({ "stage": stage.as_str(), "micros": u64::try_from(took.as_micros()).unwrap_or(u64::MAX) })
@@ -115,6 +119,7 @@ fn done(report: &SwapReport) -> Response {
         "settings": settings(&report.settings),
         "card": report.card.as_ref().map(policy::json),
         "entries": report.entries,
+        "kept": is_kept,
         "stages": stages.collect::<Vec<_>>(),
     });
     respond::json(StatusCode::OK, &shown)

@@ -7,10 +7,11 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context as _;
-use leasehold::{Policy, PolicyChange};
+use leasehold::{Clock as _, Policy, PolicyChange, SwapError, SystemClock};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::State;
+use super::{Asked, Keeping, State};
 use crate::{policy, respond};
 
 /// Writes changes of the policy in the background.
@@ -18,69 +19,114 @@ use crate::{policy, respond};
 pub(crate) struct Journal(mpsc::Sender<Order>);
 
 enum Order {
-    Write {
-        line: String,
-        active: Policy,
-        previous: Vec<Policy>,
-        highest_revision: u64,
-    },
-    /// Says whether everything so far is kept.
+    /// A line of the record, and what is to be kept from then on, if that is another than before.
+    Write(String, Option<Keeping>),
+    /// The policy that the command line names was read again.
+    Asked(Asked),
+    /// Says whether everything since the last time is kept.
     Flush(oneshot::Sender<bool>),
+    /// Says the same, and lets go of the folder.
+    Close(oneshot::Sender<bool>),
 }
 
 impl Journal {
     /// Starts the thread. `asked` is what the command line asks for.
-    pub(crate) fn start(state: State, asked: Policy) -> anyhow::Result<Self> {
+    pub(crate) fn start(state: State, asked: Asked) -> anyhow::Result<Self> {
         let (sender, orders) = mpsc::channel();
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || write_all(&state, &asked, &orders))
+            .spawn(move || write_all(state, asked, &orders))
             .context("cannot start the thread that keeps the policies")?;
         Ok(Self(sender))
     }
 
-    /// Notes a change.
-    pub(crate) fn note(&self, change: &PolicyChange<'_>) {
+    /// Notes a change. Where it is not `kept`, what was kept before stays.
+    pub(crate) fn note(&self, change: &PolicyChange<'_>, kept: bool) {
         let mut shown = respond::change(change.record);
         if let Some(fields) = shown.as_object_mut() {
             fields.insert("card".to_owned(), change.record.card.as_ref().map(policy::json).into());
         }
-        let (active, previous) = (change.active.clone(), change.previous.clone());
-        // The thread ends only when every handle is gone.
-        let _ = self.0.send(Order::Write {
-            line: shown.to_string(),
-            active,
-            previous,
+        let keeping = kept.then(|| Keeping {
+            active: change.active.clone(),
+            previous: change.previous.clone(),
             highest_revision: change.highest_revision,
         });
+        self.order(Order::Write(shown.to_string(), keeping));
+    }
+
+    /// Notes a policy that never got as far as the cache.
+    pub(crate) fn note_refused(&self, by: &str, asked: &str, stage: &str, reason: &str) {
+        let at = respond::time(SystemClock::new().wall());
+        let refused = json!({ "stage": stage, "message": reason });
+        let line: Value = json!({ "at": at, "by": by, "policy": asked, "cause": "swap", "refused": refused });
+        self.order(Order::Write(line.to_string(), None));
+    }
+
+    /// Notes a kept policy that a start could not use.
+    pub(crate) fn note_unusable(&self, policy: &Policy, error: &SwapError) {
+        self.note_refused("start", policy.digest(), error.stage.as_str(), &error.reason);
+    }
+
+    /// Notes what the policy that the command line names was when it was last read.
+    pub(crate) fn note_asked(&self, asked: Asked) {
+        self.order(Order::Asked(asked));
     }
 
     /// Waits until all changes up to here are kept. `false`: the disk has failed one of them.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
-        self.0.send(Order::Flush(done)).is_ok() && kept.await.unwrap_or(false)
+        self.order(Order::Flush(done));
+        kept.await.unwrap_or(false)
+    }
+
+    /// The same, and lets go of the folder, for a successor. What changes after that is not kept.
+    pub(crate) async fn close(&self) {
+        let (done, kept) = oneshot::channel();
+        self.order(Order::Close(done));
+        let _ = kept.await;
+    }
+
+    fn order(&self, order: Order) {
+        // The thread ends before its handles do only when it is told to.
+        let _ = self.0.send(order);
     }
 }
 
-fn write_all(state: &State, asked: &Policy, orders: &mpsc::Receiver<Order>) {
-    let mut kept = true;
+fn write_all(state: State, mut asked: Asked, orders: &mpsc::Receiver<Order>) {
+    let (mut kept, mut last) = (true, None);
     for order in orders {
         match order {
-            Order::Write { line, active, previous, highest_revision } => {
+            Order::Write(line, keeping) => {
                 // The record first: what it names may then be found not to have happened, but never the reverse.
-                let written = state
-                    .append(&line)
-                    .and_then(|()| state.keep(asked, &active, &previous, highest_revision));
-                kept = written
-                    .inspect_err(|error| {
-                        tracing::error!(%error, folder = %state.folder.display(), "cannot keep a change of the policy");
-                    })
-                    .is_ok();
+                kept &= noted(&state, state.append(&line));
+                if let Some(keeping) = keeping {
+                    kept &= noted(&state, state.keep(&asked, &keeping));
+                    last = Some(keeping);
+                }
+            }
+            Order::Asked(now) => {
+                asked = now;
+                if let Some(last) = &last {
+                    kept &= noted(&state, state.keep(&asked, last));
+                }
             }
             Order::Flush(done) => {
                 // Whoever asked may be gone.
+                let _ = done.send(std::mem::replace(&mut kept, true));
+            }
+            Order::Close(done) => {
+                drop(state);
                 let _ = done.send(kept);
+                return;
             }
         }
     }
+}
+
+fn noted(state: &State, written: std::io::Result<()>) -> bool {
+    written
+        .inspect_err(|error| {
+            tracing::error!(%error, folder = %state.folder.display(), "cannot keep a change of the policy");
+        })
+        .is_ok()
 }

@@ -6,6 +6,22 @@ fn policy(bytes: &'static [u8], ttl: &str) -> Policy {
     Policy::from_bytes(bytes).setting("ttl", ttl)
 }
 
+fn standing(policy: &Policy) -> Standing {
+    Standing { policy: policy.clone(), proven: true }
+}
+
+fn as_asked(policy: &Policy) -> Asked {
+    let settings: Vec<String> =
+        policy.settings().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Asked::new("policy.wasm", &settings, Some(policy))
+}
+
+fn keep(state: &State, asked: &Policy, active: &Policy, previous: &[&Policy]) {
+    let previous = previous.iter().map(|policy| standing(policy)).collect();
+    let keeping = Keeping { active: standing(active), previous, highest_revision: 7 };
+    state.keep(&as_asked(asked), &keeping).unwrap();
+}
+
 type Named = (String, Vec<(String, String)>, Option<String>);
 
 fn named(policy: &Policy) -> Named {
@@ -19,17 +35,27 @@ fn what_was_kept_comes_back_in_order_while_the_command_line_is_the_same() {
     let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m").signed("s"));
     {
         let state = State::open(&folder.path().join("state")).unwrap();
-        assert!(state.kept(&asked).is_none());
-        state.keep(&asked, &old, &[], 7).unwrap();
-        state.keep(&asked, &new, &[asked.clone(), old.clone()], 7).unwrap();
+        assert!(state.kept().is_none());
+        keep(&state, &asked, &old, &[]);
+        keep(&state, &asked, &new, &[&asked, &old]);
     }
     let state = State::open(&folder.path().join("state")).unwrap();
-    let kept = state.kept(&asked).unwrap();
-    assert_eq!((named(&kept.active), kept.highest_revision), (named(&new), 7));
-    assert_eq!(kept.previous.iter().map(named).collect::<Vec<_>>(), [named(&asked), named(&old)]);
-    assert!(state.kept(&policy(b"asked", "5m")).is_none(), "other settings are another command line");
-    state.keep(&asked, &new, &[], 7).unwrap();
-    assert_eq!(fs::read_dir(folder.path().join("state").join(COMPONENTS)).unwrap().count(), 1);
+    let kept = state.kept().unwrap();
+    assert_eq!((named(&kept.active.policy), state.highest_revision().unwrap()), (named(&new), 7));
+    assert!(kept.is_of(&as_asked(&asked)) && kept.is_as_read(&as_asked(&asked)));
+    assert_eq!(
+        kept.previous.iter().map(|kept| named(&kept.policy)).collect::<Vec<_>>(),
+        [named(&asked), named(&old)]
+    );
+    assert!(!kept.is_of(&as_asked(&policy(b"asked", "5m"))), "other settings are another command line");
+    let changed = as_asked(&policy(b"changed", "1m"));
+    assert!(kept.is_of(&changed) && !kept.is_as_read(&changed), "the same file with something else in it");
+    let starts: Vec<_> =
+        kept.starts().iter().map(|(first, previous)| (named(&first.policy), previous.len())).collect();
+    assert_eq!(starts, [(named(&new), 2), (named(&old), 1), (named(&asked), 0)]);
+    fs::write(state.folder.join(COMPONENTS).join("notes.txt"), "somebody's").unwrap();
+    keep(&state, &asked, &new, &[]);
+    assert_eq!(fs::read_dir(folder.path().join("state").join(COMPONENTS)).unwrap().count(), 2);
 }
 
 #[test]
@@ -37,13 +63,15 @@ fn a_damaged_component_is_passed_over_for_the_one_before_it_and_a_damaged_list_f
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m"));
-    state.keep(&asked, &new, &[asked.clone(), old.clone()], 7).unwrap();
+    keep(&state, &asked, &new, &[&asked, &old]);
     fs::write(state.component(new.digest()), b"ne").unwrap();
-    let kept = state.kept(&asked).unwrap();
-    assert_eq!((named(&kept.active), kept.previous.len()), (named(&old), 1));
+    let kept = state.kept().unwrap();
+    assert_eq!((named(&kept.active.policy), kept.previous.len()), (named(&old), 1));
+    keep(&state, &asked, &new, &[&asked]);
+    assert_eq!(named(&state.kept().unwrap().active.policy), named(&new), "it is mended with the next change");
     for text in ["", "{", "{}", "[]"] {
         fs::write(folder.path().join(POLICIES), text).unwrap();
-        assert!(state.kept(&asked).is_none(), "{text:?}");
+        assert!(state.kept().is_none(), "{text:?}");
     }
 }
 
