@@ -142,3 +142,22 @@ fn a_key_is_read_back_from_its_text_and_a_text_that_is_none_is_refused() {
     assert_eq!(neutral.parse::<PublicKey>(), Err(InvalidKey::NoPoint));
     assert!(!format!("{:?}", key(3)).contains(&"Aw".repeat(3)), "a secret key is not printed");
 }
+
+#[tokio::test]
+async fn the_active_policy_gets_other_settings_whatever_its_revision() {
+    let [old, new] = components();
+    let ours = key(1);
+    let cache =
+        builder().trusted_keys([ours.public_key()]).build().await.expect("the built-in needs no signature");
+    cache.swap(old.clone().signed(ours.sign(&old, 1))).await.expect("it is signed");
+    cache.swap(new.clone().signed(ours.sign(&new, 2))).await.expect("it is signed");
+    cache.rollback().await.expect("there is one");
+    cache.on_behalf_of("").reconfigure(Vec::new()).await.expect("it is active");
+    refused(
+        &cache,
+        old.clone().signed(ours.sign(&old, 1)),
+        Stage::Signature,
+        &["its revision is 1", "2 was active"],
+    )
+    .await;
+}

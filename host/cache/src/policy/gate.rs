@@ -60,7 +60,8 @@ pub(super) struct Admitted {
 }
 
 /// Checks a policy and compiles it, unless the same component has been compiled already. Both take a thread for as long
-/// as they take, which is not one that serves callers. `active` is the digest of the active policy, if there is one.
+/// as they take, which is not one that serves callers. `active` is the digest of the active policy, where that is to get
+/// other settings.
 pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,

@@ -26,7 +26,7 @@ pub(super) type Stages = Vec<(Stage, Duration)>;
 
 impl Loader {
     /// Takes a policy through all stages. One with the same component as one of `known` is not compiled again; `active` is
-    /// the digest of the active one.
+    /// the digest of the active one, where that is to get other settings.
     pub(super) async fn load(
         &self,
         mut policy: Policy,

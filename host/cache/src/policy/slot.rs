@@ -205,8 +205,8 @@ impl Slot {
     ) -> Result<SwapReport, SwapError> {
         let (digest, forced) = (policy.digest().to_owned(), policy.is_forced());
         let settings = policy.settings().to_vec();
-        let active = self.active().value.loaded.policy.digest().to_owned();
-        let loaded = self.loader.load(policy, &self.known(), Some(&active)).await;
+        let active = only_over.map(|_| digest.clone());
+        let loaded = self.loader.load(policy, &self.known(), active.as_deref()).await;
         let mut history = self.history();
         let active = self.active();
         let loaded = loaded.and_then(|loaded| match only_over {
