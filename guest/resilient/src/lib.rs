@@ -93,25 +93,16 @@ impl Policy for Resilient {
         if young {
             return Ok(kept);
         }
-        let found = match cx.select() {
+        match cx.load(|secret| self.lease(cx, secret)) {
             // Not a failure but an answer. A SELECT does not give it; if it did, there would be nothing to keep.
-            Err(DatabaseError::UnknownWorkspace) => return Err(DatabaseError::UnknownWorkspace),
-            Err(error) => return self.stale(cx, kept).map(Some).ok_or(error),
-            Ok(found) => found,
-        };
-        match &found {
-            Some(secret) => cx.put(secret, self.lease(cx, secret)),
-            // Whatever was kept is gone from the database: no failure may bring it back.
-            None => cx.remove(),
+            Err(DatabaseError::UnknownWorkspace) => Err(DatabaseError::UnknownWorkspace),
+            Err(error) => self.stale(cx, kept).map(Some).ok_or(error),
+            found => found,
         }
-        Ok(found)
     }
 
     fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
-        // The database first: a secret that it has not committed must not be served, however long it is down.
-        let secret = cx.issue(mode)?;
-        cx.put(&secret, self.lease(cx, &secret));
-        Ok(secret)
+        cx.write_through(mode, |secret| self.lease(cx, secret))
     }
 }
 

@@ -73,6 +73,40 @@ impl Context {
         self.entry().is_some_and(|granted| self.now() < granted.lease.fresh_until)
     }
 
+    /// One SELECT, and what it finds is put under `lease`. Where it finds none, what was kept goes: a longer lease must not
+    /// bring it back. Where it fails, nothing changes.
+    pub fn load(&self, lease: impl FnOnce(&Secret) -> Lease) -> Result<Option<Secret>, DatabaseError> {
+        let found = self.select()?;
+        match &found {
+            Some(secret) => self.put(secret, lease(secret)),
+            None => self.remove(),
+        }
+        Ok(found)
+    }
+
+    /// A whole `read`: a kept secret that is young enough for `lease`, as after a swap, is leased again without a SELECT, and
+    /// anything else is [loaded](Self::load).
+    pub fn read_through(&self, lease: impl Fn(&Secret) -> Lease) -> Result<Option<Secret>, DatabaseError> {
+        if let Some(secret) = self.entry().and_then(|entry| entry.value)
+            && self.renew(&secret, lease(&secret))
+        {
+            return Ok(Some(secret));
+        }
+        self.load(lease)
+    }
+
+    /// A whole `issue`: the database first, since a secret that it has not committed must not be served, and then the
+    /// secret is put under `lease`.
+    pub fn write_through(
+        &self,
+        mode: IssueMode,
+        lease: impl FnOnce(&Secret) -> Lease,
+    ) -> Result<Secret, DatabaseError> {
+        let secret = self.issue(mode)?;
+        self.put(&secret, lease(&secret));
+        Ok(secret)
+    }
+
     /// A part of `span`, from none to all of it: always the same for one reading of the database, different from
     /// workspace to workspace and from one reading to the next. Taken off a lease it is jitter: a fleet that started
     /// together does not expire together.

@@ -51,26 +51,11 @@ impl Policy for Ttl {
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
-        // After a swap the entry may still be young enough: then it is leased again without a SELECT.
-        if let Some(secret) = cx.entry().and_then(|entry| entry.value)
-            && cx.renew(&secret, self.lease(cx, &secret))
-        {
-            return Ok(Some(secret));
-        }
-        let found = cx.select()?;
-        match &found {
-            Some(secret) => cx.put(secret, self.lease(cx, secret)),
-            // Whatever was stored before is gone: a longer ttl must not bring it back.
-            None => cx.remove(),
-        }
-        Ok(found)
+        cx.read_through(|secret| self.lease(cx, secret))
     }
 
     fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
-        // The database first: a secret that it has not committed must not be served.
-        let secret = cx.issue(mode)?;
-        cx.put(&secret, self.lease(cx, &secret));
-        Ok(secret)
+        cx.write_through(mode, |secret| self.lease(cx, secret))
     }
 }
 

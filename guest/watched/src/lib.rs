@@ -51,27 +51,12 @@ impl Policy for Watched {
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
-        // After a swap the entry may still be young enough. A policy is not told whether the channel is up, so that
-        // here it goes by ttl.
-        if let Some(secret) = cx.entry().and_then(|entry| entry.value)
-            && cx.renew(&secret, self.lease(&secret))
-        {
-            return Ok(Some(secret));
-        }
-        let found = cx.select()?;
-        match &found {
-            Some(secret) => cx.put(secret, self.lease(secret)),
-            // Whatever was stored before is gone: a longer ttl must not bring it back.
-            None => cx.remove(),
-        }
-        Ok(found)
+        // A policy is not told whether the channel is up, so that a kept secret is leased again by ttl.
+        cx.read_through(|secret| self.lease(secret))
     }
 
     fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
-        // The database first: a secret that it has not committed must not be served.
-        let secret = cx.issue(mode)?;
-        cx.put(&secret, self.lease(&secret));
-        Ok(secret)
+        cx.write_through(mode, |secret| self.lease(secret))
     }
 }
 

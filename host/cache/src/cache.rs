@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::flight::{Boarding, Departure, Kind, Outcome, Waiter};
 use crate::load::Core;
-use crate::policy::slot::Active;
+use crate::policy::tenure::Active;
 use crate::stats::count;
 use crate::table::Found;
 use crate::{Error, Lookup, Policy, PolicyStatus, Secret, Stats, Status, SwapError, SwapReport, WorkspaceId};

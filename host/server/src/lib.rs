@@ -26,6 +26,7 @@ mod respond;
 mod routes;
 mod server;
 mod shutdown;
+mod start;
 mod state;
 mod store;
 

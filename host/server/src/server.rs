@@ -20,18 +20,16 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use leasehold::{BuildError, Cause, Policy, Probation, SecretCache, Standing};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::cli::Serve;
-use crate::policy::Conditions;
 use crate::policy::watch::{Named, stamp};
 use crate::shutdown::hangups;
-use crate::state::{Asked, Journal, Kept, State};
+use crate::state::Journal;
 use crate::store::Store;
-use crate::{admin_token, policy, routes};
+use crate::{admin_token, policy, routes, start};
 
 /// How long a client may take to send its headers, and how long a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -79,7 +77,7 @@ impl Server {
         let (listener, address) = listen(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let (store, database) = Store::open(&serve.database).await?;
-        let (secrets, journal) = secrets(serve, chosen, &conditions, &store).await?;
+        let (secrets, journal) = start::secrets(serve, chosen, &conditions, &store).await?;
         // Who is let in never depends on an operator's policy: this one always runs the built-in.
         let tokens = store.cache("auth_token_hash").await?.build().await?;
         let active = secrets.policy();
@@ -164,81 +162,6 @@ impl Server {
             }
             drop(permit);
         });
-    }
-}
-
-/// The cache of the secrets, and the journal of its changes. It begins under the policy that was active when the server was
-/// last stopped, unless the command line, or the file that it names, has changed since: then under that one. Where that
-/// file cannot be used any more, what was active serves on.
-async fn secrets(
-    serve: &Serve,
-    chosen: anyhow::Result<Policy>,
-    conditions: &Conditions,
-    store: &Store,
-) -> anyhow::Result<(SecretCache, Journal)> {
-    let state = State::open(&serve.state_dir)?;
-    let asked = Asked::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
-    let (kept, remembered) = (state.kept(), state.highest_revision()?);
-    let kept = kept.filter(|kept| kept.is_of(&asked) || chosen.is_ok());
-    let journal = Journal::start(state, asked.clone())?;
-    let resumed = kept.as_ref().filter(|kept| chosen.is_err() || kept.is_as_read(&asked));
-    let mut starts = resumed.map(Kept::starts).unwrap_or_default();
-    match &chosen {
-        Ok(policy) => {
-            let left_behind = kept.as_ref().filter(|_| resumed.is_none()).map(Kept::as_previous);
-            starts.push((Standing { policy: policy.clone(), proven: true }, left_behind.unwrap_or_default()));
-        }
-        Err(error) if resumed.is_some() => {
-            let error = format!("{error:#}");
-            tracing::error!(
-                error,
-                "the command line's policy cannot be read; the one that was active serves on"
-            );
-            journal.note_refused("start", &serve.policy, "size", &error);
-        }
-        Err(_) => {}
-    }
-    if let Some(kept) = kept.as_ref().filter(|kept| resumed.is_none() && kept.is_of(&asked)) {
-        // The file has changed while nobody looked. If it is no good, what served before still is.
-        starts.extend(kept.starts());
-    }
-    let mut refused = chosen.err();
-    for (tried, (first, previous)) in starts.into_iter().enumerate() {
-        let builder = store.cache("platform_inbound_secret").await?;
-        let (noted, is_kept) = (journal.clone(), tried == 0);
-        let builder = conditions
-            .clone()
-            .set(builder)
-            .remembered_revision(remembered)
-            .policy(first.policy.clone())
-            .first_on_probation(!first.proven)
-            .previous(previous)
-            .probation(probation(serve))
-            // A start that had to make do with less leaves what was kept as it is, until somebody changes something.
-            .on_policy_change(move |change| {
-                noted.note(change, is_kept || change.record.cause != Cause::Start)
-            });
-        match builder.build().await {
-            Ok(cache) => return Ok((cache, journal)),
-            Err(BuildError::Policy(error)) => {
-                tracing::error!(digest = first.policy.digest(), %error, "a policy cannot be used any more");
-                journal.note_unusable(&first.policy, &error);
-                refused.get_or_insert(error.into());
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let refused = refused.unwrap_or_else(|| anyhow::anyhow!("there is none"));
-    journal.flushed().await;
-    Err(refused.context(format!("the policy {:?} cannot be used", serve.policy)))
-}
-
-fn probation(serve: &Serve) -> Probation {
-    Probation {
-        lasts: serve.probation,
-        faults: serve.probation_faults,
-        call_time: serve.probation_call_time,
-        loads: serve.probation_loads,
     }
 }
 

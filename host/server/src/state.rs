@@ -5,6 +5,7 @@
 //! there before anything names them. It knows nothing of what a policy does.
 
 mod journal;
+mod kept;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -17,7 +18,8 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::journal::Journal;
-use crate::policy::{COMPONENT_BYTES_MAX, is_bundled, read_file};
+pub(crate) use self::kept::{Asked, Candidate, Kept, candidates};
+use crate::policy::{COMPONENT_BYTES_MAX, read_file};
 
 const LOCK: &str = "lock";
 const POLICIES: &str = "policies.json";
@@ -31,25 +33,6 @@ const POLICIES_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct State {
     folder: PathBuf,
     _lock: File,
-}
-
-/// The policies that an earlier run kept.
-pub(crate) struct Kept {
-    pub(crate) active: Standing,
-    /// The latest last.
-    pub(crate) previous: Vec<Standing>,
-    /// What the command line asked for, when the policy that it names was last read.
-    asked: Asked,
-}
-
-/// What the command line asks for.
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
-    policy: String,
-    settings: Vec<String>,
-    /// Of the file that it names, as last read. Of a bundled policy none is kept: a later release has another one.
-    digest: Option<String>,
 }
 
 /// The file that names the policies.
@@ -76,40 +59,6 @@ pub(crate) struct Keeping {
     pub(crate) active: Standing,
     pub(crate) previous: Vec<Standing>,
     pub(crate) highest_revision: u64,
-}
-
-impl Asked {
-    pub(crate) fn new(policy: &str, settings: &[String], read: Option<&Policy>) -> Self {
-        let digest = read.filter(|_| !is_bundled(policy)).map(|policy| policy.digest().to_owned());
-        Self { policy: policy.to_owned(), settings: settings.to_vec(), digest }
-    }
-}
-
-impl Kept {
-    /// Whether the command line is the same as when this was kept.
-    pub(crate) fn is_of(&self, asked: &Asked) -> bool {
-        (&self.asked.policy, &self.asked.settings) == (&asked.policy, &asked.settings)
-    }
-
-    /// Whether the file that it names is the same as well.
-    pub(crate) fn is_as_read(&self, asked: &Asked) -> bool {
-        self.asked == *asked
-    }
-
-    /// Each of them with those to go back to from it, the latest first.
-    pub(crate) fn starts(&self) -> Vec<(Standing, Vec<Standing>)> {
-        let in_order: Vec<&Standing> = self.previous.iter().chain([&self.active]).collect();
-        let starts = in_order.iter().enumerate().rev().map(|(index, first)| {
-            let previous = in_order.iter().take(index).map(|previous| (*previous).clone()).collect();
-            ((*first).clone(), previous)
-        });
-        starts.collect()
-    }
-
-    /// All of them, the latest last: what a new policy leaves behind it.
-    pub(crate) fn as_previous(&self) -> Vec<Standing> {
-        self.previous.iter().chain([&self.active]).cloned().collect()
-    }
 }
 
 impl State {

@@ -126,6 +126,29 @@ pub(crate) const GUESTS: &[Guest] = &[
              (i32.const 0))"#,
     ),
     Guest::new(
+        "misses-the-caches-for-ever",
+        r#"(func $read (export "read") (param i32 i32) (result i32)
+             (local $at i32)
+             (drop (memory.grow (i32.const 48)))
+             (loop $again
+               (local.set $at
+                 (i32.add (i32.mul (local.get $at) (i32.const 1664525)) (i32.const 1013904223)))
+               (i32.store8 (i32.and (local.get $at) (i32.const 0x2fffff)) (i32.const 1))
+               (br $again))
+             (i32.const 0))"#,
+    ),
+    Guest::new(
+        "divides-for-ever",
+        r#"(func $read (export "read") (param i32 i32) (result i32)
+             (local $rest i64) (local $root f64)
+             (local.set $root (f64.const 1e300))
+             (loop $again
+               (local.set $rest (i64.rem_u (i64.const -1) (i64.or (local.get $rest) (i64.const 3))))
+               (local.set $root (f64.sqrt (f64.div (local.get $root) (f64.const 0.3))))
+               (br $again))
+             (i32.const 0))"#,
+    ),
+    Guest::new(
         "calls-by-table-for-ever",
         r#"(type $step (func (param i32) (result i32)))
            (table $steps funcref (elem $one $two $one $two))

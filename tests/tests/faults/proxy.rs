@@ -3,20 +3,20 @@
 //! What the caller is told may be "unknown", and has to be wherever it is; what is read afterwards has to be what the
 //! database holds. The statements are real ones; only the moment at which the network fails is chosen.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+mod forgotten;
+mod storm;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{DatabaseError, Error, Status, WorkspaceId};
 use leasehold_tests::Lane;
-use leasehold_tests::cluster::Cluster;
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::{Fate, Proxy, Statement};
 use leasehold_tests::scripted::{Fault, Scripted};
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Bench, Dice, Limits, builder, id, text, within};
+use super::{Bench, Limits, builder, id, text, within};
 
 /// How long an answer is waited for where the test makes it late.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -209,213 +209,6 @@ async fn a_server_that_closes_new_connections_is_unavailable_until_it_does_not()
         assert_eq!(line.bench.read(workspace).await, Ok(format!("old-{workspace}")));
     }
     Ok(())
-}
-
-/// What was seen of one workspace during a round.
-#[derive(Default)]
-struct Seen {
-    acknowledged: Vec<String>,
-    /// What was read, and how many issues had been acknowledged before the read began.
-    read: Vec<(usize, String)>,
-    unknown: u32,
-}
-
-type Log = Arc<Mutex<HashMap<WorkspaceId, Seen>>>;
-
-async fn issues(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
-    for _ in 0..count {
-        let outcome = within("an issue", bench.cache.issue(&workspace)).await?;
-        let mut log = log.lock().unwrap();
-        let seen = log.entry(workspace.clone()).or_default();
-        match outcome {
-            Ok(secret) => seen.acknowledged.push(text(&secret)),
-            Err(Error::OutcomeUnknown(_)) => seen.unknown += 1,
-            Err(Error::Unavailable(_)) => {}
-            Err(error) => anyhow::bail!("an issue over a bad line: {error}"),
-        }
-    }
-    Ok(())
-}
-
-async fn reads(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
-    for _ in 0..count {
-        let before = log.lock().unwrap().entry(workspace.clone()).or_default().acknowledged.len();
-        match within("a read", bench.read(&workspace)).await? {
-            Ok(secret) => {
-                log.lock().unwrap().entry(workspace.clone()).or_default().read.push((before, secret))
-            }
-            Err(Error::Unavailable(_)) => {}
-            Err(error) => anyhow::bail!("a read over a bad line: {error}"),
-        }
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-/// Holds what was seen against all that the database ever held.
-async fn hold(bench: &Bench, workspace: &WorkspaceId, seen: &Seen) -> Result<()> {
-    let history = bench.history(workspace).await?;
-    let place = |secret: &String| history.get(secret).copied();
-    let mut newest = vec![0];
-    for secret in &seen.acknowledged {
-        let place = place(secret).context("an acknowledged issue is not in the database")?;
-        newest.push(place.max(newest.last().copied().unwrap_or_default()));
-    }
-    for (before, secret) in &seen.read {
-        let place = place(secret).context("the database never held what was read")?;
-        ensure!(
-            newest.get(*before).is_some_and(|newest| place >= *newest),
-            "older than an acknowledged issue"
-        );
-    }
-    let most = 1 + seen.acknowledged.len() + seen.unknown as usize;
-    ensure!(history.len() <= most, "an issue that was refused is in the database");
-    let now = bench.stored(workspace).await?.context("the row is gone")?;
-    ensure!(bench.read(workspace).await? == now, "the cache does not hold what the database holds");
-    Ok(())
-}
-
-#[tokio::test]
-async fn no_acknowledged_issue_is_lost_and_no_read_goes_back_however_the_network_fails() -> Result<()> {
-    // A server of its own: hundreds of logins and thousands of commits are the test, not what they cost.
-    let cluster = Cluster::create(&[])?;
-    let line = line_to(cluster.options(), Limits::patient(4)).await?;
-    let mut dice = Dice(0x1ea5_e401d);
-    let rounds = Lane::current().pick(200, 5000);
-    let (mut acknowledged, mut unknown) = (0, 0);
-    for round in 0..rounds {
-        let workspaces = line.bench.rows(&format!("r{round}-"), 2).await?;
-        let log = Log::default();
-        match dice.below(4) {
-            0 => line.proxy.cut(),
-            1 => line.proxy.next(Statement::Update, Fate::CutDuring),
-            _ => {}
-        }
-        line.proxy.cut_after(dice.below(60) as u32);
-        let (bench, one, two) = (&line.bench, &workspaces[0], &workspaces[1]);
-        tokio::try_join!(
-            issues(bench, one.clone(), Arc::clone(&log), 3),
-            issues(bench, one.clone(), Arc::clone(&log), 2),
-            issues(bench, two.clone(), Arc::clone(&log), 4),
-            reads(bench, one.clone(), Arc::clone(&log), 12),
-            reads(bench, two.clone(), Arc::clone(&log), 12),
-        )?;
-        line.proxy.calm();
-        line.proxy.settled().await?;
-        let log = std::mem::take(&mut *log.lock().unwrap());
-        for (workspace, seen) in log {
-            hold(&line.bench, &workspace, &seen)
-                .await
-                .with_context(|| format!("round {round}: {workspace}"))?;
-            acknowledged += seen.acknowledged.len();
-            unknown += seen.unknown;
-        }
-    }
-    let accepted = line.proxy.accepted();
-    println!(
-        "{rounds} rounds: {acknowledged} issues acknowledged, {unknown} unknown, {accepted} connections"
-    );
-    ensure!(unknown >= 20 && acknowledged >= 500, "the network was too good, or too bad, to show anything");
-    Ok(())
-}
-
-/// Of the ten connections of the pool that the library makes, three quarters are for loads.
-const LOADS: usize = 7;
-
-/// New connections work at once, so service has to be back as fast as after any other outage: within a second of the
-/// deadline of those who met the silence.
-async fn is_served_soon(bench: &Bench, cold: &[WorkspaceId]) -> Result<()> {
-    let forgotten_at = tokio::time::Instant::now();
-    for key in cold {
-        match bench.read(key).await {
-            Ok(_) => return Ok(()),
-            Err(Error::Timeout | Error::Unavailable(_)) => {}
-            Err(error) => anyhow::bail!("a read over a line that is dead: {error}"),
-        }
-        let since = forgotten_at.elapsed();
-        ensure!(since < Duration::from_secs(3), "no read was served for {since:?}");
-    }
-    anyhow::bail!("none of {} reads was served", cold.len())
-}
-
-#[tokio::test]
-async fn busy_connections_that_the_network_has_forgotten_cost_a_second_of_misses_and_no_more() -> Result<()> {
-    let line = line(Limits::default_ones()).await?;
-    let bench = &line.bench;
-    let cold = bench.rows("cold", 100).await?;
-    let (busy, cold) = cold.split_at(LOADS);
-    let (readers, holder) = readers_at_a_lock(bench, busy).await?;
-    line.proxy.forget();
-    holder.rollback().await?;
-    for reader in readers {
-        let answer = within("a reader that nobody answers", reader).await??;
-        ensure!(matches!(answer, Err(Error::Timeout | Error::Unavailable(_))), "{answer:?}");
-    }
-    is_served_soon(bench, cold).await
-}
-
-#[tokio::test]
-async fn idle_connections_that_the_network_has_forgotten_are_no_miss_at_all() -> Result<()> {
-    let line = line(Limits::default_ones()).await?;
-    let bench = &line.bench;
-    let cold = bench.rows("cold", 100).await?;
-    let (busy, cold) = cold.split_at(LOADS);
-    let (readers, holder) = readers_at_a_lock(bench, busy).await?;
-    holder.rollback().await?;
-    for reader in readers {
-        within("a reader", reader).await???;
-    }
-    bench.server_is_idle().await?;
-    line.proxy.forget();
-    let (started, key) = (tokio::time::Instant::now(), cold.first().context("there are more")?);
-    assert_eq!(bench.read(key).await, Ok(format!("old-{key}")), "after {:?}", started.elapsed());
-    is_served_soon(bench, cold).await
-}
-
-#[tokio::test]
-async fn connections_that_the_network_forgets_on_their_way_back_to_the_pool_are_replaced() -> Result<()> {
-    let line = line(Limits::default_ones()).await?;
-    let bench = &line.bench;
-    let cold = bench.rows("cold", 100).await?;
-    let (busy, cold) = cold.split_at(20);
-    // Twice as many as there are connections.
-    for (round, key) in busy.iter().enumerate() {
-        line.proxy.next(Statement::Select, Fate::ForgottenAfter);
-        let asked_at = tokio::time::Instant::now();
-        while let Err(error) = bench.read(key).await {
-            ensure!(matches!(error, Error::Timeout | Error::Unavailable(_)), "{error}");
-            ensure!(asked_at.elapsed() < Duration::from_secs(10), "read {round} has no connection any more");
-        }
-        line.proxy.met(round as u64 + 1).await?;
-    }
-    is_served_soon(bench, cold).await
-}
-
-type Reader = tokio::task::JoinHandle<Result<(), Error>>;
-
-/// A read of each workspace, each with a connection of its own, behind a lock that the transaction holds.
-async fn readers_at_a_lock(
-    bench: &Bench,
-    keys: &[WorkspaceId],
-) -> Result<(Vec<Reader>, sqlx::Transaction<'static, sqlx::Postgres>)> {
-    let read = |key: &WorkspaceId| {
-        let (cache, key) = (bench.cache.clone(), key.clone());
-        tokio::spawn(async move { cache.read(&key).await.map(drop) })
-    };
-    loop {
-        let mut holder = bench.outside.begin().await?;
-        sqlx::raw_sql("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await?;
-        let readers: Vec<Reader> = keys.iter().map(read).collect();
-        // All of them at once, before the first has waited for too long. On a busy machine the logins take longer.
-        if tokio::time::timeout(ANSWER / 4, bench.blocked(keys.len() as i64)).await.is_ok() {
-            return Ok((readers, holder));
-        }
-        holder.rollback().await?;
-        for reader in readers {
-            let _too_late = within("a reader", reader).await?;
-        }
-        bench.server_is_idle().await?;
-    }
 }
 
 /// A packet that was lost is sent again, for minutes, by a client that has given the connection up: so the server may

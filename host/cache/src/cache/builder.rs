@@ -172,8 +172,8 @@ impl Builder {
         self
     }
 
-    /// How much processor time one call of a policy may take; 10 ms by default. It is looked at each millisecond, and a
-    /// call that would be over it by the next time is ended.
+    /// How much processor time one call of a policy may take; 10 ms by default. A call comes back to be looked at within
+    /// a millisecond of it, and is ended where the next time would be too late.
     pub fn policy_cpu_limit(mut self, span: Duration) -> Self {
         self.calls.cpu_limit = span;
         self

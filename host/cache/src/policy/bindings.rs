@@ -11,7 +11,11 @@
 wasmtime::component::bindgen!({
     path: "../../wit",
     world: "leasehold:policy/cache-policy",
-    imports: { "leasehold:policy/database": async | trappable, default: trappable },
+    imports: {
+        "leasehold:policy/database": async | trappable,
+        "leasehold:policy/log": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     with: { "leasehold:policy/types.secret": crate::policy::call::Handle },
 });

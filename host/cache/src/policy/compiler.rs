@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compile_cache::CompileCache;
-use super::pool::printable;
+use super::describe::printable;
 use crate::{Stage, SwapError};
 
 /// Components that may wait. Each cache has one that is being swapped in; more are some that nobody waits for any more.

@@ -12,21 +12,20 @@ use wasmtime::{Config, Engine};
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::compile_cache::CompileCache;
 use super::compiler::Compiler;
+use super::describe::printable;
+use super::fuel;
 use super::imports::HostState;
 use super::lane::Lane;
-use super::pool::printable;
-use super::ticker::Ticker;
 use crate::{Stage, SwapError};
 
 /// What a policy may use of its own stack, and the stack that one call runs on.
 const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
-const MEMORY_RESERVATION_BYTES: u64 = super::pool::MAX_MEMORY_BYTES as u64;
+const MEMORY_RESERVATION_BYTES: u64 = super::instance::MAX_MEMORY_BYTES as u64;
 
 pub(crate) struct PolicyEngine {
     pub(crate) engine: Engine,
-    pub(crate) ticker: Ticker,
     pub(super) lane: Lane,
     pub(super) compiler: Compiler,
     linker: Linker<HostState>,
@@ -59,7 +58,8 @@ impl PolicyEngine {
         let mut config = Config::new();
         config
             .concurrency_support(false)
-            .epoch_interruption(true)
+            .consume_fuel(true)
+            .operator_cost(fuel::costs())
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(MEMORY_RESERVATION_BYTES)
@@ -75,10 +75,9 @@ impl PolicyEngine {
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
-        let ticker = Ticker::start(engine.clone()).map_err(wasmtime::Error::new)?;
         let lane = Lane::start().map_err(wasmtime::Error::new)?;
         let compiler = Compiler::start(engine.clone(), cache).map_err(wasmtime::Error::new)?;
-        Ok(Self { engine, ticker, lane, compiler, linker })
+        Ok(Self { engine, lane, compiler, linker })
     }
 
     /// Checks that a component fits the contract, in words before in types.

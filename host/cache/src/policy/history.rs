@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::Policy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
 use super::probation::Trial;
 use super::report::{Cause, PolicyChange, SwapError, SwapRecord, Trip};
-use super::slot::Active;
+use super::tenure::Active;
 
 /// How many swaps and refusals are remembered.
 const MAX_RECORDS: usize = 16;
@@ -106,6 +107,23 @@ impl SwapRecord {
             forced: loaded.policy.is_forced(),
             card: loaded.card.get().cloned(),
             outcome,
+        }
+    }
+
+    /// Of a policy that did not become active: what it was given, since it may not have got far enough to say more.
+    pub(super) fn refused(at: SystemTime, by: &str, policy: &Policy, error: &SwapError) -> Self {
+        Self {
+            at,
+            by: by.to_owned(),
+            digest: policy.digest().to_owned(),
+            policy: None,
+            settings: policy.settings().to_vec(),
+            cause: Cause::Swap,
+            reason: None,
+            signed: None,
+            forced: policy.is_forced(),
+            card: None,
+            outcome: Err(error.clone()),
         }
     }
 }

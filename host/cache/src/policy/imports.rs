@@ -3,8 +3,6 @@
 //! Each finds the call that is running and leaves the decision to it (`call.rs`). An error that a policy may see is a
 //! value of the contract; whatever breaks a rule of the contract is a trap.
 
-use std::sync::Arc;
-
 use tracing::{debug, error, info, warn};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Result, format_err};
@@ -12,13 +10,14 @@ use wasmtime::{Result, format_err};
 use super::bindings::leasehold::policy::{clock, database, entry, log, types};
 use super::call::{Call, Fault, Handle};
 use super::limits::Limits;
-use super::meter::Meter;
 use crate::lease::Lease;
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode};
 
 /// How many lines one call may log.
 const MAX_LOG_LINES: u32 = 16;
+/// Bytes of lines that are not kept, after which the call is looked at.
+const MAX_UNKEPT_BYTES: usize = 1 << 20;
 /// How much of a line is kept, in bytes.
 const MAX_LOG_BYTES: usize = 256;
 
@@ -28,10 +27,10 @@ pub(crate) struct HostState {
     pub(crate) name: String,
     pub(crate) limits: Limits,
     pub(crate) handles: ResourceTable,
-    /// The processor time of the running call.
-    pub(super) meter: Arc<Meter>,
     /// Lines that the running call has logged.
     pub(crate) log_lines: u32,
+    /// What it logged beyond them since it was last looked at.
+    pub(super) unkept_bytes: usize,
     /// None while no workspace is bound: in `describe`, `configure` and start functions.
     pub(crate) call: Option<Call>,
 }
@@ -115,8 +114,14 @@ impl entry::Host for HostState {
 }
 
 impl log::Host for HostState {
-    fn write(&mut self, level: log::Level, message: String) -> Result<()> {
+    async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
         if self.log_lines >= MAX_LOG_LINES {
+            // However long a line is, the policy pays the fuel of one call for it.
+            self.unkept_bytes += message.len();
+            if self.unkept_bytes > MAX_UNKEPT_BYTES {
+                self.unkept_bytes = 0;
+                tokio::task::yield_now().await;
+            }
             return Ok(());
         }
         self.log_lines += 1;

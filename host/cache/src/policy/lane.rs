@@ -1,7 +1,7 @@
 //! A thread of its own for calls that take long, so that a policy that spins holds up no task of the server.
 //!
 //! A call begins where its caller is, since a change of threads costs more than most calls. One that is still at it after
-//! two ticks goes on here, and where a policy has been slow lately its calls begin here. All of them share one thread, of
+//! a millisecond goes on here, and where a policy has been slow lately its calls begin here. All of them share one thread, of
 //! low priority: that is the most that slow calls can take from a server. It knows nothing of what a call does.
 
 use std::future::{Future, poll_fn};

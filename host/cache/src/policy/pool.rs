@@ -8,37 +8,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
-use wasmtime::component::{Component, Resource, ResourceTable};
-use wasmtime::{Store, StoreLimitsBuilder, UpdateDeadline, format_err};
+use wasmtime::component::Component;
 
 use super::Policy;
+use super::bindings::CachePolicyPre;
 use super::bindings::exports::leasehold::policy::control::Description;
-use super::bindings::leasehold::policy::types;
-use super::bindings::{CachePolicy, CachePolicyPre};
-use super::call::{Answer, Call, Fault, Handle, Request};
+use super::call::{Answer, Call, Fault, Request};
 use super::card::PolicyCard;
+use super::describe::{check_description, check_names};
 use super::engine::{PolicyEngine, engine};
 use super::imports::HostState;
+use super::instance::Instance;
 use super::lane::Slowness;
-use super::limits::Limits;
-use super::meter::{Meter, Verdict};
+use super::meter::Meter;
 use crate::{Stage, Standing, SwapError};
 
-/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
-/// all, and no tick interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
-/// a call's processor time.
-pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
-/// The bytes that one import or export may carry.
-const MAX_TRANSFER_BYTES: usize = 64 << 10;
-/// The handles that one call may hold.
-const MAX_HANDLES: usize = 256;
 /// Instances kept for the next call. More than this many calls at once are rare, and an instance costs 25 µs to make.
 const MAX_IDLE: usize = 16;
-/// Bounds on what a policy says of itself.
-const MAX_SETTINGS: usize = 32;
-const MAX_WORD_BYTES: usize = 64;
-const MAX_SENTENCE_BYTES: usize = 512;
-
 /// How calls are run.
 #[derive(Clone, Copy)]
 pub(crate) struct CallTerms {
@@ -69,12 +55,6 @@ pub(crate) struct Loaded {
     slowness: Slowness,
     /// None while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Vec<Instance>>>,
-}
-
-struct Instance {
-    store: Store<HostState>,
-    exports: CachePolicy,
-    meter: Arc<Meter>,
 }
 
 impl Loaded {
@@ -121,13 +101,12 @@ impl Loaded {
             idle: Mutex::new(Some(Vec::new())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
-        let _running = loaded.engine.ticker.run();
-        let mut instance = loaded.instantiate(meter).await.map_err(|fault| refuse(fault.0))?;
-        loaded.description = loaded.describe(&mut instance).await.map_err(|fault| refuse(fault.0))?;
+        let mut instance = loaded.instantiate(Arc::clone(&meter)).await.map_err(|fault| refuse(fault.0))?;
+        meter.reset();
+        loaded.description = instance.describe().await.map_err(|fault| refuse(fault.0))?;
         check_description(&loaded.description).map_err(refuse)?;
         check_names(&loaded.policy, &loaded.description).map_err(refuse)?;
-        instance.store.data_mut().name.clone_from(&loaded.description.name);
-        loaded.configure(&mut instance).await.map_err(|fault| refuse(fault.0))?;
+        instance.configure(loaded.policy.settings()).await.map_err(|fault| refuse(fault.0))?;
         loaded.give_back(instance);
         Ok(loaded)
     }
@@ -165,11 +144,16 @@ impl Loaded {
         declared.map(|s| (s.name.clone(), given(&s.name).unwrap_or(&s.default).clone())).collect()
     }
 
+    /// Whether it is the same component with the same settings in force.
+    pub(super) fn does_as(&self, other: &Self) -> bool {
+        self.policy.digest() == other.policy.digest() && self.settings() == other.settings()
+    }
+
     /// Calls the policy. The record of the call comes back whatever happened to it.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> (Call, Result<Answer, Fault>) {
         let idle = self.idle().as_mut().and_then(Vec::pop);
         let meter = match &idle {
-            Some(instance) => Arc::clone(&instance.meter),
+            Some(instance) => Arc::clone(instance.meter()),
             None => Arc::new(Meter::new(self.terms.cpu_limit)),
         };
         meter.reset();
@@ -196,7 +180,6 @@ impl Loaded {
         meter: Arc<Meter>,
         call: Call,
     ) -> (Call, Result<Answer, Fault>) {
-        let _running = self.engine.ticker.run();
         let mut instance = match idle {
             Some(instance) => instance,
             // Making one is charged to the call that needs it.
@@ -205,21 +188,12 @@ impl Loaded {
                 Err(fault) => return (call, Err(fault)),
             },
         };
-        let (workspace, request) = (call.workspace.clone(), call.request);
-        instance.begin(Some(call));
-        let returned = instance.run(workspace.as_str(), request).await;
-        let state = instance.store.data_mut();
-        #[expect(clippy::unreachable, reason = "the call was put there above, and nothing else takes it")]
-        let Some(call) = state.call.take() else { unreachable!() };
-        let answer = returned.and_then(|answer| state.take_answer(answer));
-        match answer {
-            Ok(answer) => {
-                self.give_back(instance);
-                (call, Ok(answer))
-            }
-            // The store is dropped with the instance.
-            Err(fault) => (call, Err(fault)),
+        let (call, answer) = instance.call(call).await;
+        // After a fault it is dropped, with its store.
+        if answer.is_ok() {
+            self.give_back(instance);
         }
+        (call, answer)
     }
 
     /// Notes that a call of this policy did not count.
@@ -254,7 +228,7 @@ impl Loaded {
     pub(super) fn last_call(&self) -> Option<(Duration, usize)> {
         let idle = self.idle();
         let instance = idle.as_ref()?.last()?;
-        Some((instance.meter.used(), instance.store.data().limits.memory_bytes()))
+        Some((instance.used(), instance.memory_bytes()))
     }
 
     fn idle(&self) -> MutexGuard<'_, Option<Vec<Instance>>> {
@@ -265,8 +239,12 @@ impl Loaded {
     /// A new instance that is ready for a call.
     async fn make(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
         let mut instance = self.instantiate(meter).await?;
-        self.configure(&mut instance).await?;
+        instance.configure(self.policy.settings()).await?;
         Ok(instance)
+    }
+
+    async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
+        Instance::new(&self.engine.engine, &self.pre, &self.description.name, meter).await
     }
 
     fn give_back(&self, instance: Instance) {
@@ -275,166 +253,5 @@ impl Loaded {
         {
             idle.push(instance);
         }
-    }
-
-    async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
-        let mut handles = ResourceTable::new();
-        handles.set_max_capacity(MAX_HANDLES);
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(MAX_MEMORY_BYTES)
-            .table_elements(10_000)
-            .instances(16)
-            .tables(16)
-            .memories(1)
-            .build();
-        let state = HostState {
-            name: self.description.name.clone(),
-            limits: Limits::new(limits),
-            handles,
-            meter: Arc::clone(&meter),
-            log_lines: 0,
-            call: None,
-        };
-        let mut store = Store::new(&self.engine.engine, state);
-        store.limiter(|state| &mut state.limits);
-        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
-        store.set_max_component_handles(MAX_HANDLES);
-        store.epoch_deadline_callback(|context| match context.data().meter.tick() {
-            Verdict::GoesOn => Ok(UpdateDeadline::Continue(1)),
-            // Not wasmtime's own yield: tokio would come back here first.
-            Verdict::Yields => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
-            Verdict::Ends => Err(format_err!("it ran for longer than its limit of processor time")),
-        });
-        // Before instantiation: a start function is under the limit as well.
-        store.set_epoch_deadline(1);
-        let instantiated = meter.run(self.pre.instantiate_async(&mut store)).await;
-        let exports = instantiated.map_err(|error| trap("instantiate", &error))?;
-        Ok(Instance { store, exports, meter })
-    }
-
-    async fn describe(&self, instance: &mut Instance) -> Result<Description, Fault> {
-        instance.meter.reset();
-        instance.begin(None);
-        let control = instance.exports.leasehold_policy_control();
-        let described = instance.meter.run(control.call_describe(&mut instance.store)).await;
-        described.map_err(|error| trap("describe", &error))
-    }
-
-    async fn configure(&self, instance: &mut Instance) -> Result<(), Fault> {
-        instance.begin(None);
-        let control = instance.exports.leasehold_policy_control();
-        let configure = control.call_configure(&mut instance.store, self.policy.settings());
-        let configured = instance.meter.run(configure).await;
-        configured.map_err(|error| trap("configure", &error))?.map_err(|reason| Fault(printable(&reason)))
-    }
-}
-
-impl Instance {
-    /// Gives the instance what it needs for one entry into the policy.
-    fn begin(&mut self, call: Option<Call>) {
-        let state = self.store.data_mut();
-        state.log_lines = 0;
-        state.call = call;
-        self.store.set_epoch_deadline(1);
-    }
-
-    async fn run(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
-        let policy = self.exports.leasehold_policy_policy();
-        match request {
-            Request::Read => {
-                let answer = self.meter.run(policy.call_read(&mut self.store, workspace)).await;
-                answer.map_err(|error| trap("read", &error))
-            }
-            Request::Issue(mode) => {
-                let issue = policy.call_issue(&mut self.store, workspace, mode.into());
-                let answer = self.meter.run(issue).await;
-                answer.map(|answer| answer.map(Some)).map_err(|error| trap("issue", &error))
-            }
-        }
-    }
-}
-
-type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
-
-impl HostState {
-    /// Takes the answer out of the table of handles, which must be empty then.
-    fn take_answer(&mut self, answer: RawAnswer) -> Result<Answer, Fault> {
-        let answer = match answer {
-            Ok(Some(handle)) => {
-                let handle =
-                    self.handles.delete(handle).map_err(|error| Fault(format!("a bad handle: {error}")))?;
-                Answer::Secret(handle)
-            }
-            Ok(None) => Answer::Absent,
-            Err(_) => Answer::Error,
-        };
-        if self.handles.is_empty() {
-            Ok(answer)
-        } else {
-            Err(Fault("it kept handles beyond the end of the call".into()))
-        }
-    }
-}
-
-fn trap(function: &str, error: &wasmtime::Error) -> Fault {
-    // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
-    Fault(format!("{function} failed: {}", printable(&format!("{}: {error:#}", error.root_cause()))))
-}
-
-/// Text of a policy's making, for an operator's eyes: bounded, on one line.
-pub(super) fn printable(text: &str) -> String {
-    let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE_BYTES)).unwrap_or_default();
-    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn check_description(description: &Description) -> Result<(), String> {
-    let word = |what: &str, text: &str| {
-        let good = !text.is_empty() && text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control);
-        if good {
-            Ok(())
-        } else {
-            Err(format!("describe: {what} must have 1 to {MAX_WORD_BYTES} printable bytes"))
-        }
-    };
-    let sentence = |what: &str, text: &str| {
-        let good = text.len() <= MAX_SENTENCE_BYTES && !text.chars().any(char::is_control);
-        if good {
-            Ok(())
-        } else {
-            Err(format!("describe: {what} must have {MAX_SENTENCE_BYTES} printable bytes at most"))
-        }
-    };
-    word("name", &description.name)?;
-    word("version", &description.version)?;
-    sentence("summary", &description.summary)?;
-    if description.settings.len() > MAX_SETTINGS {
-        return Err(format!("describe: more than {MAX_SETTINGS} settings"));
-    }
-    for (index, setting) in description.settings.iter().enumerate() {
-        word("the name of a setting", &setting.name)?;
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if !setting.name.chars().all(good) {
-            return Err(format!("describe: the setting {:?} needs a name of a-z, 0-9 and '-'", setting.name));
-        }
-        if description.settings.iter().take(index).any(|earlier| earlier.name == setting.name) {
-            return Err(format!("describe: the setting {:?} is listed twice", setting.name));
-        }
-        sentence("the default of a setting", &setting.default)?;
-        sentence("the doc of a setting", &setting.doc)?;
-    }
-    Ok(())
-}
-
-fn check_names(policy: &Policy, description: &Description) -> Result<(), String> {
-    let known: Vec<&str> = description.settings.iter().map(|setting| setting.name.as_str()).collect();
-    let unknown = policy.settings().iter().find(|(name, _)| !known.contains(&name.as_str()));
-    match unknown {
-        Some((name, _)) if known.is_empty() => {
-            Err(format!("unknown setting {name:?}; this policy has no settings"))
-        }
-        Some((name, _)) => {
-            Err(format!("unknown setting {name:?}; the settings of this policy: {}", known.join(", ")))
-        }
-        None => Ok(()),
     }
 }

@@ -59,6 +59,38 @@ fn what_was_kept_comes_back_in_order_while_the_command_line_is_the_same() {
 }
 
 #[test]
+fn a_start_resumes_what_was_active_unless_the_command_line_or_its_file_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let (asked, active) = (policy(b"asked", "1m"), policy(b"active", "2m"));
+    keep(&state, &asked, &active, &[&asked]);
+    let kept = state.kept().unwrap();
+    let tried = |chosen: Option<&Policy>, asked: &Asked| {
+        let candidates = candidates(chosen, Some(&kept), asked);
+        let shown = |(first, previous): &Candidate| (named(&first.policy), previous.len());
+        candidates.iter().map(shown).collect::<Vec<_>>()
+    };
+    let resumed = [(named(&active), 1), (named(&asked), 0)];
+    assert_eq!(tried(Some(&asked), &as_asked(&asked))[..2], resumed, "nothing has changed");
+    let changed = policy(b"changed", "1m");
+    assert_eq!(tried(Some(&changed), &as_asked(&changed))[0], (named(&changed), 2));
+    assert_eq!(
+        tried(Some(&changed), &as_asked(&changed))[1..],
+        resumed,
+        "and so it does if the file is no good"
+    );
+    let unread = Asked::new("policy.wasm", &["ttl=1m".to_owned()], None);
+    assert_eq!(tried(None, &unread), resumed, "the file is gone");
+    let another = policy(b"asked", "5m");
+    assert_eq!(
+        tried(Some(&another), &as_asked(&another)),
+        [(named(&another), 2)],
+        "the old one was not asked for"
+    );
+    assert_eq!(tried(None, &as_asked(&another)), []);
+}
+
+#[test]
 fn a_damaged_component_is_passed_over_for_the_one_before_it_and_a_damaged_list_for_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();

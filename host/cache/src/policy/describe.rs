@@ -1,0 +1,69 @@
+//! What a policy says of itself, and how much of that is let through to an operator.
+
+use super::Policy;
+use super::bindings::exports::leasehold::policy::control::Description;
+
+/// Bounds on what a policy says of itself.
+const MAX_SETTINGS: usize = 32;
+const MAX_WORD_BYTES: usize = 64;
+const MAX_SENTENCE_BYTES: usize = 512;
+
+/// Text of a policy's making, for an operator's eyes: bounded, on one line.
+pub(super) fn printable(text: &str) -> String {
+    let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE_BYTES)).unwrap_or_default();
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Whether an operator can be shown it.
+pub(super) fn check_description(description: &Description) -> Result<(), String> {
+    let word = |what: &str, text: &str| {
+        let good = !text.is_empty() && text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control);
+        if good {
+            Ok(())
+        } else {
+            Err(format!("describe: {what} must have 1 to {MAX_WORD_BYTES} printable bytes"))
+        }
+    };
+    let sentence = |what: &str, text: &str| {
+        let good = text.len() <= MAX_SENTENCE_BYTES && !text.chars().any(char::is_control);
+        if good {
+            Ok(())
+        } else {
+            Err(format!("describe: {what} must have {MAX_SENTENCE_BYTES} printable bytes at most"))
+        }
+    };
+    word("name", &description.name)?;
+    word("version", &description.version)?;
+    sentence("summary", &description.summary)?;
+    if description.settings.len() > MAX_SETTINGS {
+        return Err(format!("describe: more than {MAX_SETTINGS} settings"));
+    }
+    for (index, setting) in description.settings.iter().enumerate() {
+        word("the name of a setting", &setting.name)?;
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !setting.name.chars().all(good) {
+            return Err(format!("describe: the setting {:?} needs a name of a-z, 0-9 and '-'", setting.name));
+        }
+        if description.settings.iter().take(index).any(|earlier| earlier.name == setting.name) {
+            return Err(format!("describe: the setting {:?} is listed twice", setting.name));
+        }
+        sentence("the default of a setting", &setting.default)?;
+        sentence("the doc of a setting", &setting.doc)?;
+    }
+    Ok(())
+}
+
+/// Whether the policy knows every setting that it is given.
+pub(super) fn check_names(policy: &Policy, description: &Description) -> Result<(), String> {
+    let known: Vec<&str> = description.settings.iter().map(|setting| setting.name.as_str()).collect();
+    let unknown = policy.settings().iter().find(|(name, _)| !known.contains(&name.as_str()));
+    match unknown {
+        Some((name, _)) if known.is_empty() => {
+            Err(format!("unknown setting {name:?}; this policy has no settings"))
+        }
+        Some((name, _)) => {
+            Err(format!("unknown setting {name:?}; the settings of this policy: {}", known.join(", ")))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,170 @@
+//! One instance of a policy: its store, what it may take, and each way into it.
+//!
+//! Whatever goes wrong in it is a fault in words, and its owner drops it then. It knows nothing of other instances.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimitsBuilder};
+
+use super::bindings::exports::leasehold::policy::control::Description;
+use super::bindings::leasehold::policy::types;
+use super::bindings::{CachePolicy, CachePolicyPre};
+use super::call::{Answer, Call, Fault, Handle, Request};
+use super::describe::printable;
+use super::fuel;
+use super::imports::HostState;
+use super::limits::Limits;
+use super::meter::Meter;
+
+/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
+/// all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
+/// a call's processor time.
+pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
+/// The bytes that one import or export may carry.
+const MAX_TRANSFER_BYTES: usize = 64 << 10;
+/// The handles that one call may hold.
+const MAX_HANDLES: usize = 256;
+
+pub(super) struct Instance {
+    store: Store<HostState>,
+    exports: CachePolicy,
+    meter: Arc<Meter>,
+}
+
+type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
+
+impl Instance {
+    /// A new one, which is neither described nor configured yet. `name` is for its log lines.
+    pub(super) async fn new(
+        engine: &Engine,
+        pre: &CachePolicyPre<HostState>,
+        name: &str,
+        meter: Arc<Meter>,
+    ) -> Result<Self, Fault> {
+        let mut handles = ResourceTable::new();
+        handles.set_max_capacity(MAX_HANDLES);
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MAX_MEMORY_BYTES)
+            .table_elements(10_000)
+            .instances(16)
+            .tables(16)
+            .memories(1)
+            .build();
+        let state = HostState {
+            name: name.to_owned(),
+            limits: Limits::new(limits),
+            handles,
+            log_lines: 0,
+            unkept_bytes: 0,
+            call: None,
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
+        store.set_max_component_handles(MAX_HANDLES);
+        // Before instantiation: a start function is under the limit as well.
+        let refilled = fuel::refill(&mut store);
+        refilled.map_err(|error| trap("instantiate", &error))?;
+        let exports = enter(&meter, "instantiate", pre.instantiate_async(&mut store)).await?;
+        Ok(Self { store, exports, meter })
+    }
+
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// The size of its memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().limits.memory_bytes()
+    }
+
+    /// The processor time of its last call.
+    pub(super) fn used(&self) -> Duration {
+        self.meter.used()
+    }
+
+    /// What the policy says of itself. From now on its log lines have its name.
+    pub(super) async fn describe(&mut self) -> Result<Description, Fault> {
+        self.begin(None);
+        let control = self.exports.leasehold_policy_control();
+        let described = enter(&self.meter, "describe", control.call_describe(&mut self.store)).await?;
+        self.store.data_mut().name.clone_from(&described.name);
+        Ok(described)
+    }
+
+    pub(super) async fn configure(&mut self, settings: &[(String, String)]) -> Result<(), Fault> {
+        self.begin(None);
+        let control = self.exports.leasehold_policy_control();
+        let configure = control.call_configure(&mut self.store, settings);
+        enter(&self.meter, "configure", configure).await?.map_err(|reason| Fault(printable(&reason)))
+    }
+
+    /// Makes one call. Its record comes back whatever happened to it.
+    pub(super) async fn call(&mut self, call: Call) -> (Call, Result<Answer, Fault>) {
+        let (workspace, request) = (call.workspace.clone(), call.request);
+        self.begin(Some(call));
+        let returned = self.enter_policy(workspace.as_str(), request).await;
+        let state = self.store.data_mut();
+        #[expect(clippy::unreachable, reason = "the call was put there above, and nothing else takes it")]
+        let Some(call) = state.call.take() else { unreachable!() };
+        (call, returned.and_then(|answer| state.take_answer(answer)))
+    }
+
+    /// Gives the instance what it needs for one entry into the policy.
+    fn begin(&mut self, call: Option<Call>) {
+        let state = self.store.data_mut();
+        state.log_lines = 0;
+        state.call = call;
+    }
+
+    async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
+        let policy = self.exports.leasehold_policy_policy();
+        match request {
+            Request::Read => enter(&self.meter, "read", policy.call_read(&mut self.store, workspace)).await,
+            Request::Issue(mode) => {
+                let issue = policy.call_issue(&mut self.store, workspace, mode.into());
+                Ok(enter(&self.meter, "issue", issue).await?.map(Some))
+            }
+        }
+    }
+}
+
+impl HostState {
+    /// Takes the answer out of the table of handles, which must be empty then.
+    fn take_answer(&mut self, answer: RawAnswer) -> Result<Answer, Fault> {
+        let answer = match answer {
+            Ok(Some(handle)) => {
+                let handle =
+                    self.handles.delete(handle).map_err(|error| Fault(format!("a bad handle: {error}")))?;
+                Answer::Secret(handle)
+            }
+            Ok(None) => Answer::Absent,
+            Err(_) => Answer::Error,
+        };
+        if self.handles.is_empty() {
+            Ok(answer)
+        } else {
+            Err(Fault("it kept handles beyond the end of the call".into()))
+        }
+    }
+}
+
+/// Runs the policy's code under the meter.
+async fn enter<T>(
+    meter: &Meter,
+    function: &str,
+    entry: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Fault> {
+    match meter.run(entry).await {
+        Ok(returned) => returned.map_err(|error| trap(function, &error)),
+        Err(over) => Err(Fault(format!("{function} failed: {over}"))),
+    }
+}
+
+fn trap(function: &str, error: &wasmtime::Error) -> Fault {
+    // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
+    Fault(format!("{function} failed: {}", printable(&format!("{}: {error:#}", error.root_cause()))))
+}

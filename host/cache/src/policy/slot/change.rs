@@ -1,0 +1,168 @@
+//! How an operator replaces the active policy, and the one place where it is replaced.
+//!
+//! Every change ends in `install`, under the lock of the history.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::Slot;
+use crate::lease::Generation;
+use crate::policy::Policy;
+use crate::policy::history::History;
+use crate::policy::loader::Stages;
+use crate::policy::pool::Loaded;
+use crate::policy::probation::rate;
+use crate::policy::report::{Cause, Stage, SwapError, SwapRecord, SwapReport};
+use crate::policy::tenure::{Active, Tenure};
+
+/// What is to become active, and why.
+pub(super) struct Switch {
+    loaded: Arc<Loaded>,
+    cause: Cause,
+    by: String,
+    /// What the policy before it did, where that is why.
+    reason: Option<String>,
+    stages: Stages,
+    /// The entries that it finds.
+    entries: u64,
+    /// SELECTs per second under the policy that it replaces.
+    loads_before: Option<f64>,
+}
+
+impl Switch {
+    /// By nobody, and for no reason that is known.
+    pub(super) fn to(loaded: Arc<Loaded>, cause: Cause) -> Self {
+        let (by, reason) = (String::new(), None);
+        Self { loaded, cause, by, reason, stages: Vec::new(), entries: 0, loads_before: None }
+    }
+
+    pub(super) fn because(self, reason: &str) -> Self {
+        Self { reason: Some(reason.to_owned()), ..self }
+    }
+}
+
+impl Slot {
+    /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
+    pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
+        let _one = self.loading.lock().await;
+        self.swap_in_turn(policy, None, by, entries).await
+    }
+
+    /// The same for the active policy with these settings over its own. What that is is looked up when its turn has come.
+    pub(crate) async fn reconfigure(
+        &self,
+        settings: Vec<(String, String)>,
+        by: &str,
+        entries: u64,
+    ) -> Result<SwapReport, SwapError> {
+        let _one = self.loading.lock().await;
+        let active = self.active();
+        let policy = active.value.loaded.policy.clone();
+        let policy = settings.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
+        self.swap_in_turn(policy, Some(active.generation), by, entries).await
+    }
+
+    /// `only_over`: the swap is refused if another generation has become active meanwhile.
+    async fn swap_in_turn(
+        &self,
+        policy: Policy,
+        only_over: Option<Generation>,
+        by: &str,
+        entries: u64,
+    ) -> Result<SwapReport, SwapError> {
+        let asked_for = policy.clone();
+        let active = only_over.map(|_| asked_for.digest());
+        let loaded = self.loader.load(policy, &self.known(), active).await;
+        let mut history = self.history();
+        let active = self.active();
+        let loaded = loaded.and_then(|loaded| match only_over {
+            Some(generation) if generation != active.generation => {
+                let reason =
+                    "another policy became active meanwhile; ask again if it is to have these settings";
+                Err(SwapError::new(Stage::Configure, reason))
+            }
+            _ => Ok(loaded),
+        });
+        let (loaded, stages) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let refused = SwapRecord::refused(self.clock.wall(), by, &asked_for, &error);
+                self.record(&mut history, refused, &active.value.loaded);
+                drop(history);
+                warn!(digest = asked_for.digest(), by, %error, "a policy was refused; the active one serves on");
+                return Err(error);
+            }
+        };
+        let loads_before = self.loads_under(&active);
+        // The same policy again is nothing to go back to.
+        if !active.value.loaded.does_as(&loaded) {
+            history.remember(active);
+        }
+        history.trip = None;
+        self.loader.gate.note_active(loaded.policy.signed_by());
+        let by = by.to_owned();
+        let switch = Switch { by, stages, entries, loads_before, ..Switch::to(loaded, Cause::Swap) };
+        let report = self.install(&mut history, switch);
+        drop(history);
+        announce(&report);
+        Ok(report)
+    }
+
+    /// SELECTs per second since the active policy became active.
+    fn loads_under(&self, active: &Active) -> Option<f64> {
+        let selects = self.usage(&active.value.loaded).selects;
+        rate(active.value.began, self.clock.now(), selects.saturating_sub(active.value.at_begin.selects))
+    }
+
+    /// Goes back to the policy that was active before this one. It waits for nothing, least of all for a compiler.
+    pub(crate) fn rollback(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
+        let mut history = self.history();
+        let previous = history.take_previous();
+        let previous = previous
+            .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
+        history.trip = None;
+        let loaded = Arc::clone(&previous.value.loaded);
+        let switch = Switch { by: by.to_owned(), entries, ..Switch::to(loaded, Cause::Rollback) };
+        let report = self.install(&mut history, switch);
+        drop(history);
+        announce(&report);
+        Ok(report)
+    }
+
+    /// The moment of the swap. The history's lock makes it one at a time.
+    pub(super) fn install(&self, history: &mut History, switch: Switch) -> SwapReport {
+        let Switch { loaded, cause, by, reason, stages, entries, loads_before } = switch;
+        let (replaced, since) = (self.active(), self.clock.wall());
+        loaded.revive();
+        history.breaker.reset();
+        history.trial = None;
+        let (began, at_begin) = (self.clock.now(), self.usage(&loaded));
+        let tenure = Tenure { loaded: Arc::clone(&loaded), since, began, at_begin };
+        let generation = self.active.replace(tenure);
+        if !Arc::ptr_eq(&replaced.value.loaded, &loaded) {
+            replaced.value.loaded.retire();
+        }
+        let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
+        let record = SwapRecord { by, reason, ..record };
+        self.put_on_trial(history, &loaded, loads_before);
+        self.record(history, record, &loaded);
+        SwapReport {
+            generation: generation.number(),
+            replaced: replaced.generation.number(),
+            digest: loaded.policy.digest().to_owned(),
+            name: loaded.description.name.clone(),
+            version: loaded.description.version.clone(),
+            settings: loaded.settings(),
+            card: loaded.card.get().cloned(),
+            entries,
+            stages,
+        }
+    }
+}
+
+/// To be called without the lock.
+pub(super) fn announce(report: &SwapReport) {
+    let SwapReport { generation, name, version, digest, .. } = report;
+    info!(generation, name, version, digest, "a policy became active");
+}

@@ -1,0 +1,71 @@
+//! Under which policy the server starts: the one that was active when it last ran, or the one that its command line names.
+//!
+//! It knows nothing of connections, and leaves to the cache whether a policy is any good.
+
+use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache};
+
+use crate::cli::Serve;
+use crate::policy::Conditions;
+use crate::state::{Asked, Candidate, Journal, State, candidates};
+use crate::store::Store;
+
+/// The cache of the secrets, and the journal of its changes. `chosen` is the policy of the command line, as far as it can be
+/// read. The first candidate that can be used is the one.
+pub(crate) async fn secrets(
+    serve: &Serve,
+    chosen: anyhow::Result<Policy>,
+    conditions: &Conditions,
+    store: &Store,
+) -> anyhow::Result<(SecretCache, Journal)> {
+    let state = State::open(&serve.state_dir)?;
+    let asked = Asked::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
+    let (kept, remembered) = (state.kept(), state.highest_revision()?);
+    let journal = Journal::start(state, asked.clone())?;
+    let candidates = candidates(chosen.as_ref().ok(), kept.as_ref(), &asked);
+    let mut refused = chosen.err();
+    if let Some(error) = refused.as_ref().filter(|_| !candidates.is_empty()) {
+        let error = format!("{error:#}");
+        tracing::error!(error, "the command line's policy cannot be read; the one that was active serves on");
+        journal.note_refused("start", &serve.policy, "size", &error);
+    }
+    for (tried, candidate) in candidates.into_iter().enumerate() {
+        let policy = candidate.0.policy.clone();
+        let builder = conditions.clone().set(store.cache("platform_inbound_secret").await?);
+        let builder = builder.remembered_revision(remembered).probation(probation(serve));
+        match begin(builder, candidate, journal.clone(), tried == 0).await {
+            Ok(cache) => return Ok((cache, journal)),
+            Err(BuildError::Policy(error)) => {
+                tracing::error!(digest = policy.digest(), %error, "a policy cannot be used any more");
+                journal.note_unusable(&policy, &error);
+                refused.get_or_insert(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    journal.flushed().await;
+    let refused = refused.unwrap_or_else(|| anyhow::anyhow!("there is none"));
+    Err(refused.context(format!("the policy {:?} cannot be used", serve.policy)))
+}
+
+async fn begin(
+    builder: Builder,
+    (first, previous): Candidate,
+    journal: Journal,
+    is_first: bool,
+) -> Result<SecretCache, BuildError> {
+    let builder = builder.policy(first.policy).first_on_probation(!first.proven).previous(previous);
+    // A start that had to make do with less leaves what was kept as it is, until somebody changes something.
+    let observed = builder.on_policy_change(move |change| {
+        journal.note(change, is_first || change.record.cause != Cause::Start);
+    });
+    observed.build().await
+}
+
+fn probation(serve: &Serve) -> Probation {
+    Probation {
+        lasts: serve.probation,
+        faults: serve.probation_faults,
+        call_time: serve.probation_call_time,
+        loads: serve.probation_loads,
+    }
+}

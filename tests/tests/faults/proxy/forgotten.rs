@@ -1,0 +1,109 @@
+//! Connections that the network forgets without a word to either side.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use leasehold::{Error, WorkspaceId};
+use leasehold_tests::proxy::{Fate, Statement};
+
+use super::{ANSWER, line};
+use crate::faults::{Bench, Limits, within};
+
+/// Of the ten connections of the pool that the library makes, three quarters are for loads.
+const LOADS: usize = 7;
+
+/// New connections work at once, so service has to be back as fast as after any other outage: within a second of the
+/// deadline of those who met the silence.
+async fn is_served_soon(bench: &Bench, cold: &[WorkspaceId]) -> Result<()> {
+    let forgotten_at = tokio::time::Instant::now();
+    for key in cold {
+        match bench.read(key).await {
+            Ok(_) => return Ok(()),
+            Err(Error::Timeout | Error::Unavailable(_)) => {}
+            Err(error) => anyhow::bail!("a read over a line that is dead: {error}"),
+        }
+        let since = forgotten_at.elapsed();
+        ensure!(since < Duration::from_secs(3), "no read was served for {since:?}");
+    }
+    anyhow::bail!("none of {} reads was served", cold.len())
+}
+
+#[tokio::test]
+async fn busy_connections_that_the_network_has_forgotten_cost_a_second_of_misses_and_no_more() -> Result<()> {
+    let line = line(Limits::default_ones()).await?;
+    let bench = &line.bench;
+    let cold = bench.rows("cold", 100).await?;
+    let (busy, cold) = cold.split_at(LOADS);
+    let (readers, holder) = readers_at_a_lock(bench, busy).await?;
+    line.proxy.forget();
+    holder.rollback().await?;
+    for reader in readers {
+        let answer = within("a reader that nobody answers", reader).await??;
+        ensure!(matches!(answer, Err(Error::Timeout | Error::Unavailable(_))), "{answer:?}");
+    }
+    is_served_soon(bench, cold).await
+}
+
+#[tokio::test]
+async fn idle_connections_that_the_network_has_forgotten_are_no_miss_at_all() -> Result<()> {
+    let line = line(Limits::default_ones()).await?;
+    let bench = &line.bench;
+    let cold = bench.rows("cold", 100).await?;
+    let (busy, cold) = cold.split_at(LOADS);
+    let (readers, holder) = readers_at_a_lock(bench, busy).await?;
+    holder.rollback().await?;
+    for reader in readers {
+        within("a reader", reader).await???;
+    }
+    bench.server_is_idle().await?;
+    line.proxy.forget();
+    let (started, key) = (tokio::time::Instant::now(), cold.first().context("there are more")?);
+    assert_eq!(bench.read(key).await, Ok(format!("old-{key}")), "after {:?}", started.elapsed());
+    is_served_soon(bench, cold).await
+}
+
+#[tokio::test]
+async fn connections_that_the_network_forgets_on_their_way_back_to_the_pool_are_replaced() -> Result<()> {
+    let line = line(Limits::default_ones()).await?;
+    let bench = &line.bench;
+    let cold = bench.rows("cold", 100).await?;
+    let (busy, cold) = cold.split_at(20);
+    // Twice as many as there are connections.
+    for (round, key) in busy.iter().enumerate() {
+        line.proxy.next(Statement::Select, Fate::ForgottenAfter);
+        let asked_at = tokio::time::Instant::now();
+        while let Err(error) = bench.read(key).await {
+            ensure!(matches!(error, Error::Timeout | Error::Unavailable(_)), "{error}");
+            ensure!(asked_at.elapsed() < Duration::from_secs(10), "read {round} has no connection any more");
+        }
+        line.proxy.met(round as u64 + 1).await?;
+    }
+    is_served_soon(bench, cold).await
+}
+
+type Reader = tokio::task::JoinHandle<Result<(), Error>>;
+
+/// A read of each workspace, each with a connection of its own, behind a lock that the transaction holds.
+async fn readers_at_a_lock(
+    bench: &Bench,
+    keys: &[WorkspaceId],
+) -> Result<(Vec<Reader>, sqlx::Transaction<'static, sqlx::Postgres>)> {
+    let read = |key: &WorkspaceId| {
+        let (cache, key) = (bench.cache.clone(), key.clone());
+        tokio::spawn(async move { cache.read(&key).await.map(drop) })
+    };
+    loop {
+        let mut holder = bench.outside.begin().await?;
+        sqlx::raw_sql("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await?;
+        let readers: Vec<Reader> = keys.iter().map(read).collect();
+        // All of them at once, before the first has waited for too long. On a busy machine the logins take longer.
+        if tokio::time::timeout(ANSWER / 4, bench.blocked(keys.len() as i64)).await.is_ok() {
+            return Ok((readers, holder));
+        }
+        holder.rollback().await?;
+        for reader in readers {
+            let _too_late = within("a reader", reader).await?;
+        }
+        bench.server_is_idle().await?;
+    }
+}
