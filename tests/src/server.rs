@@ -140,6 +140,11 @@ impl Server {
         Client::new(self.client.address(), admin_token)
     }
 
+    /// The process that it runs in.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it has written to stderr so far. A line that was written before an answer is in here after that answer.
     pub fn log(&self) -> Result<String> {
         self.process.log()

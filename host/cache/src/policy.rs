@@ -22,6 +22,7 @@ mod limits;
 mod loader;
 mod meter;
 pub(crate) mod pool;
+mod priority;
 pub(crate) mod probation;
 pub(crate) mod rehearse;
 mod report;

@@ -204,7 +204,7 @@ pub struct Serve {
     pub state_dir: PathBuf,
 
     /// How long a policy is on probation after a swap, such as 5m; 0s for not at all
-    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span)]
     pub probation: Duration,
 
     /// At which failed call a policy on probation is replaced by the last good one
@@ -212,7 +212,7 @@ pub struct Serve {
     pub probation_faults: u32,
 
     /// The mean processor time of a call at which a policy on probation is replaced
-    #[arg(long, value_name = "SPAN", default_value = "2ms", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "SPAN", default_value = "2ms", value_parser = span)]
     pub probation_call_time: Duration,
 
     /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
@@ -233,6 +233,10 @@ pub struct Serve {
     /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as 2ms, 30s, 5m or 0s".to_owned())
 }
 
 fn ratio(text: &str) -> Result<f64, String> {

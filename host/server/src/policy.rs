@@ -108,7 +108,7 @@ fn split(setting: &str) -> Option<(&str, &str)> {
 
 /// A component, with the signature beside it if there is one.
 fn from_file(path: &str) -> anyhow::Result<Policy> {
-    let component = read_file(path, COMPONENT_BYTES_MAX + 1).with_context(|| {
+    let component = read_file(path, COMPONENT_BYTES_MAX).with_context(|| {
         let known = bundled_names();
         format!("cannot read the policy {path:?}; expected a bundled policy ({known}) or a component file")
     })?;
@@ -119,16 +119,25 @@ fn from_file(path: &str) -> anyhow::Result<Policy> {
     }
     let cannot_read = || format!("cannot read the signature {}", beside.display());
     let signature = read_file(&beside, LINE_BYTES_MAX).with_context(cannot_read)?;
-    Ok(policy.signed(String::from_utf8(signature).with_context(cannot_read)?))
+    let signature = String::from_utf8(signature).with_context(cannot_read)?;
+    anyhow::ensure!(
+        !signature.trim_end().chars().any(char::is_control),
+        "the signature {} has more than one line; expected the one that `leasehold policy sign` wrote",
+        beside.display()
+    );
+    Ok(policy.signed(signature))
 }
 
-/// The first bytes of a regular file.
+/// A regular file of at most so many bytes.
 pub(crate) fn read_file(path: impl AsRef<std::path::Path>, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
     // Before it is opened: opening a pipe waits for a writer who may never come.
     let metadata = std::fs::metadata(&path)?;
     anyhow::ensure!(metadata.is_file(), "it is not a regular file");
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(bytes_max as u64).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    // It may be growing.
+    let length = metadata.len().max(bytes.len() as u64);
+    anyhow::ensure!(bytes.len() <= bytes_max, "it has {length} bytes; expected {bytes_max} at most");
     Ok(bytes)
 }
 

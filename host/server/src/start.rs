@@ -28,6 +28,7 @@ pub(crate) async fn secrets(
         tracing::error!(error, "the command line's policy cannot be read; the one that was active serves on");
         journal.note_refused("start", &serve.policy, "size", &error);
     }
+    let last = candidates.len().saturating_sub(1);
     for (tried, candidate) in candidates.into_iter().enumerate() {
         let policy = candidate.0.policy.clone();
         let builder = conditions.clone().set(store.cache("platform_inbound_secret").await?);
@@ -35,7 +36,11 @@ pub(crate) async fn secrets(
         match begin(builder, candidate, journal.clone(), tried == 0).await {
             Ok(cache) => return Ok((cache, journal)),
             Err(BuildError::Policy(error)) => {
-                tracing::error!(digest = policy.digest(), %error, "a policy cannot be used any more");
+                // What is said of the last one is what the process ends with.
+                if tried < last {
+                    let (digest, settings) = (policy.digest(), policy.settings());
+                    tracing::error!(digest, ?settings, %error, "a policy cannot be used; the next one is tried");
+                }
                 journal.note_unusable(&policy, &error);
                 refused.get_or_insert(error.into());
             }

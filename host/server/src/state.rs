@@ -86,7 +86,8 @@ impl State {
         let lock = lock.with_context(|| format!("cannot use the folder {shown}"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => anyhow::anyhow!(
-                "another server uses the folder {shown}; stop it, or give this one another folder with --state-dir"
+                "another server uses the folder {shown}; stop it, or give this one another folder with --state-dir, and its own \
+                 --database unless it may answer from its cache for as long as a lease lasts after the other has written"
             ),
             error => anyhow::Error::new(error).context(format!("cannot lock the folder {shown}")),
         })?;
@@ -129,7 +130,7 @@ impl State {
 
     fn policy(&self, named: &Named) -> Option<Standing> {
         let path = self.component(&named.digest);
-        let component = read_file(&path, COMPONENT_BYTES_MAX + 1)
+        let component = read_file(&path, COMPONENT_BYTES_MAX)
             .inspect_err(|error| {
                 let error = format!("{error:#}");
                 tracing::error!(file = %path.display(), error, "a policy that was kept cannot be read");

@@ -10,12 +10,11 @@ use std::time::Duration;
 use leasehold::{Answer, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::measure::{compare, resident_kib, verdict};
+use crate::measure::{Footprint, compare, verdict};
 use crate::neighbour::{hit_from_thread, room};
 
 const UNKNOWN: u64 = 1_000_000;
 const PHASES: u64 = 5;
-const MAX_GROWTH_KIB: i64 = 4096;
 
 /// A database that holds secrets for ids that begin with `hot`.
 #[derive(Default)]
@@ -48,21 +47,17 @@ pub(crate) fn run(percent: u64) -> bool {
     let mut spans = room();
     // A phase to warm up.
     phase(&runtime, &cache, &hot, 0, each, &mut Vec::new(), &mut spans);
-    let before = resident_kib();
+    let before = Footprint::of("self");
     let (mut idle, mut busy) = (Vec::new(), Vec::new());
     for number in 1..=PHASES {
         idle.push(hit_from_thread(&cache, &hot, &mut spans));
         phase(&runtime, &cache, &hot, number * each, each, &mut busy, &mut spans);
     }
-    let growth = resident_kib() as i64 - before as i64;
+    let after = Footprint::of("self");
     let stats = cache.stats();
-    let good = growth < MAX_GROWTH_KIB && stats.entries == 1;
-    println!(
-        "{} reads found nothing; entries {}, resident {growth:+} KiB {}",
-        stats.absent,
-        stats.entries,
-        verdict(good)
-    );
+    let is_empty = stats.entries == 1;
+    println!("{} reads found nothing; entries {} {}", stats.absent, stats.entries, verdict(is_empty));
+    let good = before.compare("this process", after) & is_empty;
     good & compare("a hit from a thread of its own", &mut idle, &mut busy)
 }
 

@@ -24,16 +24,42 @@ pub(crate) fn percentile(spans: &mut [Duration], percent: usize) -> Duration {
     spans[(spans.len() * percent / 100).min(spans.len() - 1)]
 }
 
-/// The resident memory in KiB, counted page by page: the figure in `status` lags behind.
-pub(crate) fn resident_kib() -> u64 {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup").expect("the kernel shows it");
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("it has this line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+/// What a process takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Footprint {
+    /// Counted page by page: the figure in `status` lags behind.
+    resident_kib: i64,
+    mappings: usize,
 }
 
-/// How many mappings the process has.
-pub(crate) fn mappings() -> usize {
-    fs::read_to_string("/proc/self/maps").expect("the kernel shows it").lines().count()
+impl Footprint {
+    const MAX_GROWTH_KIB: i64 = 2048;
+    /// More mappings than this after as before are a leak; a few come and go with the allocator.
+    const MAX_MAPPINGS: usize = 64;
+
+    /// Of a process by its id, or of `self`.
+    pub(crate) fn of(process: &str) -> Self {
+        let read = |name| fs::read_to_string(format!("/proc/{process}/{name}")).expect("the kernel shows it");
+        let rollup = read("smaps_rollup");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).expect("it has this line");
+        let resident_kib = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        Self { resident_kib, mappings: read("maps").lines().count() }
+    }
+
+    /// Prints both and says whether the second is hardly more than this.
+    pub(crate) fn compare(self, what: &str, after: Self) -> bool {
+        let growth = after.resident_kib - self.resident_kib;
+        let good = growth < Self::MAX_GROWTH_KIB && after.mappings < self.mappings + Self::MAX_MAPPINGS;
+        println!(
+            "  {what}: resident {} -> {} KiB ({growth:+}), mappings {} -> {} {}",
+            self.resident_kib,
+            after.resident_kib,
+            self.mappings,
+            after.mappings,
+            verdict(good)
+        );
+        good
+    }
 }
 
 /// Prints the medians of both sides and says whether the second is at most three times the first.

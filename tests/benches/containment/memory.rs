@@ -9,11 +9,8 @@ use leasehold_tests::hostile;
 use leasehold_tests::scripted::Scripted;
 use tokio::runtime::Builder;
 
-use crate::measure::{mappings, resident_kib, verdict};
+use crate::measure::{Footprint, verdict};
 
-const MAX_GROWTH_KIB: i64 = 2048;
-/// More mappings than this after as before are a leak; a few come and go with the allocator.
-const MAX_MAPPINGS: usize = 64;
 const CALLS: u64 = 100_000;
 
 const SDK: [&str; 16] = [
@@ -71,24 +68,16 @@ pub(crate) fn run(percent: u64) -> bool {
         };
         // Two rounds at least, so that every policy has been called.
         let warm = rest((CALLS * percent / 100 / 20).max(200 * policies.len() as u64)).await;
-        let before = (resident_kib(), mappings());
+        let before = Footprint::of("self");
         let calls = rest(warm + CALLS * percent / 100).await - warm;
-        let after = (resident_kib(), mappings());
+        let after = Footprint::of("self");
         let faults = cache.stats().policy_faults;
-        let growth = after.0 as i64 - before.0 as i64;
-        let good = growth < MAX_GROWTH_KIB && after.1 < before.1 + MAX_MAPPINGS && faults * 4 > calls;
+        let is_hostile = faults * 4 > calls;
         println!(
-            "{} policies, {warm} calls to warm up, {calls} calls, {faults} faults in all",
-            policies.len()
+            "{} policies, {warm} calls to warm up, {calls} calls, {faults} faults in all {}",
+            policies.len(),
+            verdict(is_hostile)
         );
-        println!(
-            "resident {} -> {} KiB ({growth:+}), mappings {} -> {} {}",
-            before.0,
-            after.0,
-            before.1,
-            after.1,
-            verdict(good)
-        );
-        good
+        before.compare("this process", after) & is_hostile
     })
 }

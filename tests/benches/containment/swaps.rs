@@ -1,7 +1,8 @@
 //! What swaps cost those who read meanwhile, beside what they pay without; and whether a thousand of them leave anything behind.
 //!
-//! Two shipped policies that accept each other's entries, in turns. In the library with two threads that read, and over HTTP
-//! with two clients and a third one that swaps.
+//! Two shipped policies that accept each other's entries, in turns, each of them rehearsed. In the library with two threads that
+//! read, and over HTTP with two clients and a third one that swaps, where the server's own memory is looked at: this
+//! process is full of samples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +11,12 @@ use std::thread;
 use std::time::Duration;
 
 use leasehold::{Policy, SecretCache, WorkspaceId};
-use leasehold_tests::server::{Client, Server, no_body};
+use leasehold_tests::server::{Client, Server};
 use leasehold_tests::sqlite;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::flood::Hot;
-use crate::measure::{mappings, now, percentile, resident_kib, verdict};
+use crate::measure::{Footprint, now, percentile, verdict};
 
 const SWAPS: u64 = 1_000;
 /// Memory is looked at first after so many.
@@ -24,19 +25,17 @@ const WORKSPACES: u64 = 100;
 const READERS: usize = 2;
 const PHASES: u64 = 5;
 const MAX_RATIO: f64 = 2.0;
-const MAX_GROWTH_KIB: i64 = 2048;
-const MAX_MAPPINGS: usize = 64;
 
 pub(crate) fn run(percent: u64) -> bool {
     in_the_library(percent) & over_http(percent)
 }
 
+fn component(n: u64) -> &'static [u8] {
+    if n.is_multiple_of(2) { leasehold_policies::RESILIENT } else { leasehold_policies::TTL }
+}
+
 fn policy(n: u64) -> Policy {
-    Policy::from_bytes(if n.is_multiple_of(2) {
-        leasehold_policies::RESILIENT
-    } else {
-        leasehold_policies::TTL
-    })
+    Policy::from_bytes(component(n))
 }
 
 fn in_the_library(percent: u64) -> bool {
@@ -51,7 +50,7 @@ fn in_the_library(percent: u64) -> bool {
     let selects = cache.stats().selects;
     let (mut idle, mut busy, mut took) = (Vec::new(), Vec::new(), Vec::new());
     let swaps = SWAPS * percent / 100 / PHASES;
-    let (mut count, mut before) = (0, None);
+    let mut count = 0;
     for _ in 0..PHASES {
         let span = Duration::from_secs(1);
         idle.push(percentile(&mut reads(&runtime, &cache, &ids, || pause(span)), 99));
@@ -61,26 +60,15 @@ fn in_the_library(percent: u64) -> bool {
                 runtime.block_on(cache.swap(policy(count))).expect("both are good");
                 took.push(now() - began);
                 count += 1;
-                if count == WARM.min(swaps) {
-                    before = Some((resident_kib(), mappings()));
-                }
             }
         });
         busy.push(percentile(&mut { spans }, 99));
     }
     let good = good_ratio("a read", &mut idle, &mut busy);
-    let (kib, maps) = before.expect("there were so many");
-    let growth = resident_kib() as i64 - kib as i64;
-    let flat = growth < MAX_GROWTH_KIB && mappings() < maps + MAX_MAPPINGS;
     let extra = cache.stats().selects - selects;
-    println!(
-        "  {count} swaps, {:?} each in the median; {extra} SELECTs more; resident memory {growth:+} KiB since number {WARM}, \
-         mappings {maps} -> {} {}",
-        percentile(&mut took, 50),
-        mappings(),
-        verdict(flat && extra == 0)
-    );
-    good & flat & (extra == 0)
+    let median = percentile(&mut took, 50);
+    println!("  {count} swaps, {median:?} each in the median; {extra} SELECTs more {}", verdict(extra == 0));
+    good & (extra == 0)
 }
 
 /// Reads by threads of their own while `work` is done, timed one by one.
@@ -125,24 +113,29 @@ fn over_http(percent: u64) -> bool {
     tokens.iter().for_each(|(id, token)| drop(server.delivered(id, token).expect("it is delivered")));
     let statements = server.stat("statements").expect("it has stats");
     let (mut idle, mut busy, mut count) = (Vec::new(), Vec::new(), 0);
+    let (process, mut before) = (server.process_id().to_string(), None);
     let swaps = SWAPS * percent / 100 / PHASES;
     for _ in 0..PHASES {
         idle.push(percentile(&mut heartbeats(&server, &tokens, || pause(Duration::from_secs(1))), 99));
         let mut spans = heartbeats(&server, &tokens, || {
             for _ in 0..swaps {
-                let path = format!("/admin/policy?setting.ttl={}m", 10 + count % 2);
                 server
-                    .admin("PUT", &path, no_body())
+                    .admin("PUT", "/admin/policy", component(count).to_vec())
                     .and_then(|answer| answer.json(200))
                     .expect("it is taken");
                 count += 1;
+                if count == WARM.min(swaps) {
+                    before = Some(Footprint::of(&process));
+                }
             }
         });
         busy.push(percentile(&mut spans, 99));
     }
     let extra = server.stat("statements").expect("it has stats") - statements;
     println!("  {count} swaps over HTTP, {extra} statements more {}", verdict(extra == 0));
-    good_ratio("a heartbeat over HTTP", &mut idle, &mut busy) & (extra == 0)
+    let before = before.expect("there were so many");
+    let is_flat = before.compare(&format!("the server since swap number {WARM}"), Footprint::of(&process));
+    good_ratio("a heartbeat over HTTP", &mut idle, &mut busy) & is_flat & (extra == 0)
 }
 
 fn heartbeats(server: &Server, tokens: &[(String, String)], work: impl FnOnce()) -> Vec<Duration> {

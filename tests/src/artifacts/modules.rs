@@ -23,6 +23,7 @@ pub(super) const ALL: &[Costly] = &[
     Costly::new("a long memory", long_memory),
     Costly::new("element segments", elements),
     Costly::new("a long element segment", long_elements),
+    Costly::new("a long passive element segment", long_passive_elements),
     Costly::new("a long table", long_table),
     Costly::new("tables", tables),
     Costly::new("constant expressions", constants),
@@ -181,6 +182,14 @@ fn long_elements(size: u32) -> Vec<u8> {
     let all = vec![0; size as usize];
     elements.active(None, &ConstExpr::i32_const(0), Elements::Functions(all.into()));
     with_table(u64::from(size), 1, &elements)
+}
+
+/// Whoever instantiates the module makes each of them, whether anybody uses it or not.
+fn long_passive_elements(size: u32) -> Vec<u8> {
+    let mut elements = ElementSection::new();
+    let all = vec![0; size as usize];
+    elements.passive(Elements::Functions(all.into()));
+    with_table(1, 1, &elements)
 }
 
 /// One element at the far end.

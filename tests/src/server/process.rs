@@ -79,6 +79,10 @@ impl Process {
         let _ = self.lines.recv_timeout(span);
     }
 
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(super) fn log(&self) -> Result<String> {
         fs::read_to_string(self.log.path()).context("reading stderr")
     }

@@ -238,6 +238,16 @@ async fn a_watched_file_is_applied_however_it_is_written_and_a_bad_one_leaves_th
     assert_eq!(until(&server, generation(2))?["name"], "hostile");
     fs::write(&path, component(true))?;
     assert_eq!(until(&server, generation(3))?["name"], "ttl");
+    for missing in [true, false] {
+        if missing {
+            fs::remove_file(&path)?;
+        } else {
+            fs::write(&path, vec![0; 5 << 20])?;
+        }
+        let record = launch.folder().join("leasehold.state/audit.jsonl");
+        let words = if missing { "No such file" } else { "it has 5242880 bytes; expected 4194304 at most" };
+        until(&server, |_| fs::read_to_string(&record).is_ok_and(|record| record.contains(words)))?;
+    }
     fs::write(&path, "half of a compone")?;
     let policy = until(&server, |policy| policy["recent"][0]["refused"].is_object())?;
     assert_eq!((&policy["name"], &policy["generation"]), (&"ttl".into(), &3.into()));
@@ -245,9 +255,12 @@ async fn a_watched_file_is_applied_however_it_is_written_and_a_bad_one_leaves_th
         policy["recent"][0]["by"].as_str().is_some_and(|by| by.starts_with("--watch-policy")),
         "{policy}"
     );
-    fs::remove_file(&path)?;
+    server.stop()?;
+    let server = launch.arguments(["--policy", file, "--watch-policy"]).server()?;
+    assert_eq!(shown(&server)?["name"], "ttl", "the file is no better than before");
+    assert!(server.log()?.contains("a policy cannot be used; the next one is tried"), "{}", server.log()?);
     rename_over(&path, component(false))?;
-    assert_eq!(until(&server, generation(4))?["name"], "hostile");
+    assert_eq!(until(&server, generation(2))?["name"], "hostile");
     Ok(())
 }
 

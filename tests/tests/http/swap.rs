@@ -109,6 +109,8 @@ async fn a_policy_that_fails_at_its_thousandth_call_is_rolled_back_and_no_reques
     let bench = Bench::new(engine).await?;
     let server = &bench.server;
     let tokens = workspaces(server)?;
+    let refused = server.admin("PUT", "/admin/policy?setting.does=traps-without-a-row", HOSTILE.to_vec())?;
+    refused.refusal(422, "policy_refused")?;
     put(server, "?setting.does=traps-at-its-thousandth-call", HOSTILE)?;
     let name = || anyhow::Ok(server.admin("GET", "/admin/policy", no_body())?.json(200)?["name"].clone());
     assert_eq!(name()?, "hostile", "it has passed its rehearsal");
@@ -125,6 +127,12 @@ async fn a_policy_that_fails_at_its_thousandth_call_is_rolled_back_and_no_reques
     assert_eq!((&policy["name"], &policy["recent"][0]["cause"]), (&"ttl".into(), &"probation".into()));
     let reason = policy["recent"][0]["reason"].as_str().context("no reason")?;
     assert!(reason.starts_with("it failed 1 time in its probation"), "{reason}");
+    assert!(reason.contains("it was trusted"), "not what its panic said: {reason}");
     assert_eq!((server.stat("probations_failed")?, server.stat("errors")?), (1, 0));
+    // A rehearsal that met the same lines before, in silence, must not have silenced them for good.
+    let log = server.log()?;
+    for line in ["ERROR leasehold::policy", "the policy failed; the host goes on without it"] {
+        assert!(log.contains(line), "no {line:?} in:\n{log}");
+    }
     Ok(())
 }

@@ -208,6 +208,11 @@ fn each_bound_refuses_in_its_own_words() {
         ("br_table", 60_000, "targets of br_table"),
         ("ifs that set locals", 3_000, "times that a block meets a local"),
         ("adapters", 1, "composed of components that call each other"),
+        ("lowered functions", 101, "cross the border of the component"),
+        ("lowered functions of an enum", 8_000, "bytes of component types"),
+        ("a long passive element segment", 1_001, "1001 or more elements in segments"),
+        ("a long element segment", 1_001, "1001 or more elements in segments"),
+        ("globals of a module", 1_001, "1001 or more globals"),
     ] {
         assert_refused(&costly(name, size), name, words);
     }
@@ -216,11 +221,19 @@ fn each_bound_refuses_in_its_own_words() {
         (format!("(module (func (param {})))", "i32 ".repeat(25)), "25 or more parameters"),
         (format!("(module (func (result {}) unreachable))", "i32 ".repeat(9)), "9 or more results"),
         (format!("(module {})", "(memory 1)".repeat(17)), "17 or more memories"),
+        (CALLER_WITHIN.into(), "composed of components that call each other"),
     ] {
         let text = format!("(component {})", text.replacen("(module", "(core module", 1));
         assert_refused(&wat(&text), &text, words);
     }
 }
+
+/// The outer component lifts what the one within it lowers.
+const CALLER_WITHIN: &str = r#"(module $m (func (export "f") (param i32)))
+    (core instance $i (instantiate $m))
+    (func $f (param "p" u32) (canon lift (core func $i "f")))
+    (component $caller (import "f" (func $f (param "p" u32))) (core func (canon lower (func $f))))
+    (instance (instantiate $caller (with "f" (func $f))))"#;
 
 fn assert_refused(component: &[u8], name: &str, words: &str) {
     let error = Policy::from_bytes(component.to_vec()).inspect().expect_err(name);

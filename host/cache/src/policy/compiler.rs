@@ -16,14 +16,13 @@ use wasmtime::component::Component;
 
 use super::compile_cache::CompileCache;
 use super::describe::printable;
+use super::priority::{SWAPS, stand_back};
 use crate::{Stage, SwapError};
 
 /// Components that may wait. Each cache has one that is being swapped in; more are some that nobody waits for any more.
 const MAX_WAITING: usize = 16;
 /// The parsers of wasmtime recurse for types within types, as deep as the inspection lets them.
 const STACK_BYTES: usize = 16 << 20;
-/// How much the thread stands back behind those that answer callers; 19 would be behind everything.
-const NICENESS: i32 = 10;
 
 /// The way to the thread.
 pub(super) struct Compiler {
@@ -68,14 +67,13 @@ impl Compiler {
                 )
                 .into(),
             ),
-            Err(RecvTimeoutError::Disconnected) => refuse("the compiler failed".into()),
+            Err(RecvTimeoutError::Disconnected) => refuse("the compiler panicked over it, which is an error of the compiler; make the policy simpler".into()),
         }
     }
 }
 
 fn run(engine: &Engine, cache: Option<&CompileCache>, jobs: &Receiver<Job>) {
-    // At the usual priority it compiles as well.
-    let _ = rustix::process::nice(NICENESS);
+    stand_back(SWAPS);
     for job in jobs {
         if job.awaited.strong_count() == 0 {
             continue;

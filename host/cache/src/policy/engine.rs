@@ -1,8 +1,9 @@
 //! The one wasmtime engine of the process: how policies are compiled, linked and limited.
 //!
-//! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here or in `pool.rs`, and the
-//! linker offers the contract's imports and nothing else.
+//! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here, in `fuel.rs`, in
+//! `instance.rs` or in `imports.rs`, and the linker offers the contract's imports and nothing else.
 
+use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use wasmtime::component::types::ComponentItem;
@@ -23,6 +24,9 @@ const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
 const MEMORY_RESERVATION_BYTES: u64 = super::instance::MAX_MEMORY_BYTES as u64;
+
+/// Of a trap, for its author. To write them down takes time that no limit covers.
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 pub(crate) struct PolicyEngine {
     pub(crate) engine: Engine,
@@ -60,6 +64,7 @@ impl PolicyEngine {
             .concurrency_support(false)
             .consume_fuel(true)
             .operator_cost(fuel::costs())
+            .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES))
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(MEMORY_RESERVATION_BYTES)

@@ -1,9 +1,10 @@
 //! How often a running policy comes back to be looked at.
 //!
 //! Compiled code counts what it does and comes back by itself, on its own thread. A clock on another thread would need that
-//! thread to run in time, and on a machine that is shared with others it was up to 8 ms late.
+//! thread to run in time, and on a machine that is shared with others it was up to 8 ms late. What an instance begins with
+//! is made without fuel, and bounded by `inspect.rs`.
 
-use wasmtime::{OperatorCost, Store};
+use wasmtime::{OperatorCost, Store, VariableOperatorCost};
 
 /// What is spent between two looks. Most instructions cost 1, bulk ones 1 for each byte besides. A tight loop takes 60 µs
 /// for it, the slowest instructions that were found take 1 ms. A call of a shipped policy spends some hundredths of it.
@@ -11,6 +12,9 @@ const SLICE: u64 = 200_000;
 
 /// What an instruction costs that may leave the policy's own code for the host's.
 const LEAVING: u8 = 100;
+
+/// What an instruction costs that takes some tens of cycles, with numbers that a processor is slow with.
+const SLOW: u8 = 10;
 
 /// What the instructions cost.
 pub(super) fn costs() -> OperatorCost {
@@ -29,6 +33,26 @@ pub(super) fn costs() -> OperatorCost {
         TableInit: LEAVING,
         ElemDrop: LEAVING,
         RefFunc: LEAVING,
+        I32DivS: SLOW,
+        I32DivU: SLOW,
+        I32RemS: SLOW,
+        I32RemU: SLOW,
+        I64DivS: SLOW,
+        I64DivU: SLOW,
+        I64RemS: SLOW,
+        I64RemU: SLOW,
+        F32Sqrt: SLOW,
+        F64Sqrt: SLOW,
+        F32Div: SLOW,
+        F64Div: SLOW,
+        F32Mul: SLOW,
+        F64Mul: SLOW,
+        variable: VariableOperatorCost {
+            table_copy_per_element: SLOW,
+            table_fill_per_element: SLOW,
+            table_init_per_element: SLOW,
+            ..VariableOperatorCost::default()
+        },
         ..OperatorCost::default()
     }
 }

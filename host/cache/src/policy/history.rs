@@ -52,11 +52,10 @@ impl History {
         self.previous.pop()
     }
 
-    /// Takes the latest one that is proven, and forgets those that came after it.
+    /// Takes the latest one that is proven. An operator may still go back to those that came after it.
     pub(super) fn take_proven(&mut self) -> Option<Arc<Active>> {
-        let proven = self.previous.iter().rposition(|previous| previous.value.loaded.is_proven());
-        self.previous.truncate(proven.map_or(0, |index| index + 1));
-        self.previous.pop()
+        let proven = self.previous.iter().rposition(|previous| previous.value.loaded.is_proven())?;
+        Some(self.previous.remove(proven))
     }
 
     /// Forgets a policy that is not worth going back to.

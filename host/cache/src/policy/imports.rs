@@ -16,8 +16,8 @@ use crate::{DatabaseError, Instant, IssueMode};
 
 /// How many lines one call may log.
 const MAX_LOG_LINES: u32 = 16;
-/// Bytes of lines that are not kept, after which the call is looked at.
-const MAX_UNKEPT_BYTES: usize = 1 << 20;
+/// Bytes of lines after which the call is looked at.
+const MAX_UNSEEN_BYTES: usize = 256 << 10;
 /// How much of a line is kept, in bytes.
 const MAX_LOG_BYTES: usize = 256;
 
@@ -29,8 +29,10 @@ pub(crate) struct HostState {
     pub(crate) handles: ResourceTable,
     /// Lines that the running call has logged.
     pub(crate) log_lines: u32,
-    /// What it logged beyond them since it was last looked at.
-    pub(super) unkept_bytes: usize,
+    /// The bytes of lines since it was looked at for them.
+    pub(super) logged_bytes: usize,
+    /// The last line that it logged as an error in the running call: what the SDK says of a panic.
+    pub(super) said: Option<String>,
     /// None while no workspace is bound: in `describe`, `configure` and start functions.
     pub(crate) call: Option<Call>,
 }
@@ -115,13 +117,13 @@ impl entry::Host for HostState {
 
 impl log::Host for HostState {
     async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
+        // However long a line is, the policy pays the fuel of one call for it.
+        self.logged_bytes += message.len();
+        if self.logged_bytes > MAX_UNSEEN_BYTES {
+            self.logged_bytes = 0;
+            tokio::task::yield_now().await;
+        }
         if self.log_lines >= MAX_LOG_LINES {
-            // However long a line is, the policy pays the fuel of one call for it.
-            self.unkept_bytes += message.len();
-            if self.unkept_bytes > MAX_UNKEPT_BYTES {
-                self.unkept_bytes = 0;
-                tokio::task::yield_now().await;
-            }
             return Ok(());
         }
         self.log_lines += 1;
@@ -129,6 +131,9 @@ impl log::Host for HostState {
         let workspace = self.call.as_ref().map_or("", |call| call.workspace.as_str());
         // Debug formatting escapes what could forge a line.
         let message = format!("{:?}", cut(&message));
+        if level == log::Level::Error {
+            self.said = Some(message.clone());
+        }
         match level {
             log::Level::Debug => debug!(target: "leasehold::policy", policy, workspace, message),
             log::Level::Info => info!(target: "leasehold::policy", policy, workspace, message),

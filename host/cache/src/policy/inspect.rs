@@ -8,9 +8,10 @@
 mod body;
 mod limits;
 
+use wasmparser::CanonicalFunction::{Lift, Lower};
 use wasmparser::{
-    BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentTypeRef, Encoding,
-    FromReader, Parser, Payload, SectionLimited,
+    BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentTypeRef,
+    ElementItems, Encoding, FromReader, Parser, Payload, SectionLimited,
 };
 
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -67,6 +68,10 @@ struct Inspection<'a> {
     tables: u64,
     exports: u64,
     segments: u64,
+    elements: u64,
+    globals: u64,
+    canonical: u64,
+    type_bytes: u64,
     code: body::Code,
 }
 
@@ -142,6 +147,16 @@ impl<'a> Inspection<'a> {
             }
             Payload::ElementSection(segments) => {
                 limits::SEGMENTS.add(&mut self.segments, segments.count() as usize)?;
+                for segment in items(segments) {
+                    let elements = match segment?.items {
+                        ElementItems::Functions(functions) => functions.count(),
+                        ElementItems::Expressions(_, expressions) => expressions.count(),
+                    };
+                    limits::ELEMENTS.add(&mut self.elements, elements as usize)?;
+                }
+            }
+            Payload::GlobalSection(globals) => {
+                limits::GLOBALS.add(&mut self.globals, globals.count() as usize)?;
             }
             _ => {}
         }
@@ -157,6 +172,7 @@ impl<'a> Inspection<'a> {
             let section = self.bytes.get(range).unwrap_or_default();
             if matches!(payload, Payload::ComponentTypeSection(_)) {
                 check_nesting(section)?;
+                limits::TYPE_BYTES.add(&mut self.type_bytes, section.len())?;
             }
         }
         match payload {
@@ -194,9 +210,11 @@ impl<'a> Inspection<'a> {
                     }
                 }
             }
-            Payload::ComponentCanonicalSection(functions) if self.open.len() > 1 => {
+            Payload::ComponentCanonicalSection(functions) => {
+                limits::CANONICAL.add(&mut self.canonical, functions.count() as usize)?;
                 for function in items(functions) {
-                    if matches!(function?, wasmparser::CanonicalFunction::Lift { .. }) {
+                    let function = function?;
+                    if self.open.len() > 1 && matches!(function, Lift { .. } | Lower { .. }) {
                         return Err(COMPOSED.into());
                     }
                 }
@@ -219,7 +237,7 @@ impl<'a> Inspection<'a> {
 /// A component that is handed on could be instantiated by whoever was closed before it, which the weight would not show.
 const HANDED_ON: &str =
     "it imports or exports a component; a policy hands on functions only: link it into one component";
-/// Between two components that lift functions the compiler makes code of its own, out of the types.
+/// Where one component lifts a function that another one lowers, the compiler makes code of its own, out of the types.
 const COMPOSED: &str =
     "it is composed of components that call each other; link the policy into one component";
 

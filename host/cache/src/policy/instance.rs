@@ -58,7 +58,8 @@ impl Instance {
             limits: Limits::new(limits),
             handles,
             log_lines: 0,
-            unkept_bytes: 0,
+            logged_bytes: 0,
+            said: None,
             call: None,
         };
         let mut store = Store::new(engine, state);
@@ -67,8 +68,9 @@ impl Instance {
         store.set_max_component_handles(MAX_HANDLES);
         // Before instantiation: a start function is under the limit as well.
         let refilled = fuel::refill(&mut store);
-        refilled.map_err(|error| trap("instantiate", &error))?;
-        let exports = enter(&meter, "instantiate", pre.instantiate_async(&mut store)).await?;
+        let failed = |reason| Fault(format!("instantiate failed: {reason}"));
+        refilled.map_err(|error| failed(cause(&error)))?;
+        let exports = enter(&meter, pre.instantiate_async(&mut store)).await.map_err(failed)?;
         Ok(Self { store, exports, meter })
     }
 
@@ -90,7 +92,8 @@ impl Instance {
     pub(super) async fn describe(&mut self) -> Result<Description, Fault> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
-        let described = enter(&self.meter, "describe", control.call_describe(&mut self.store)).await?;
+        let described = enter(&self.meter, control.call_describe(&mut self.store)).await;
+        let described = described.map_err(|reason| self.fault("describe", &reason))?;
         self.store.data_mut().name.clone_from(&described.name);
         Ok(described)
     }
@@ -99,7 +102,9 @@ impl Instance {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let configure = control.call_configure(&mut self.store, settings);
-        enter(&self.meter, "configure", configure).await?.map_err(|reason| Fault(printable(&reason)))
+        let configured = enter(&self.meter, configure).await;
+        let configured = configured.map_err(|reason| self.fault("configure", &reason))?;
+        configured.map_err(|reason| Fault(printable(&reason)))
     }
 
     /// Makes one call. Its record comes back whatever happened to it.
@@ -116,18 +121,30 @@ impl Instance {
     /// Gives the instance what it needs for one entry into the policy.
     fn begin(&mut self, call: Option<Call>) {
         let state = self.store.data_mut();
-        state.log_lines = 0;
+        (state.log_lines, state.said) = (0, None);
         state.call = call;
     }
 
     async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
         let policy = self.exports.leasehold_policy_policy();
         match request {
-            Request::Read => enter(&self.meter, "read", policy.call_read(&mut self.store, workspace)).await,
+            Request::Read => {
+                let answer = enter(&self.meter, policy.call_read(&mut self.store, workspace)).await;
+                answer.map_err(|reason| self.fault("read", &reason))
+            }
             Request::Issue(mode) => {
                 let issue = policy.call_issue(&mut self.store, workspace, mode.into());
-                Ok(enter(&self.meter, "issue", issue).await?.map(Some))
+                let answer = enter(&self.meter, issue).await;
+                answer.map(|answer| answer.map(Some)).map_err(|reason| self.fault("issue", &reason))
             }
+        }
+    }
+
+    /// What went wrong, with what the policy itself has said of it, as the SDK does of a panic.
+    fn fault(&self, function: &str, reason: &str) -> Fault {
+        match &self.store.data().said {
+            Some(said) => Fault(format!("{function} failed: it said {said}: {reason}")),
+            None => Fault(format!("{function} failed: {reason}")),
         }
     }
 }
@@ -152,19 +169,15 @@ impl HostState {
     }
 }
 
-/// Runs the policy's code under the meter.
-async fn enter<T>(
-    meter: &Meter,
-    function: &str,
-    entry: impl Future<Output = wasmtime::Result<T>>,
-) -> Result<T, Fault> {
+/// Runs the policy's code under the meter. An error is in words for people.
+async fn enter<T>(meter: &Meter, entry: impl Future<Output = wasmtime::Result<T>>) -> Result<T, String> {
     match meter.run(entry).await {
-        Ok(returned) => returned.map_err(|error| trap(function, &error)),
-        Err(over) => Err(Fault(format!("{function} failed: {over}"))),
+        Ok(returned) => returned.map_err(|error| cause(&error)),
+        Err(over) => Err(over.to_string()),
     }
 }
 
-fn trap(function: &str, error: &wasmtime::Error) -> Fault {
-    // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
-    Fault(format!("{function} failed: {}", printable(&format!("{}: {error:#}", error.root_cause()))))
+/// The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
+fn cause(error: &wasmtime::Error) -> String {
+    printable(&format!("{}: {error:#}", error.root_cause()))
 }

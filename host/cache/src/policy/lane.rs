@@ -14,9 +14,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-/// A quarter of what a thread of normal priority gets where both want all of a processor.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 5;
+use super::priority::{SLOW_CALLS, stand_back};
 
 /// The thread for long calls. It lives as long as the process.
 pub(super) struct Lane(Handle);
@@ -30,7 +28,7 @@ impl Lane {
         let runtime = Builder::new_current_thread().build()?;
         let lane = Self(runtime.handle().clone());
         thread::Builder::new().name("leasehold-slow".into()).spawn(move || {
-            lower_priority();
+            stand_back(SLOW_CALLS);
             runtime.block_on(std::future::pending::<()>());
         })?;
         Ok(lane)
@@ -90,15 +88,6 @@ impl Slowness {
         }
     }
 }
-
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    // Of this thread alone, on Linux. Where it is not allowed the lane is as good as any thread.
-    let _ = rustix::process::setpriority_process(None, NICE);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,7 @@ use crate::{Stage, Standing, SwapError};
 
 /// Instances kept for the next call. More than this many calls at once are rare, and an instance costs 25 µs to make.
 const MAX_IDLE: usize = 16;
+
 /// How calls are run.
 #[derive(Clone, Copy)]
 pub(crate) struct CallTerms {

@@ -4,8 +4,8 @@
 //! database in memory: leases, ceilings and judging are the host's real ones, and every figure of the card is one that was
 //! seen there. It is the one place below `policy/` that knows the cache above it, because it is one of its users.
 //!
-//! It runs on a thread of its own, beside the requests and never before them: what it costs a server is a core for some
-//! milliseconds. No time passes in it but on its own clock, so that a slow machine changes no verdict.
+//! It runs on a thread of its own, of low priority: what it costs a server is some milliseconds of a core that has nothing
+//! better to do. No time passes in it but on its own clock, so that a slow machine changes no verdict.
 
 mod check;
 mod database;
@@ -14,15 +14,19 @@ mod script;
 mod theatre;
 
 use std::sync::Arc;
+use std::thread;
 
+use tokio::sync::oneshot;
 use tracing::Dispatch;
 use tracing::dispatcher::with_default;
+use tracing::subscriber::NoSubscriber;
 
 use super::Policy;
 use super::card::PolicyCard;
 use super::gate::Gate;
 use super::loader::Loader;
 use super::pool::{CallTerms, Loaded};
+use super::priority::{SWAPS, stand_back};
 use crate::lease::Ceilings;
 use crate::{Clock, Stage, SwapError};
 
@@ -42,13 +46,18 @@ pub(crate) async fn load_and_rehearse(
 /// Drives a policy through the script, and leaves the card with it.
 pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let candidate = Arc::clone(loaded);
-    let rehearsed = tokio::task::spawn_blocking(move || {
-        // What it logs is about workspaces that do not exist.
-        with_default(&Dispatch::none(), || on_this_thread(candidate, ceilings))
+    let (tell, told) = oneshot::channel();
+    let thread = thread::Builder::new().name("leasehold-rehearsal".into()).spawn(move || {
+        stand_back(SWAPS);
+        // What it logs is about workspaces that do not exist. `Dispatch::none()` would not do: where a line is first met under
+        // that, tracing takes it to be wanted by nobody ever after.
+        let silence = Dispatch::new(NoSubscriber::default());
+        let rehearsed = with_default(&silence, || on_this_thread(candidate, ceilings));
+        // Nobody may wait any more.
+        let _ = tell.send(rehearsed);
     });
-    let card = rehearsed
-        .await
-        .unwrap_or_else(|error| Err(refused(format!("the rehearsal itself failed: {error}"))))?;
+    thread.map_err(|error| refused(format!("its thread cannot start: {error}")))?;
+    let card = told.await.unwrap_or_else(|_| Err(refused("the rehearsal itself failed".into())))?;
     // It may have been rehearsed before, with the same result.
     let _ = loaded.card.set(card.clone());
     // The instances that took part have seen another clock: those that serve begin anew.
@@ -61,7 +70,7 @@ fn on_this_thread(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCa
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
-        .map_err(|error| refused(format!("its thread cannot start: {error}")))?;
+        .map_err(|error| refused(format!("its runtime cannot start: {error}")))?;
     runtime.block_on(script::play(candidate, ceilings))
 }
 

@@ -143,8 +143,12 @@ fn send(
     if let Some(signature) = signature {
         request = request.header("leasehold-signature", signature.trim_end());
     }
-    let sent =
-        if *method == Method::GET { agent.run(request.body(())?) } else { agent.run(request.body(body)?) };
+    let unusable = || format!("--server {url:?} is not usable; expected http://HOST:PORT");
+    let sent = if *method == Method::GET {
+        agent.run(request.body(()).with_context(unusable)?)
+    } else {
+        agent.run(request.body(body).with_context(unusable)?)
+    };
     let mut answer = sent
         .with_context(|| format!("no answer from {url}; is a server running there? --server says where"))?;
     let status = answer.status();

@@ -52,7 +52,7 @@ pub(super) fn generate(file: &Path) -> anyhow::Result<String> {
 /// Signs the component in `file` and keeps the signature beside it.
 pub(super) fn sign(file: &Path, key: &Path, revision: u64) -> anyhow::Result<String> {
     let key = read_key(key)?;
-    let component = read_file(file, COMPONENT_BYTES_MAX + 1)
+    let component = read_file(file, COMPONENT_BYTES_MAX)
         .with_context(|| format!("cannot read the component {}", file.display()))?;
     let policy = Policy::from_bytes(component);
     policy.inspect().with_context(|| format!("{} would never be let in", file.display()))?;

@@ -54,16 +54,16 @@ impl Named {
         let chosen = tokio::task::spawn_blocking(move || choose(&asked.policy, &asked.settings)).await;
         match chosen {
             Ok(Ok(policy)) => {
-                app.journal.note_asked(Asked::new(&self.policy, &self.settings, Some(&policy)));
-                // What was refused is in the log and in the record already.
-                let _ = app.swap(policy, by).await;
+                let asked = Asked::new(&self.policy, &self.settings, Some(&policy));
+                // What was refused is in the log and in the record already. The next start tries it again, and says so.
+                if app.swap(policy, by).await.is_ok() {
+                    app.journal.note_asked(asked);
+                }
             }
             Ok(Err(error)) => {
-                tracing::error!(
-                    by,
-                    error = format!("{error:#}"),
-                    "no policy was read; the active one serves on"
-                );
+                let error = format!("{error:#}");
+                app.journal.note_refused(by, &self.policy, "size", &error);
+                tracing::error!(by, error, "no policy was read; the active one serves on");
             }
             Err(failure) => tracing::error!(by, %failure, "the policy was not read"),
         }

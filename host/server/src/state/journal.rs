@@ -23,7 +23,7 @@ enum Order {
     Write(String, Option<Keeping>),
     /// The policy that the command line names was read again.
     Asked(Asked),
-    /// Says whether everything since the last time is kept.
+    /// Says whether the latest change is kept, and with it all before it.
     Flush(oneshot::Sender<bool>),
     /// Says the same, and lets go of the folder.
     Close(oneshot::Sender<bool>),
@@ -72,7 +72,8 @@ impl Journal {
         self.order(Order::Asked(asked));
     }
 
-    /// Waits until all changes up to here are kept. `false`: the disk has failed one of them.
+    /// Waits until all changes up to here are written. `false`: the disk has failed the latest, and a restart comes back with
+    /// an earlier one.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
         self.order(Order::Flush(done));
@@ -98,21 +99,21 @@ fn write_all(state: State, mut asked: Asked, orders: &mpsc::Receiver<Order>) {
         match order {
             Order::Write(line, keeping) => {
                 // The record first: what it names may then be found not to have happened, but never the reverse.
-                kept &= noted(&state, state.append(&line));
+                let recorded = noted(&state, state.append(&line));
                 if let Some(keeping) = keeping {
-                    kept &= noted(&state, state.keep(&asked, &keeping));
+                    kept = noted(&state, state.keep(&asked, &keeping)) && recorded;
                     last = Some(keeping);
                 }
             }
             Order::Asked(now) => {
                 asked = now;
                 if let Some(last) = &last {
-                    kept &= noted(&state, state.keep(&asked, last));
+                    kept = noted(&state, state.keep(&asked, last));
                 }
             }
             Order::Flush(done) => {
                 // Whoever asked may be gone.
-                let _ = done.send(std::mem::replace(&mut kept, true));
+                let _ = done.send(kept);
             }
             Order::Close(done) => {
                 drop(state);

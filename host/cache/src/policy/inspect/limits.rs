@@ -1,7 +1,7 @@
 //! The bounds of what is compiled, and the words in which it is refused.
 //!
 //! Each was chosen by measurement with `cargo bench -p leasehold-tests --bench compile`: whatever is within all of them
-//! compiles within 5 s and 256 MiB, and the shipped policies are far below each.
+//! compiles within 5 s and 256 MiB, and the shipped policies are far below each. A number alone is what those have.
 
 use super::Refusal;
 
@@ -21,6 +21,10 @@ pub(super) const COMPONENTS: Limit = Limit::new("components", 64);
 pub(super) const INSTANCES: Limit = Limit::new("instances", 512);
 /// Of everything but modules, each component as often as it is instantiated: 3,140.
 pub(super) const COMPONENT_BYTES: Limit = Limit::new("bytes of component sections", 128 << 10);
+/// Each costs as much as the types that it takes and gives: 13.
+pub(super) const CANONICAL: Limit = Limit::new("functions that cross the border of the component", 100);
+/// 1,123.
+pub(super) const TYPE_BYTES: Limit = Limit::new("bytes of component types", 16 << 10);
 /// 1.
 pub(super) const NESTED_TYPES: Limit = Limit::new("types within types", 200);
 /// Of everything in modules but code and data: 1,018.
@@ -36,6 +40,10 @@ pub(super) const IMPORTS: Limit = Limit::new("imports of modules", 2_000);
 pub(super) const EXPORTS: Limit = Limit::new("exports of modules", 2_000);
 /// 4.
 pub(super) const SEGMENTS: Limit = Limit::new("data and element segments", 2_000);
+/// An instance begins with them, and nothing interrupts that: 14.
+pub(super) const ELEMENTS: Limit = Limit::new("elements in segments", 1_000);
+/// The same: 3.
+pub(super) const GLOBALS: Limit = Limit::new("globals", 1_000);
 /// 1.
 pub(super) const MEMORIES: Limit = Limit::new("memories", 16);
 /// As large as the memory of an instance may be: 17.

@@ -37,6 +37,10 @@ impl Switch {
         Self { loaded, cause, by, reason, stages: Vec::new(), entries: 0, loads_before: None }
     }
 
+    fn by(self, by: &str) -> Self {
+        Self { by: by.to_owned(), ..self }
+    }
+
     pub(super) fn because(self, reason: &str) -> Self {
         Self { reason: Some(reason.to_owned()), ..self }
     }
@@ -95,17 +99,18 @@ impl Slot {
             }
         };
         let loads_before = self.loads_under(&active);
-        // The same policy again is nothing to go back to.
-        if !active.value.loaded.does_as(&loaded) {
+        if active.value.loaded.does_as(&loaded) {
+            // The same policy again has nothing to prove, and is nothing to go back to.
+            loaded.set_proven(active.value.loaded.is_proven());
+        } else {
             history.remember(active);
         }
         history.trip = None;
         self.loader.gate.note_active(loaded.policy.signed_by());
-        let by = by.to_owned();
-        let switch = Switch { by, stages, entries, loads_before, ..Switch::to(loaded, Cause::Swap) };
+        let switch = Switch { stages, entries, loads_before, ..Switch::to(loaded, Cause::Swap).by(by) };
         let report = self.install(&mut history, switch);
         drop(history);
-        announce(&report);
+        announce(&report, Cause::Swap, by);
         Ok(report)
     }
 
@@ -123,10 +128,10 @@ impl Slot {
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
         history.trip = None;
         let loaded = Arc::clone(&previous.value.loaded);
-        let switch = Switch { by: by.to_owned(), entries, ..Switch::to(loaded, Cause::Rollback) };
+        let switch = Switch { entries, ..Switch::to(loaded, Cause::Rollback).by(by) };
         let report = self.install(&mut history, switch);
         drop(history);
-        announce(&report);
+        announce(&report, Cause::Rollback, by);
         Ok(report)
     }
 
@@ -162,7 +167,10 @@ impl Slot {
 }
 
 /// To be called without the lock.
-pub(super) fn announce(report: &SwapReport) {
+pub(super) fn announce(report: &SwapReport, cause: Cause, by: &str) {
     let SwapReport { generation, name, version, digest, .. } = report;
-    info!(generation, name, version, digest, "a policy became active");
+    let settings: Vec<String> =
+        report.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let settings = settings.join(" ");
+    info!(generation, name, version, digest, settings, cause = cause.as_str(), by, "a policy became active");
 }

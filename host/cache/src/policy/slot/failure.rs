@@ -78,7 +78,7 @@ impl Slot {
             reason,
             "the policy failed and was replaced"
         );
-        announce(&report);
+        announce(&report, cause, "");
         Some(cause)
     }
 

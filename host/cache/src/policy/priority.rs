@@ -1,0 +1,14 @@
+//! How far a thread stands back behind those that answer callers.
+
+/// A quarter of what a thread of normal priority gets where both want all of a processor.
+pub(super) const SLOW_CALLS: i32 = 5;
+/// A tenth of it; 19 would be behind everything.
+pub(super) const SWAPS: i32 = 10;
+
+/// Lowers the priority of this thread alone, which only Linux can do. At the usual one it works as well.
+pub(super) fn stand_back(by: i32) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, by);
+    #[cfg(not(target_os = "linux"))]
+    let _ = by;
+}
