@@ -208,7 +208,7 @@ fn each_bound_refuses_in_its_own_words() {
         ("br_table", 60_000, "targets of br_table"),
         ("ifs that set locals", 3_000, "times that a block meets a local"),
         ("adapters", 1, "composed of components that call each other"),
-        ("lowered functions", 101, "cross the border of the component"),
+        ("lowered functions", 65, "cross the border of the component"),
         ("lowered functions of an enum", 8_000, "bytes of component types"),
         ("a long passive element segment", 1_001, "1001 or more elements in segments"),
         ("a long element segment", 1_001, "1001 or more elements in segments"),

@@ -59,6 +59,17 @@ async fn after_its_probation_a_policy_has_the_breaker_alone_to_fear() {
     assert_eq!((bench.cache.policy().name.as_str(), bench.cache.stats().breaker_trips), ("ttl", 1));
 }
 
+#[tokio::test]
+async fn a_proven_policy_that_is_applied_again_has_nothing_to_prove() {
+    let bench = bench(Probation::default()).await;
+    bench.cache.swap(ttl("1m")).await.expect("the settings are good");
+    assert_eq!(bench.cache.policy().probation, None);
+    bench.cache.swap(ttl("2m")).await.expect("the settings are good");
+    assert_eq!(bench.cache.policy().probation, Some(Duration::from_secs(300)), "another one has");
+    bench.cache.swap(ttl("2m")).await.expect("the settings are good");
+    assert_eq!(bench.cache.policy().probation, Some(Duration::from_secs(300)), "and begins anew");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_asks_the_database_too_often_is_replaced_within_a_second_of_ten() {
     let bench = bench(Probation { loads: Some(3.0), ..Probation::default() }).await;

@@ -22,9 +22,9 @@ pub(super) const INSTANCES: Limit = Limit::new("instances", 512);
 /// Of everything but modules, each component as often as it is instantiated: 3,140.
 pub(super) const COMPONENT_BYTES: Limit = Limit::new("bytes of component sections", 128 << 10);
 /// Each costs as much as the types that it takes and gives: 13.
-pub(super) const CANONICAL: Limit = Limit::new("functions that cross the border of the component", 100);
+pub(super) const CANONICAL: Limit = Limit::new("functions that cross the border of the component", 64);
 /// 1,123.
-pub(super) const TYPE_BYTES: Limit = Limit::new("bytes of component types", 16 << 10);
+pub(super) const TYPE_BYTES: Limit = Limit::new("bytes of component types", 8 << 10);
 /// 1.
 pub(super) const NESTED_TYPES: Limit = Limit::new("types within types", 200);
 /// Of everything in modules but code and data: 1,018.
