@@ -26,7 +26,7 @@ pub(crate) async fn secrets(
     if let Some(error) = refused.as_ref().filter(|_| !candidates.is_empty()) {
         let error = format!("{error:#}");
         tracing::error!(error, "the command line's policy cannot be read; the one that was active serves on");
-        journal.note_refused("start", &serve.policy, "size", &error);
+        journal.note_refused("start", &serve.policy, "read", &error);
     }
     let last = candidates.len().saturating_sub(1);
     for (tried, candidate) in candidates.into_iter().enumerate() {

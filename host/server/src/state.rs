@@ -109,7 +109,14 @@ impl State {
             .ok()?;
         let mut previous: Vec<Standing> =
             policies.previous.iter().filter_map(|named| self.policy(named)).collect();
-        let active = self.policy(&policies.active).or_else(|| previous.pop())?;
+        let latest_proven = || previous.iter().rposition(|previous| previous.proven);
+        let active = match self.policy(&policies.active) {
+            Some(active) => active,
+            None => match latest_proven() {
+                Some(proven) => previous.remove(proven),
+                None => previous.pop()?,
+            },
+        };
         Some(Kept { active, previous, asked: policies.asked })
     }
 

@@ -27,6 +27,7 @@ pub(super) const ALL: &[Costly] = &[
     Costly::new("a long table", long_table),
     Costly::new("tables", tables),
     Costly::new("constant expressions", constants),
+    Costly::new("a long offset of data", long_offset),
     Costly::new("a custom section", custom),
     Costly::new("custom sections", customs),
 ];
@@ -214,6 +215,26 @@ fn constants(size: u32) -> Vec<u8> {
     globals.global(GLOBAL, &ConstExpr::raw(sum));
     let mut module = Module::new();
     module.section(&globals);
+    component(&module)
+}
+
+/// One sum of many constants, which is where data begins.
+fn long_offset(size: u32) -> Vec<u8> {
+    let mut sum = vec![0x41, 0];
+    for _ in 0..size {
+        sum.extend([0x41, 1, 0x6a]);
+    }
+    let (mut memories, mut data) = (MemorySection::new(), DataSection::new());
+    memories.memory(MemoryType {
+        minimum: 1,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    data.active(0, &ConstExpr::raw(sum), [0]);
+    let mut module = Module::new();
+    module.section(&memories).section(&data);
     component(&module)
 }
 

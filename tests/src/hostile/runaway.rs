@@ -138,6 +138,26 @@ pub(crate) const GUESTS: &[Guest] = &[
              (i32.const 0))"#,
     ),
     Guest::new(
+        "chases-for-ever",
+        r#"(func $read (export "read") (param i32 i32) (result i32)
+             (local $at i32) (local $n i32)
+             (drop (memory.grow (i32.const 48)))
+             (loop $fill
+               (i32.store offset=0x100000 (i32.shl (local.get $n) (i32.const 6))
+                 (i32.shl
+                   (i32.and
+                     (i32.add (i32.mul (local.get $n) (i32.const 20077)) (i32.const 12345))
+                     (i32.const 0x7fff))
+                   (i32.const 6)))
+               (local.set $n (i32.add (local.get $n) (i32.const 1)))
+               (br_if $fill (i32.lt_u (local.get $n) (i32.const 0x8000))))
+             (loop $again
+               (local.set $at (i32.load offset=0x100000 (i32.load offset=0x100000
+                 (i32.load offset=0x100000 (i32.load offset=0x100000 (local.get $at))))))
+               (br $again))
+             (i32.const 0))"#,
+    ),
+    Guest::new(
         "divides-for-ever",
         r#"(func $read (export "read") (param i32 i32) (result i32)
              (local $rest i64) (local $root f64)

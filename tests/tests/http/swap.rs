@@ -82,7 +82,7 @@ async fn swaps_under_load_fail_no_request_and_send_no_statement(engine: Engine) 
         for n in 0..swaps {
             let renewed = server.stat("renewed")?;
             // Both accept what is there.
-            put(server, if n % 2 == 0 { "?setting.ttl=10m" } else { "?setting.ttl=20m" }, &[])?;
+            put(server, if n % 2 == 0 { "?setting.ttl=50m" } else { "?setting.ttl=55m" }, &[])?;
             for (id, _) in &tokens {
                 server.secret(id)?;
             }

@@ -138,6 +138,10 @@ async fn one_that_was_only_tuned_on_probation_is_nothing_to_go_back_to_by_itself
         "the one before that failed: {:?}",
         back.settings
     );
+    bench.cache.swap(hostile("traps")).await.expect("it can be configured");
+    bench.read().await.expect("the host asks the database itself");
+    let settings = bench.cache.policy().settings;
+    assert!(settings.contains(&("ttl".into(), "1m".into())), "the proven one is not lost: {settings:?}");
 }
 
 #[tokio::test]

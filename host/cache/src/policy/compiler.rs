@@ -16,7 +16,7 @@ use wasmtime::component::Component;
 
 use super::compile_cache::CompileCache;
 use super::describe::printable;
-use super::priority::{SWAPS, stand_back};
+use super::priority::{COMPILER, stand_back};
 use crate::{Stage, SwapError};
 
 /// Components that may wait. Each cache has one that is being swapped in; more are some that nobody waits for any more.
@@ -73,7 +73,7 @@ impl Compiler {
 }
 
 fn run(engine: &Engine, cache: Option<&CompileCache>, jobs: &Receiver<Job>) {
-    stand_back(SWAPS);
+    stand_back(COMPILER);
     for job in jobs {
         if job.awaited.strong_count() == 0 {
             continue;

@@ -70,6 +70,7 @@ impl PolicyEngine {
             .memory_reservation(MEMORY_RESERVATION_BYTES)
             .memory_reservation_for_growth(0)
             .memory_may_move(false)
+            .wasm_extended_const(false)
             .wasm_simd(false)
             .wasm_relaxed_simd(false)
             .wasm_memory64(false)

@@ -16,6 +16,9 @@ const LEAVING: u8 = 100;
 /// What an instruction costs that takes some tens of cycles, with numbers that a processor is slow with.
 const SLOW: u8 = 10;
 
+/// What an instruction costs that may wait for the memory, behind all caches.
+const FROM_MEMORY: u8 = 20;
+
 /// What the instructions cost.
 pub(super) fn costs() -> OperatorCost {
     OperatorCost {
@@ -33,6 +36,31 @@ pub(super) fn costs() -> OperatorCost {
         TableInit: LEAVING,
         ElemDrop: LEAVING,
         RefFunc: LEAVING,
+        I32Load: FROM_MEMORY,
+        I64Load: FROM_MEMORY,
+        F32Load: FROM_MEMORY,
+        F64Load: FROM_MEMORY,
+        I32Load8S: FROM_MEMORY,
+        I32Load8U: FROM_MEMORY,
+        I32Load16S: FROM_MEMORY,
+        I32Load16U: FROM_MEMORY,
+        I64Load8S: FROM_MEMORY,
+        I64Load8U: FROM_MEMORY,
+        I64Load16S: FROM_MEMORY,
+        I64Load16U: FROM_MEMORY,
+        I64Load32S: FROM_MEMORY,
+        I64Load32U: FROM_MEMORY,
+        I32Store: SLOW,
+        I64Store: SLOW,
+        F32Store: SLOW,
+        F64Store: SLOW,
+        I32Store8: SLOW,
+        I32Store16: SLOW,
+        I64Store8: SLOW,
+        I64Store16: SLOW,
+        I64Store32: SLOW,
+        F32DemoteF64: SLOW,
+        F64PromoteF32: SLOW,
         I32DivS: SLOW,
         I32DivU: SLOW,
         I32RemS: SLOW,

@@ -42,9 +42,17 @@ impl History {
     /// Keeps a policy to go back to.
     pub(super) fn remember(&mut self, active: Arc<Active>) {
         if self.previous.len() == MAX_PREVIOUS {
-            self.previous.remove(0);
+            // Whatever goes, it is not what a failure goes back to.
+            self.previous.remove(usize::from(self.latest_proven() == Some(0)));
         }
         self.previous.push(active);
+    }
+
+    /// Keeps the policy that an operator leaves for an earlier one, if a failure of that would find nothing else.
+    pub(super) fn remember_left(&mut self, active: Arc<Active>) {
+        if active.value.loaded.is_proven() && self.latest_proven().is_none() {
+            self.previous.insert(0, active);
+        }
     }
 
     /// Takes the policy that was active last.
@@ -54,13 +62,16 @@ impl History {
 
     /// Takes the latest one that is proven. An operator may still go back to those that came after it.
     pub(super) fn take_proven(&mut self) -> Option<Arc<Active>> {
-        let proven = self.previous.iter().rposition(|previous| previous.value.loaded.is_proven())?;
-        Some(self.previous.remove(proven))
+        self.latest_proven().map(|proven| self.previous.remove(proven))
+    }
+
+    fn latest_proven(&self) -> Option<usize> {
+        self.previous.iter().rposition(|previous| previous.value.loaded.is_proven())
     }
 
     /// Forgets a policy that is not worth going back to.
     pub(super) fn forget(&mut self, bad: &Loaded) {
-        self.previous.retain(|previous| !previous.value.loaded.policy.is(&bad.policy));
+        self.previous.retain(|previous| !previous.value.loaded.does_as(bad));
     }
 
     /// The policies that were active before, the latest last.

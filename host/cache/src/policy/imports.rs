@@ -123,17 +123,18 @@ impl log::Host for HostState {
             self.logged_bytes = 0;
             tokio::task::yield_now().await;
         }
+        // Debug formatting escapes what could forge a line.
+        let line = || format!("{:?}", cut(&message));
+        if level == log::Level::Error {
+            self.said = Some(line());
+        }
         if self.log_lines >= MAX_LOG_LINES {
             return Ok(());
         }
         self.log_lines += 1;
         let policy = self.name.as_str();
         let workspace = self.call.as_ref().map_or("", |call| call.workspace.as_str());
-        // Debug formatting escapes what could forge a line.
-        let message = format!("{:?}", cut(&message));
-        if level == log::Level::Error {
-            self.said = Some(message.clone());
-        }
+        let message = line();
         match level {
             log::Level::Debug => debug!(target: "leasehold::policy", policy, workspace, message),
             log::Level::Info => info!(target: "leasehold::policy", policy, workspace, message),

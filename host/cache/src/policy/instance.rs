@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimitsBuilder, Trap};
 
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
@@ -68,9 +68,9 @@ impl Instance {
         store.set_max_component_handles(MAX_HANDLES);
         // Before instantiation: a start function is under the limit as well.
         let refilled = fuel::refill(&mut store);
-        let failed = |reason| Fault(format!("instantiate failed: {reason}"));
-        refilled.map_err(|error| failed(cause(&error)))?;
-        let exports = enter(&meter, pre.instantiate_async(&mut store)).await.map_err(failed)?;
+        refilled.map_err(|error| Failure::of(&error).fault("instantiate", store.data()))?;
+        let exports = enter(&meter, pre.instantiate_async(&mut store)).await;
+        let exports = exports.map_err(|failure| failure.fault("instantiate", store.data()))?;
         Ok(Self { store, exports, meter })
     }
 
@@ -93,7 +93,7 @@ impl Instance {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let described = enter(&self.meter, control.call_describe(&mut self.store)).await;
-        let described = described.map_err(|reason| self.fault("describe", &reason))?;
+        let described = described.map_err(|failure| failure.fault("describe", self.store.data()))?;
         self.store.data_mut().name.clone_from(&described.name);
         Ok(described)
     }
@@ -103,7 +103,7 @@ impl Instance {
         let control = self.exports.leasehold_policy_control();
         let configure = control.call_configure(&mut self.store, settings);
         let configured = enter(&self.meter, configure).await;
-        let configured = configured.map_err(|reason| self.fault("configure", &reason))?;
+        let configured = configured.map_err(|failure| failure.fault("configure", self.store.data()))?;
         configured.map_err(|reason| Fault(printable(&reason)))
     }
 
@@ -130,21 +130,15 @@ impl Instance {
         match request {
             Request::Read => {
                 let answer = enter(&self.meter, policy.call_read(&mut self.store, workspace)).await;
-                answer.map_err(|reason| self.fault("read", &reason))
+                answer.map_err(|failure| failure.fault("read", self.store.data()))
             }
             Request::Issue(mode) => {
                 let issue = policy.call_issue(&mut self.store, workspace, mode.into());
                 let answer = enter(&self.meter, issue).await;
-                answer.map(|answer| answer.map(Some)).map_err(|reason| self.fault("issue", &reason))
+                answer
+                    .map(|answer| answer.map(Some))
+                    .map_err(|failure| failure.fault("issue", self.store.data()))
             }
-        }
-    }
-
-    /// What went wrong, with what the policy itself has said of it, as the SDK does of a panic.
-    fn fault(&self, function: &str, reason: &str) -> Fault {
-        match &self.store.data().said {
-            Some(said) => Fault(format!("{function} failed: it said {said}: {reason}")),
-            None => Fault(format!("{function} failed: {reason}")),
         }
     }
 }
@@ -169,15 +163,34 @@ impl HostState {
     }
 }
 
-/// Runs the policy's code under the meter. An error is in words for people.
-async fn enter<T>(meter: &Meter, entry: impl Future<Output = wasmtime::Result<T>>) -> Result<T, String> {
-    match meter.run(entry).await {
-        Ok(returned) => returned.map_err(|error| cause(&error)),
-        Err(over) => Err(over.to_string()),
+/// Why an entry into the policy did not return.
+struct Failure {
+    reason: String,
+    is_panic: bool,
+}
+
+impl Failure {
+    fn of(error: &wasmtime::Error) -> Self {
+        // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
+        let reason = printable(&format!("{}: {error:#}", error.root_cause()));
+        let is_panic = matches!(error.downcast_ref(), Some(Trap::UnreachableCodeReached));
+        Self { reason, is_panic }
+    }
+
+    /// In words, with what the policy itself has said of it, as the SDK does of a panic.
+    fn fault(self, function: &str, state: &HostState) -> Fault {
+        let Self { reason, is_panic } = self;
+        match state.said.as_ref().filter(|_| is_panic) {
+            Some(said) => Fault(format!("{function} failed: it said {said}: {reason}")),
+            None => Fault(format!("{function} failed: {reason}")),
+        }
     }
 }
 
-/// The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
-fn cause(error: &wasmtime::Error) -> String {
-    printable(&format!("{}: {error:#}", error.root_cause()))
+/// Runs the policy's code under the meter.
+async fn enter<T>(meter: &Meter, entry: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Failure> {
+    match meter.run(entry).await {
+        Ok(returned) => returned.map_err(|error| Failure::of(&error)),
+        Err(over) => Err(Failure { reason: over.to_string(), is_panic: false }),
+    }
 }

@@ -54,6 +54,8 @@ pub(crate) struct Loaded {
     pre: CachePolicyPre<HostState>,
     terms: CallTerms,
     slowness: Slowness,
+    /// While it is rehearsed, on a thread that is its own.
+    is_rehearsed: AtomicBool,
     /// None while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Vec<Instance>>>,
 }
@@ -99,6 +101,7 @@ impl Loaded {
             pre,
             terms,
             slowness: Slowness::default(),
+            is_rehearsed: AtomicBool::new(false),
             idle: Mutex::new(Some(Vec::new())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
@@ -119,6 +122,11 @@ impl Loaded {
 
     pub(super) fn set_proven(&self, proven: bool) {
         self.proven.store(proven, Ordering::SeqCst);
+    }
+
+    /// Its calls stay where they are made until the rehearsal is over.
+    pub(super) fn set_rehearsed(&self, is_rehearsed: bool) {
+        self.is_rehearsed.store(is_rehearsed, Ordering::SeqCst);
     }
 
     /// The policy, and what it is worth.
@@ -161,7 +169,7 @@ impl Loaded {
         let metered = Arc::clone(&meter);
         let running = Arc::clone(self).run(idle, metered, call);
         let lane = &self.engine.lane;
-        let may_leave = self.terms.may_leave;
+        let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
             lane.run(running).await
         } else {

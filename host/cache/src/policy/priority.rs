@@ -3,12 +3,12 @@
 /// A quarter of what a thread of normal priority gets where both want all of a processor.
 pub(super) const SLOW_CALLS: i32 = 5;
 /// A tenth of it; 19 would be behind everything.
-pub(super) const SWAPS: i32 = 10;
+pub(super) const COMPILER: i32 = 10;
 
 /// Lowers the priority of this thread alone, which only Linux can do. At the usual one it works as well.
 pub(super) fn stand_back(by: i32) {
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, by);
+    let _ = rustix::process::nice(by);
     #[cfg(not(target_os = "linux"))]
     let _ = by;
 }

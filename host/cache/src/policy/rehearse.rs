@@ -4,8 +4,8 @@
 //! database in memory: leases, ceilings and judging are the host's real ones, and every figure of the card is one that was
 //! seen there. It is the one place below `policy/` that knows the cache above it, because it is one of its users.
 //!
-//! It runs on a thread of its own, of low priority: what it costs a server is some milliseconds of a core that has nothing
-//! better to do. No time passes in it but on its own clock, so that a slow machine changes no verdict.
+//! It runs on a thread of its own, beside the requests: what it costs a server is a core for some milliseconds. An operator in an
+//! incident waits for it, so that it does not stand back as the compiler does. No time passes in it but on its own clock, so that a slow machine changes no verdict.
 
 mod check;
 mod database;
@@ -18,6 +18,7 @@ use std::thread;
 
 use tokio::sync::oneshot;
 use tracing::Dispatch;
+use tracing::callsite::rebuild_interest_cache;
 use tracing::dispatcher::with_default;
 use tracing::subscriber::NoSubscriber;
 
@@ -26,7 +27,6 @@ use super::card::PolicyCard;
 use super::gate::Gate;
 use super::loader::Loader;
 use super::pool::{CallTerms, Loaded};
-use super::priority::{SWAPS, stand_back};
 use crate::lease::Ceilings;
 use crate::{Clock, Stage, SwapError};
 
@@ -47,12 +47,15 @@ pub(crate) async fn load_and_rehearse(
 pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let candidate = Arc::clone(loaded);
     let (tell, told) = oneshot::channel();
+    candidate.set_rehearsed(true);
     let thread = thread::Builder::new().name("leasehold-rehearsal".into()).spawn(move || {
-        stand_back(SWAPS);
         // What it logs is about workspaces that do not exist. `Dispatch::none()` would not do: where a line is first met under
         // that, tracing takes it to be wanted by nobody ever after.
         let silence = Dispatch::new(NoSubscriber::default());
-        let rehearsed = with_default(&silence, || on_this_thread(candidate, ceilings));
+        let rehearsed = with_default(&silence, || on_this_thread(Arc::clone(&candidate), ceilings));
+        drop(silence);
+        rebuild_interest_cache();
+        candidate.set_rehearsed(false);
         // Nobody may wait any more.
         let _ = tell.send(rehearsed);
     });

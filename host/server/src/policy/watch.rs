@@ -62,7 +62,7 @@ impl Named {
             }
             Ok(Err(error)) => {
                 let error = format!("{error:#}");
-                app.journal.note_refused(by, &self.policy, "size", &error);
+                app.journal.note_refused(by, &self.policy, "read", &error);
                 tracing::error!(by, error, "no policy was read; the active one serves on");
             }
             Err(failure) => tracing::error!(by, %failure, "the policy was not read"),

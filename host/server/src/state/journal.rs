@@ -23,7 +23,7 @@ enum Order {
     Write(String, Option<Keeping>),
     /// The policy that the command line names was read again.
     Asked(Asked),
-    /// Says whether the latest change is kept, and with it all before it.
+    /// Says whether a restart comes back with the latest change.
     Flush(oneshot::Sender<bool>),
     /// Says the same, and lets go of the folder.
     Close(oneshot::Sender<bool>),

@@ -45,6 +45,12 @@ impl Kept {
         self.asked == *asked
     }
 
+    /// Whether it is the policy that was active: then a crash came between that and the note of what was read.
+    fn is_active(&self, policy: &Policy) -> bool {
+        let active = &self.active.policy;
+        (active.digest(), active.settings()) == (policy.digest(), policy.settings())
+    }
+
     /// Each of them with those to go back to from it, the latest first.
     pub(super) fn starts(&self) -> Vec<Candidate> {
         let in_order: Vec<&Standing> = self.previous.iter().chain([&self.active]).collect();
@@ -68,7 +74,7 @@ pub(crate) fn candidates(chosen: Option<&Policy>, kept: Option<&Kept>, asked: &A
     let resumed = kept.filter(|kept| kept.is_of(asked));
     let starts = resumed.map(Kept::starts).unwrap_or_default();
     let Some(chosen) = chosen else { return starts };
-    let is_unchanged = resumed.is_some_and(|kept| kept.is_as_read(asked));
+    let is_unchanged = resumed.is_some_and(|kept| kept.is_as_read(asked) || kept.is_active(chosen));
     let previous = kept.filter(|_| !is_unchanged).map(Kept::as_previous).unwrap_or_default();
     let mut candidates = starts;
     let at = if is_unchanged { candidates.len() } else { 0 };

@@ -157,6 +157,7 @@ pub(super) const TABLE: &[Case] = &[
     bare("fills-its-table-for-ever",                   "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
     bare("jumps-by-table-for-ever",                    "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
     bare("misses-the-caches-for-ever",                 "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
+    bare("chases-for-ever",                            "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
     bare("divides-for-ever",                           "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
     bare("calls-by-table-for-ever",                    "ABBIBEIBBBBB", [12, 10, 10,  2,  1], "limit of processor time"),
     bare("drops-and-selects-for-ever",                 "ABBIBEIBBBBB", [12, 10, 90,  2,  1], "more than 8 statements"),

@@ -86,6 +86,6 @@ impl Slot {
     fn fallback(&self, history: &mut History, failed: &Loaded) -> Option<Arc<Loaded>> {
         history.forget(failed);
         let previous = history.take_proven().map(|previous| Arc::clone(&previous.value.loaded));
-        previous.or_else(|| (!failed.policy.is(&self.builtin.policy)).then(|| Arc::clone(&self.builtin)))
+        previous.or_else(|| (!failed.does_as(&self.builtin)).then(|| Arc::clone(&self.builtin)))
     }
 }
