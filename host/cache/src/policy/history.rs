@@ -48,10 +48,10 @@ impl History {
         self.previous.push(active);
     }
 
-    /// Keeps the policy that an operator leaves for an earlier one, if a failure of that would find nothing else.
-    pub(super) fn remember_left(&mut self, active: Arc<Active>) {
-        if active.value.loaded.is_proven() && self.latest_proven().is_none() {
-            self.previous.insert(0, active);
+    /// Keeps the proven policy that an operator leaves for one that is not, if a failure of that would find no other.
+    pub(super) fn remember_left(&mut self, left: Arc<Active>, taken: &Loaded) {
+        if left.value.loaded.is_proven() && !taken.is_proven() && self.latest_proven().is_none() {
+            self.previous.insert(0, left);
         }
     }
 

@@ -127,8 +127,8 @@ impl Slot {
         let previous = previous
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
         history.trip = None;
-        history.remember_left(self.active());
         let loaded = Arc::clone(&previous.value.loaded);
+        history.remember_left(self.active(), &loaded);
         let switch = Switch { entries, ..Switch::to(loaded, Cause::Rollback).by(by) };
         let report = self.install(&mut history, switch);
         drop(history);
