@@ -48,17 +48,32 @@ impl Machine {
         tokio::spawn(async move { bench.cache.issue(&workspace).await })
     }
 
-    /// An UPDATE that waits for a lock, and the session that holds it.
-    async fn blocked_issue(
-        &self,
-        workspace: &WorkspaceId,
-    ) -> Result<(Issuing, sqlx::Transaction<'static, sqlx::Postgres>)> {
-        let mut holder = self.bench.outside.begin().await?;
-        let lock = "SELECT 1 FROM workspaces WHERE id = $1 FOR UPDATE";
-        sqlx::query(lock).bind(workspace.as_str()).execute(&mut *holder).await?;
+    /// An UPDATE that is under way in the server. It waits for nobody: a lock would be let go of where the server ends the
+    /// session that holds it first, and the UPDATE be committed after all.
+    async fn lasting_issue(&self, workspace: &WorkspaceId) -> Result<Issuing> {
+        let outside = &self.bench.outside;
+        sqlx::raw_sql(
+            "CREATE OR REPLACE FUNCTION last() RETURNS trigger LANGUAGE plpgsql AS \
+             $$BEGIN PERFORM pg_sleep(3600); RETURN NEW; END$$; \
+             CREATE TRIGGER last BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION last()",
+        )
+        .execute(outside)
+        .await?;
         let issuing = self.issue_in_background(workspace);
-        self.bench.blocked(1).await?;
-        Ok((issuing, holder))
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                   AND application_name = 'leasehold' AND wait_event = 'PgSleep'";
+        let under_way = async {
+            while sqlx::query_scalar::<_, i64>(sql).fetch_one(outside).await? < 1 {}
+            anyhow::Ok(())
+        };
+        within("a statement under way", under_way).await??;
+        Ok(issuing)
+    }
+
+    /// The next issues take no longer than any.
+    async fn let_issues_be_quick(&self) -> Result<()> {
+        sqlx::raw_sql("DROP TRIGGER last ON workspaces").execute(&self.bench.outside).await?;
+        Ok(())
     }
 
     /// That an issue ended as one of which nobody knows what it did.
@@ -115,18 +130,17 @@ async fn a_statement_that_the_server_takes_down_with_it_has_an_unknown_outcome()
     let workspaces = bench.rows("w", 3).await?;
     for (workspace, how) in workspaces.iter().zip([Some(Stop::Fast), Some(Stop::Immediate), None]) {
         bench.read(workspace).await?;
-        let (issuing, holder) = machine.blocked_issue(workspace).await?;
+        let issuing = machine.lasting_issue(workspace).await?;
         match how {
             Some(how) => machine.stop(how).await?,
             // The server lives on; the session does not.
             None => ensure!(bench.terminate().await? >= 1, "no session to end"),
         }
         machine.is_unknown(issuing).await?;
-        // Its own session may be gone too.
-        let _ = holder.rollback().await;
         if how.is_some() {
             machine.start().await?;
         }
+        machine.let_issues_be_quick().await?;
         let read = machine.agrees(workspace).await?;
         assert_eq!(read, format!("old-{workspace}"), "the update was rolled back: {how:?}");
         bench.issue(workspace).await?;
