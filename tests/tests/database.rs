@@ -1,5 +1,6 @@
 //! The two databases: what both must do, each test written once, and what is particular to either.
 
+mod batch;
 mod both;
 mod postgres;
 mod schema;
@@ -42,6 +43,17 @@ fn id(text: &str) -> WorkspaceId {
 async fn select(database: &dyn Database, workspace: &str) -> Result<Option<String>, DatabaseError> {
     let secret = database.select(&id(workspace)).await?;
     Ok(secret.map(|secret| secret.expose_str().expect("text").to_owned()))
+}
+
+/// What is read of several workspaces at once, as text.
+async fn select_batch(
+    database: &dyn Database,
+    workspaces: &[&str],
+) -> Vec<Result<Option<String>, DatabaseError>> {
+    let workspaces: Vec<_> = workspaces.iter().map(|workspace| id(workspace)).collect();
+    let answers = database.select_batch(&workspaces).await;
+    let text = |secret: Secret| secret.expose_str().expect("text").to_owned();
+    answers.into_iter().map(|answer| answer.map(|secret| secret.map(text))).collect()
 }
 
 /// What is stored after an issue, as text.

@@ -47,6 +47,7 @@ const EXPECTED: &[&str] = &[
     "dropped reads",
     "dropped issues",
     "dropped heals",
+    "selects of several rows",
     "removals",
     "resets",
     "swaps",

@@ -3,6 +3,7 @@
 //! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call, never a
 //! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes.
 
+mod batch;
 mod column;
 mod postgres;
 mod sqlite;
@@ -29,6 +30,9 @@ pub enum IssueMode {
 /// The answer of a [`Database`], in a box so that the trait can be a trait object.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
 
+/// The answers for the workspaces of a batch, in their order.
+pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseError>>> + Send + 'a>>;
+
 /// One column of secrets, by workspace.
 ///
 /// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A select whose
@@ -36,6 +40,23 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> +
 pub trait Database: Send + Sync + 'static {
     /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;
+
+    /// Reads the secrets of several workspaces, [`batch_size`](Self::batch_size) of them at most, in as few statements as it
+    /// can: one answer for each, in their order. What is wrong with one of them is no error of another.
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        Box::pin(async move {
+            let mut answers = Vec::with_capacity(workspaces.len());
+            for workspace in workspaces {
+                answers.push(self.select(workspace).await);
+            }
+            answers
+        })
+    }
+
+    /// How many workspaces [`select_batch`](Self::select_batch) reads at once; 1 if it is no better than one by one.
+    fn batch_size(&self) -> usize {
+        1
+    }
 
     /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed.
     ///
@@ -56,6 +77,14 @@ pub trait Database: Send + Sync + 'static {
 impl<D: Database + ?Sized> Database for Arc<D> {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         (**self).select(workspace)
+    }
+
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        (**self).select_batch(workspaces)
+    }
+
+    fn batch_size(&self) -> usize {
+        (**self).batch_size()
     }
 
     fn issue<'a>(

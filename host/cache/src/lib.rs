@@ -13,6 +13,7 @@
 )]
 
 mod admission;
+mod batcher;
 mod cache;
 mod clock;
 mod database;
@@ -31,7 +32,7 @@ mod workspace;
 
 pub use cache::{BuildError, Builder, Operator, SecretCache};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
-pub use database::{Answer, Column, Database, IssueMode, Postgres, Sqlite};
+pub use database::{Answer, Answers, Column, Database, IssueMode, Postgres, Sqlite};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep, timeout, timeout_at};
 
+use crate::batcher::Batcher;
 use crate::stats::{Counters, count};
 use crate::{Clock, Database, DatabaseError, Instant, IssueMode, Secret, WorkspaceId};
 
@@ -30,6 +31,8 @@ pub(crate) struct Source {
     pub(crate) counters: Arc<Counters>,
     /// How long a load may wait for the database in all.
     pub(crate) timeout: Duration,
+    /// The way of SELECTs to the database.
+    batcher: Arc<Batcher>,
 }
 
 /// Something that the database said, and when it was known to be so.
@@ -56,12 +59,26 @@ pub(crate) enum IssueState {
 }
 
 impl Source {
+    /// To be made on the runtime that its statements run on, `selects` of them at once that read.
+    pub(crate) fn new(
+        database: Arc<dyn Database>,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+        timeout: Duration,
+        selects: usize,
+    ) -> Self {
+        let runtime = Handle::current();
+        let (asked, now, counted) = (Arc::clone(&database), Arc::clone(&clock), Arc::clone(&counters));
+        let batcher = Batcher::new(asked, now, counted, runtime.clone(), selects);
+        Self { database, clock, runtime, counters, timeout, batcher }
+    }
+
     /// The moment at which a load that starts now has waited long enough.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::now() + self.timeout
     }
 
-    /// Reads the column with one SELECT.
+    /// Reads the column, with a SELECT of its own or along with others that wait.
     pub(crate) async fn select(
         &self,
         workspace: &WorkspaceId,
@@ -71,21 +88,7 @@ impl Source {
             // Nobody would wait for it, and those who come after would.
             return Err(DatabaseError::Timeout);
         }
-        count(&self.counters.selects);
-        let (database, key) = (Arc::clone(&self.database), workspace.clone());
-        // Before the statement is sent: what it reads cannot be older than this.
-        let at = self.clock.now();
-        let mut statement = self.runtime.spawn(async move { database.select(&key).await });
-        match timeout_at(deadline, &mut statement).await {
-            Ok(Ok(answer)) => Ok(Obtained { value: answer?, at }),
-            Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
-            Err(_) => {
-                statement.abort();
-                // An error says no more than that it was aborted. Once it has ended, its place is free.
-                let _ = statement.await;
-                Err(DatabaseError::Timeout)
-            }
-        }
+        self.batcher.select(workspace, deadline).await
     }
 
     /// Mints a secret and sends the statement that stores it.

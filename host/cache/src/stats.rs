@@ -94,7 +94,7 @@ counters! {
     errors,
     /// Reads and heals that joined one already under way.
     joined,
-    /// SELECTs.
+    /// SELECTs, each of one workspace. Several that travel together are one statement.
     selects,
     /// Issues sent to the database: rotations and heals.
     issues,

@@ -10,7 +10,7 @@ use leasehold_tests::postgres::TestDatabase;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::{assert_unavailable, column, issue, select, spawn_issue};
+use super::{assert_unavailable, column, issue, select, select_batch, spawn_issue};
 
 const UUID: &str = "8c3f2b4e-0000-4000-8000-00000000000a";
 
@@ -69,6 +69,8 @@ async fn a_key_that_is_not_text_is_found_by_its_own_spelling_and_any_other_id_ha
             }
         }
         assert_eq!(select(&*database, stored).await?.as_deref(), Some("new"), "{declared}");
+        let answers = select_batch(&*database, &[others[0], others[1], stored, others[2]]).await;
+        assert_eq!(answers, [Ok(None), Ok(None), Ok(Some("new".to_owned())), Ok(None)], "{declared}");
     }
     Ok(())
 }
@@ -90,17 +92,22 @@ async fn the_key_is_looked_up_in_its_index() -> Result<()> {
             .execute(&mut *session)
             .await?;
         drop(session);
+        let mut statements = Vec::new();
         select(&database, "1").await.ok();
+        statements.push(("%LIMIT 2", "(text)", "('1')"));
+        select_batch(&database, &["1", "2"]).await;
+        statements.push(("%LIMIT $2", "(text[], bigint)", "(ARRAY['1', '2'], 3)"));
         let mut session = database.pool().acquire().await?;
-        let sent: String = sqlx::query_scalar(
-            "SELECT statement FROM pg_prepared_statements WHERE statement LIKE '%LIMIT 2'",
-        )
-        .fetch_one(&mut *session)
-        .await?;
-        sqlx::raw_sql(AssertSqlSafe(format!("PREPARE sent (text) AS {sent}"))).execute(&mut *session).await?;
-        let plan: Vec<String> =
-            sqlx::query_scalar("EXPLAIN (COSTS off) EXECUTE sent ('1')").fetch_all(&mut *session).await?;
-        assert!(plan.iter().any(|line| line.contains("Index Cond")), "{declared}: {plan:#?}");
+        for (number, (like, types, values)) in statements.into_iter().enumerate() {
+            let sent = "SELECT statement FROM pg_prepared_statements WHERE statement LIKE $1";
+            let sent: Vec<String> = sqlx::query_scalar(sent).bind(like).fetch_all(&mut *session).await?;
+            let prepare = format!("PREPARE sent{number} {types} AS {}", sent[0]);
+            sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *session).await?;
+            let explain = format!("EXPLAIN (COSTS off) EXECUTE sent{number} {values}");
+            let plan: Vec<String> =
+                sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut *session).await?;
+            assert!(plan.iter().any(|line| line.contains("Index Cond")), "{declared} {like}: {plan:#?}");
+        }
     }
     Ok(())
 }

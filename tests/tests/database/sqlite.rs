@@ -9,7 +9,7 @@ use leasehold_tests::sqlite::TestDatabase;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqlitePoolOptions;
 
-use super::{assert_unavailable, column, issue, select};
+use super::{assert_unavailable, column, issue, select, select_batch};
 
 async fn workspaces() -> Result<TestDatabase> {
     let fixture = TestDatabase::create().await?;
@@ -75,6 +75,10 @@ async fn a_key_of_numbers_or_without_case_is_found_by_its_own_spelling_only() ->
         for other in others {
             assert_eq!(select(&*database, other).await?, None, "{other:?}");
         }
+        let all: Vec<&str> = others.into_iter().chain([stored]).collect();
+        let (found, absent) = (Ok(Some("rotated".to_owned())), Ok(None));
+        let expected = [&absent, &absent, &absent, &absent, &absent, &absent, &found].map(Clone::clone);
+        assert_eq!(select_batch(&*database, &all).await, expected, "{declared}");
     }
     Ok(())
 }
@@ -85,11 +89,17 @@ async fn the_key_is_looked_up_in_its_index() -> Result<()> {
         let fixture = TestDatabase::create().await?;
         let table = format!("CREATE TABLE workspaces (id {declared}, platform_inbound_secret TEXT)");
         sqlx::raw_sql(AssertSqlSafe(table)).execute(fixture.pool()).await?;
-        let plan = "EXPLAIN QUERY PLAN SELECT \"workspaces\".\"platform_inbound_secret\" FROM \"workspaces\" \
-                    WHERE \"workspaces\".\"id\" = ?1 AND CAST(\"workspaces\".\"id\" AS text) COLLATE BINARY = ?1 LIMIT 2";
-        let steps: Vec<(i64, i64, i64, String)> =
-            sqlx::query_as(plan).bind("w").fetch_all(fixture.pool()).await?;
-        assert!(steps.iter().all(|(_, _, _, step)| step.starts_with("SEARCH")), "{declared}: {steps:?}");
+        let (key, list) = ("\"workspaces\".\"id\"", "(?1, ?2)");
+        for (is_one, id) in [("=", "?1"), ("IN", list)] {
+            let plan = format!(
+                "EXPLAIN QUERY PLAN SELECT \"workspaces\".\"platform_inbound_secret\" FROM \"workspaces\" \
+                 WHERE {key} {is_one} {id} AND CAST({key} AS text) COLLATE BINARY {is_one} {id} LIMIT 2"
+            );
+            let steps: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(plan)).bind("v").bind("w").fetch_all(fixture.pool()).await?;
+            let first = &steps[0].3;
+            assert!(first.starts_with("SEARCH workspaces"), "{declared} {is_one}: {steps:?}");
+        }
     }
     Ok(())
 }

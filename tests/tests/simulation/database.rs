@@ -5,10 +5,12 @@
 //! it is slow before or after the effect, refuses, cannot be reached, commits and loses the acknowledgement, commits long
 //! after the connection was lost, and forgets commits in a failover.
 
+use std::future::{Future as _, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 
-use leasehold::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+use leasehold::{Answer, Answers, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
 use super::checker;
 use super::rng::Rng;
@@ -75,12 +77,17 @@ impl SimDatabase {
     }
 
     async fn select(&self, key: usize) -> Result<Option<Secret>, DatabaseError> {
+        let (sent, ended) = self.carried_out(key).await;
+        self.answer(sent, ended)
+    }
+
+    /// A SELECT of one row, and how it ends once its answer arrives.
+    async fn carried_out(&self, key: usize) -> (SentSelect<'_>, Ended) {
         let (number, script, failovers) = self.send_select(key);
-        let _sent = SentSelect { database: self, key, number };
+        let sent = SentSelect { database: self, key, number };
         self.time.pass(script.before_ms).await;
         let seen = self.world().look(key, script, failovers);
         self.time.pass(script.after_ms).await;
-        let mut world = self.world();
         let ended = match (seen, script.fate) {
             (Err(ended), _) => ended,
             (Ok(_), Fate::LosesAnswer) => Ended::Unknown("lost"),
@@ -88,6 +95,12 @@ impl SimDatabase {
             (Ok(Content::Secret(version)), _) => Ended::Secret(version),
             (Ok(_), _) => Ended::Absent,
         };
+        (sent, ended)
+    }
+
+    fn answer(&self, sent: SentSelect<'_>, ended: Ended) -> Result<Option<Secret>, DatabaseError> {
+        let (key, number) = (sent.key, sent.number);
+        let mut world = self.world();
         let at = world.moment();
         world.rows[key].selects[number - 1].answer = Some((at, ended));
         world.note(Actor::Database(key), format!("select {number} ends: {ended:?}"));
@@ -280,6 +293,29 @@ fn error(reason: &'static str) -> DatabaseError {
 impl Database for SimDatabase {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         Box::pin(self.select(key(workspace)))
+    }
+
+    /// Each row has its own fate, and all answers arrive once the slowest of them is known.
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        self.world().count("selects of several rows");
+        let rows = workspaces.iter().map(|workspace| Box::pin(self.carried_out(key(workspace))));
+        let mut rows: Vec<_> = rows.map(|row| (row, None)).collect();
+        Box::pin(poll_fn(move |context| {
+            for (row, ended) in rows.iter_mut().filter(|(_, ended)| ended.is_none()) {
+                if let Poll::Ready(done) = row.as_mut().poll(context) {
+                    *ended = Some(done);
+                }
+            }
+            if rows.iter().any(|(_, ended)| ended.is_none()) {
+                return Poll::Pending;
+            }
+            let ended = rows.iter_mut().filter_map(|(_, ended)| ended.take());
+            Poll::Ready(ended.map(|(sent, ended)| self.answer(sent, ended)).collect())
+        }))
+    }
+
+    fn batch_size(&self) -> usize {
+        self.world().plan.batch_size
     }
 
     fn issue<'a>(

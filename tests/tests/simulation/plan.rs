@@ -30,6 +30,9 @@ pub(crate) const HOSTILE: &[&str] = &[
     "never-issues",
 ];
 
+/// As many SELECTs at once as there can ever be in a run, and more.
+const PLACES_FOR_ALL: usize = 12;
+
 /// What a client can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verb {
@@ -86,6 +89,10 @@ pub(crate) struct Plan {
     pub(crate) max_absent_ms: u64,
     /// The first policy's settings.
     pub(crate) settings: (&'static str, &'static str),
+    /// How many rows one SELECT reads at most.
+    pub(crate) batch_size: usize,
+    /// How many SELECTs are under way at once at most.
+    pub(crate) max_loads: usize,
 }
 
 impl Plan {
@@ -116,6 +123,8 @@ impl Plan {
             max_keep_ms,
             max_absent_ms,
             settings: settings(rng),
+            batch_size: *rng.pick(&[1, 3, 8, 8]),
+            max_loads: *rng.pick(&[PLACES_FOR_ALL, 2, 1, 1]),
         }
     }
 
@@ -132,6 +141,16 @@ impl Plan {
         }
         let (span, jitter) = settings(rng);
         ttl.clone().setting("ttl", span).setting("jitter", jitter)
+    }
+
+    /// How long a SELECT may have waited for its turn when it is sent. With places for all keys it waits for others of its
+    /// batch alone, as long as `host/cache/src/batcher.rs` has patience.
+    pub(crate) fn queued_ms(&self) -> u64 {
+        match (self.max_loads, self.batch_size) {
+            (PLACES_FOR_ALL.., 1) => 0,
+            (PLACES_FOR_ALL.., _) => 5,
+            _ => self.timeout_ms,
+        }
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -39,6 +39,9 @@ const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
+/// Loads that run at once at most, however many a statement can serve: each takes an instance of the policy, so this bounds
+/// its memory. Half of them wait in a batch while the other half is read.
+const MAX_CALLS: usize = 128;
 /// Loads that wait while others run. At a millisecond for each, in eight seats, the last of them waits an eighth of a second.
 const QUEUE: usize = 1024;
 
@@ -260,8 +263,9 @@ impl Builder {
         self
     }
 
-    /// How many loads run at once; by default three quarters of the database's connections, so that a flood of misses
-    /// leaves some for issues.
+    /// How many statements that read are sent at once; by default three quarters of the database's connections, so that a
+    /// flood of misses leaves some for issues. Where a database reads many workspaces in one statement, so many more loads
+    /// run at once.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = Some(loads);
         self
@@ -307,7 +311,7 @@ impl Builder {
     pub async fn build(self) -> Result<SecretCache, BuildError> {
         self.check()?;
         let database = self.database.ok_or(BuildError::Missing("database"))?;
-        let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (faults, window) = self.breaker;
         let terms = Terms {
             gate: self.gate,
@@ -324,13 +328,10 @@ impl Builder {
         let connections = database.connections().unwrap_or(CONNECTIONS);
         let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
-        let source = Source {
-            database,
-            clock: self.clock,
-            runtime,
-            counters: Arc::clone(&counters),
-            timeout: self.database_timeout,
-        };
+        // Each statement reads for many loads, which run while it is under way.
+        let calls = max_loads.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_loads);
+        let source =
+            Source::new(database, self.clock, Arc::clone(&counters), self.database_timeout, max_loads);
         let core = Arc::new(Core {
             table: Table::new(self.capacity),
             flights: Arc::new(Flights::new()),
@@ -338,7 +339,7 @@ impl Builder {
             source: Arc::new(source),
             counters,
             ceilings: self.ceilings,
-            reading: Admission::new(max_loads, self.max_queue),
+            reading: Admission::new(calls, self.max_queue),
             writing: Admission::new(max_issues, self.max_queue),
         });
         housekeeping::start(&core);

@@ -1,5 +1,5 @@
-//! What has to be done now and then: drop entries that nobody may be shown any more, notice a suspended machine, and look
-//! at a policy that is on probation.
+//! What has to be done now and then: drop entries that nobody may be shown any more and instances that nobody needs, notice
+//! a suspended machine, and look at a policy that is on probation.
 //!
 //! One task for each cache. It holds the cache weakly and ends with it.
 
@@ -36,6 +36,7 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
         let cache = SecretCache { core };
         cache.void_after_suspension(&mut suspended);
         cache.core.count_replaced(cache.core.slot.supervise());
+        cache.core.slot.active().value.loaded.drop_unneeded();
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOKS_PER_SWEEP) {
             cache.sweep();

@@ -1,4 +1,4 @@
-//! Which column holds the secrets, and the three statements that are ever sent about it.
+//! Which column holds the secrets, and the four statements that are ever sent about it.
 //!
 //! It knows SQL text and no driver. Identifiers cannot be bound as parameters, so they are checked here, once, and always
 //! quoted. A column is always qualified with its table as well: SQLite takes a bare quoted name that it does not know for
@@ -108,6 +108,20 @@ impl Column {
             .into(),
         }
     }
+
+    /// A statement that reads `size` workspaces: the ids of those that have a row, as text, and their secrets. The last
+    /// parameter is one more than the rows that there may be if the key column is unique.
+    pub(super) fn select_batch(&self, dialect: Dialect<'_>, size: usize) -> String {
+        let table = self.quoted_table();
+        let key = format!("{}.{}", quoted(&self.table), quoted(&self.key));
+        let secret = format!("{}.{}", quoted(&self.table), quoted(&self.secret));
+        let Words { bytewise, text, .. } = dialect.words(&secret);
+        let (typed, exact, limit) = dialect.one_of(size);
+        format!(
+            "SELECT CAST({key} AS text), {text} FROM {table} WHERE {key} {typed} \
+             AND CAST({key} AS text) COLLATE {bytewise} {exact} LIMIT {limit}"
+        )
+    }
 }
 
 /// `table.column`, for messages.
@@ -177,6 +191,25 @@ impl Dialect<'_> {
     }
 }
 
+impl Dialect<'_> {
+    /// How a key is compared with each of `size` ids: as a value of its own type, and as text; and the parameter after them.
+    fn one_of(self, size: usize) -> (String, String, String) {
+        match self {
+            // A list has no affinity of its own: the key's is applied, as it is for one id.
+            Self::Sqlite => {
+                let ids: Vec<String> = (1..=size).map(|number| format!("?{number}")).collect();
+                let list = format!("IN ({})", ids.join(", "));
+                (list.clone(), list, format!("?{}", size + 1))
+            }
+            // One array, whatever its length.
+            Self::Postgres { key_type } => {
+                let name = key_type.unwrap_or("text");
+                (format!("= ANY(CAST($1::text[] AS {name}[]))"), "= ANY($1)".to_owned(), "$2".to_owned())
+            }
+        }
+    }
+}
+
 fn is_identifier(name: &str) -> bool {
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     starts
@@ -233,6 +266,17 @@ mod tests {
             &*statements.select,
             "SELECT CAST(\"t\".\"s\" AS text) FROM \"t\" WHERE \"t\".\"k\" = CAST($1::text AS uuid) \
              AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = $1 LIMIT 2"
+        );
+        assert_eq!(
+            column.select_batch(Dialect::Postgres { key_type: Some("uuid") }, 128),
+            "SELECT CAST(\"t\".\"k\" AS text), CAST(\"t\".\"s\" AS text) FROM \"t\" \
+             WHERE \"t\".\"k\" = ANY(CAST($1::text[] AS uuid[])) \
+             AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = ANY($1) LIMIT $2"
+        );
+        assert_eq!(
+            column.select_batch(Dialect::Sqlite, 2),
+            "SELECT CAST(\"t\".\"k\" AS text), \"t\".\"s\" FROM \"t\" WHERE \"t\".\"k\" IN (?1, ?2) \
+             AND CAST(\"t\".\"k\" AS text) COLLATE BINARY IN (?1, ?2) LIMIT ?3"
         );
     }
 }

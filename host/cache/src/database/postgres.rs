@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use scopeguard::{ScopeGuard, guard};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use self::failure::Failure;
+use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::column::{Dialect, Statements};
-use super::{Answer, Column, Database, IssueMode};
+use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
 /// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
@@ -31,6 +33,7 @@ pub struct Postgres {
     pool: PgPool,
     column: Arc<Column>,
     statements: Statements,
+    select_batch: Arc<str>,
     /// Whether an id may be no value of the key column's type at all.
     key_is_cast: bool,
     sent: Arc<AtomicU64>,
@@ -70,9 +73,11 @@ impl Postgres {
     }
 
     fn new(pool: PgPool, column: Column, key_type: Option<String>) -> Self {
+        let dialect = Dialect::Postgres { key_type: key_type.as_deref() };
         Self {
             pool,
-            statements: column.statements(Dialect::Postgres { key_type: key_type.as_deref() }),
+            statements: column.statements(dialect),
+            select_batch: column.select_batch(dialect, BATCH_SIZE).into(),
             column: Arc::new(column),
             key_is_cast: key_type.is_some(),
             sent: Arc::default(),
@@ -80,33 +85,45 @@ impl Postgres {
     }
 
     /// Sends one statement and waits for the end of its answer, which is when it is committed.
-    async fn send(&self, statement: &Arc<str>, parameters: &[&str]) -> Result<Vec<PgRow>, Failure> {
+    async fn send(&self, statement: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>, Failure> {
         let connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
         // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
         let mut connection = guard(connection, |connection| drop(connection.detach()));
-        // The text holds checked identifiers only; see `Column`.
-        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
-        for parameter in parameters {
-            query = query.bind(*parameter);
-        }
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, query.fetch_all(&mut **connection)).await;
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement.fetch_all(&mut **connection)).await;
         let answer = answer.map_err(|_elapsed| Failure::Silent)?;
         connect::give_back(ScopeGuard::into_inner(connection));
         answer.map_err(Failure::Sent)
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
-        let rows = match self.send(&self.statements.select, &[workspace.as_str()]).await {
+        let rows = match self.send(query(&self.statements.select).bind(workspace.as_str())).await {
             Ok(rows) => rows,
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => return Ok(None),
             Err(failure) => return Err(failure.of_select()),
         };
         match rows.as_slice() {
             [] => Ok(None),
-            [row] => self.decode(row),
+            [row] => self.decode(row, 0),
             _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+        }
+    }
+
+    async fn read_several(&self, workspaces: &[WorkspaceId]) -> Several {
+        let ids: Vec<&str> = workspaces.iter().map(WorkspaceId::as_str).collect();
+        // One more than there can be if the key column is unique: then somebody has two.
+        let limit = i64::try_from(ids.len() + 1).unwrap_or(i64::MAX);
+        let rows = match self.send(query(&self.select_batch).bind(&ids).bind(limit)).await {
+            Ok(rows) if rows.len() > ids.len() => return Several::Splits,
+            Ok(rows) => rows,
+            Err(failure) if failure.may_be_of_one_row() => return Several::Splits,
+            Err(failure) => return Several::Failed(failure.of_select()),
+        };
+        let found = rows.iter().map(|row| Ok((row.try_get(0)?, self.decode(row, 1))));
+        match found.collect::<Result<_, sqlx::Error>>() {
+            Ok(found) => Several::Found(found),
+            Err(_) => Several::Splits,
         }
     }
 
@@ -123,7 +140,7 @@ impl Postgres {
             IssueMode::Rotate => &self.statements.rotate,
             IssueMode::Heal => &self.statements.heal,
         };
-        let rows = match self.send(statement, &[id.as_str(), text]).await {
+        let rows = match self.send(query(statement).bind(id.as_str()).bind(text)).await {
             Ok(rows) => rows,
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => {
                 return Err(DatabaseError::UnknownWorkspace);
@@ -134,15 +151,15 @@ impl Postgres {
             (None, _) => Err(DatabaseError::UnknownWorkspace),
             (Some(_), IssueMode::Rotate) => Ok(minted),
             (Some(row), IssueMode::Heal) => self
-                .decode(row)?
+                .decode(row, 0)?
                 .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
         }
     }
 
-    fn decode(&self, row: &PgRow) -> Result<Option<Secret>, DatabaseError> {
+    fn decode(&self, row: &PgRow, column: usize) -> Result<Option<Secret>, DatabaseError> {
         // The driver's own words are dropped: nobody promises that they do not quote the value.
         let text: Option<&str> =
-            row.try_get(0).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+            row.try_get(column).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
     }
 
@@ -151,9 +168,32 @@ impl Postgres {
     }
 }
 
+/// The text holds checked identifiers only; see `Column`.
+fn query(statement: &Arc<str>) -> Query<'_, sqlx::Postgres, PgArguments> {
+    sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+}
+
+impl Readable for Postgres {
+    async fn one(&self, workspace: &WorkspaceId) -> Read {
+        self.read(workspace).await
+    }
+
+    async fn several(&self, workspaces: &[WorkspaceId]) -> Several {
+        self.read_several(workspaces).await
+    }
+}
+
 impl Database for Postgres {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         Box::pin(self.read(workspace))
+    }
+
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        Box::pin(batch::read(self, workspaces))
+    }
+
+    fn batch_size(&self) -> usize {
+        BATCH_SIZE
     }
 
     fn issue<'a>(

@@ -10,14 +10,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use self::failure::Failure;
+use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::column::{Dialect, Statements};
-use super::{Answer, Column, Database, IssueMode};
+use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
 /// A column of a SQLite database. A clone shares the pool and the count of statements.
@@ -26,6 +28,8 @@ pub struct Sqlite {
     pool: SqlitePool,
     column: Arc<Column>,
     statements: Statements,
+    /// By size, the smallest first. A batch takes the first that it fits in: few texts, each of them prepared once.
+    select_batch: Arc<[(usize, Arc<str>)]>,
     sent: Arc<AtomicU64>,
     /// One, for the issue whose turn it is. SQLite lets one connection write at a time: were the others to wait for the
     /// lock on connections of their own, none would be left for reads, which need no lock.
@@ -55,6 +59,9 @@ impl Sqlite {
         Ok(Self {
             pool,
             statements: column.statements(Dialect::Sqlite),
+            select_batch: sizes()
+                .map(|size| (size, column.select_batch(Dialect::Sqlite, size).into()))
+                .collect(),
             column: Arc::new(column),
             sent: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -67,25 +74,45 @@ impl Sqlite {
     }
 
     /// Runs one statement to the end of its answer, which is when it is committed.
-    async fn send(&self, statement: &Arc<str>, parameters: &[&str]) -> Result<Vec<SqliteRow>, Failure> {
+    async fn send(
+        &self,
+        statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, Failure> {
         let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
-        // The text holds checked identifiers only; see `Column`.
-        let mut query = sqlx::query(AssertSqlSafe(Arc::clone(statement)));
-        for parameter in parameters {
-            query = query.bind(*parameter);
-        }
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        query.fetch_all(&mut *connection).await.map_err(Failure::Sent)
+        statement.fetch_all(&mut *connection).await.map_err(Failure::Sent)
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
-        let rows =
-            self.send(&self.statements.select, &[workspace.as_str()]).await.map_err(Failure::of_select)?;
+        let statement = query(&self.statements.select).bind(workspace.as_str());
+        let rows = self.send(statement).await.map_err(Failure::of_select)?;
         match rows.as_slice() {
             [] => Ok(None),
-            [row] => self.decode(row),
+            [row] => self.decode(row, 0),
             _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+        }
+    }
+
+    async fn read_several(&self, workspaces: &[WorkspaceId]) -> Several {
+        let fitting = self.select_batch.iter().find(|(size, _)| workspaces.len() <= *size);
+        let Some((size, statement)) = fitting else { return Several::Splits };
+        let ids = workspaces.iter().map(|workspace| Some(workspace.as_str()));
+        // NULL is equal to nothing.
+        let padded = ids.chain(std::iter::repeat(None)).take(*size);
+        // One more than there can be if the key column is unique: then somebody has two.
+        let limit = i64::try_from(workspaces.len() + 1).unwrap_or(i64::MAX);
+        let statement = padded.fold(query(statement), Query::bind).bind(limit);
+        let rows = match self.send(statement).await {
+            Ok(rows) if rows.len() > workspaces.len() => return Several::Splits,
+            Ok(rows) => rows,
+            Err(failure) if failure.may_be_of_one_row() => return Several::Splits,
+            Err(failure) => return Several::Failed(failure.of_select()),
+        };
+        let found = rows.iter().map(|row| Ok((row.try_get(0)?, self.decode(row, 1))));
+        match found.collect::<Result<_, sqlx::Error>>() {
+            Ok(found) => Several::Found(found),
+            Err(_) => Several::Splits,
         }
     }
 
@@ -107,21 +134,22 @@ impl Sqlite {
         let Ok(Ok(_turn)) = timeout(patience, self.turn.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
-        let rows = self.send(statement, &[id.as_str(), text]).await.map_err(Failure::of_issue)?;
+        let rows =
+            self.send(query(statement).bind(id.as_str()).bind(text)).await.map_err(Failure::of_issue)?;
         match (rows.first(), mode) {
             (None, _) => Err(DatabaseError::UnknownWorkspace),
             (Some(_), IssueMode::Rotate) => Ok(minted),
             (Some(row), IssueMode::Heal) => self
-                .decode(row)?
+                .decode(row, 0)?
                 .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
         }
     }
 
-    fn decode(&self, row: &SqliteRow) -> Result<Option<Secret>, DatabaseError> {
+    fn decode(&self, row: &SqliteRow, column: usize) -> Result<Option<Secret>, DatabaseError> {
         // A BLOB or a number is refused here as well: a column of SQLite holds values of any type. The driver's own words
         // are dropped, because nobody promises that they do not quote the value.
         let text: Option<&str> =
-            row.try_get(0).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+            row.try_get(column).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
     }
 
@@ -130,9 +158,37 @@ impl Sqlite {
     }
 }
 
+/// The text holds checked identifiers only; see `Column`.
+fn query(statement: &Arc<str>) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
+    sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+}
+
+/// The powers of two up to the size of a batch.
+fn sizes() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(2), |size| Some(size * 2)).take_while(|size| *size <= BATCH_SIZE)
+}
+
+impl Readable for Sqlite {
+    async fn one(&self, workspace: &WorkspaceId) -> Read {
+        self.read(workspace).await
+    }
+
+    async fn several(&self, workspaces: &[WorkspaceId]) -> Several {
+        self.read_several(workspaces).await
+    }
+}
+
 impl Database for Sqlite {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         Box::pin(self.read(workspace))
+    }
+
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        Box::pin(batch::read(self, workspaces))
+    }
+
+    fn batch_size(&self) -> usize {
+        BATCH_SIZE
     }
 
     fn issue<'a>(

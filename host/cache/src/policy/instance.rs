@@ -16,7 +16,7 @@ use super::call::{Answer, Call, Fault, Handle, Request};
 use super::describe::printable;
 use super::fuel;
 use super::imports::HostState;
-use super::limits::Limits;
+use super::limits::{Limits, Taken};
 use super::meter::Meter;
 
 /// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
@@ -37,12 +37,14 @@ pub(super) struct Instance {
 type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
 
 impl Instance {
-    /// A new one, which is neither described nor configured yet. `name` is for its log lines.
+    /// A new one, which is neither described nor configured yet. `name` is for its log lines, `taken` what all instances of
+    /// the policy take together.
     pub(super) async fn new(
         engine: &Engine,
         pre: &CachePolicyPre<HostState>,
         name: &str,
         meter: Arc<Meter>,
+        taken: Taken,
     ) -> Result<Self, Fault> {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_HANDLES);
@@ -55,7 +57,7 @@ impl Instance {
             .build();
         let state = HostState {
             name: name.to_owned(),
-            limits: Limits::new(limits),
+            limits: Limits::new(limits, taken),
             handles,
             log_lines: 0,
             logged_bytes: 0,

@@ -1,18 +1,30 @@
 //! What one instance may take of memory, tables and instances, and how much memory it has taken.
 //!
-//! The bounds are wasmtime's own to keep. Here is only what it does not say afterwards: how far the memory has grown.
+//! The bounds of one instance are wasmtime's own to keep. Here is what it does not know: how far the memory has grown, and
+//! how much all instances of a policy take together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::{ResourceLimiter, Result, StoreLimits};
+
+/// The linear memory of all instances of a policy together. As many calls as there may be at once have room in it for
+/// twice what a policy of the SDK takes.
+pub(crate) const MAX_POLICY_BYTES: usize = 256 << 20;
+
+/// How many bytes the instances of one policy take.
+pub(super) type Taken = Arc<AtomicUsize>;
 
 /// The limits of one instance.
 pub(crate) struct Limits {
     bounds: StoreLimits,
     memory_bytes: usize,
+    taken: Taken,
 }
 
 impl Limits {
-    pub(super) fn new(bounds: StoreLimits) -> Self {
-        Self { bounds, memory_bytes: 0 }
+    pub(super) fn new(bounds: StoreLimits, taken: Taken) -> Self {
+        Self { bounds, memory_bytes: 0, taken }
     }
 
     /// The size of the linear memory. An instance has one at most.
@@ -21,13 +33,25 @@ impl Limits {
     }
 }
 
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.memory_bytes, Ordering::Relaxed);
+    }
+}
+
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        let allowed = self.bounds.memory_growing(current, desired, maximum)?;
-        if allowed {
-            self.memory_bytes = desired;
+        if !self.bounds.memory_growing(current, desired, maximum)? {
+            return Ok(false);
         }
-        Ok(allowed)
+        // A memory never shrinks. Relaxed, here and below: a number that orders nothing.
+        let more = desired.saturating_sub(self.memory_bytes);
+        if self.taken.fetch_add(more, Ordering::Relaxed).saturating_add(more) > MAX_POLICY_BYTES {
+            self.taken.fetch_sub(more, Ordering::Relaxed);
+            return Ok(false);
+        }
+        self.memory_bytes = desired;
+        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
@@ -52,5 +76,28 @@ impl ResourceLimiter for Limits {
 
     fn memories(&self) -> usize {
         self.bounds.memories()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::StoreLimitsBuilder;
+
+    use super::*;
+
+    #[test]
+    fn all_instances_together_take_no_more_than_the_bound_and_give_back_what_they_took() {
+        let taken = Taken::default();
+        let limits = || Limits::new(StoreLimitsBuilder::new().build(), Arc::clone(&taken));
+        let (mut one, mut two) = (limits(), limits());
+        assert!(one.memory_growing(0, 1 << 20, None).unwrap());
+        assert!(one.memory_growing(1 << 20, 2 << 20, None).unwrap());
+        assert_eq!((one.memory_bytes(), taken.load(Ordering::Relaxed)), (2 << 20, 2 << 20));
+        assert!(!two.memory_growing(0, MAX_POLICY_BYTES, None).unwrap());
+        assert_eq!((two.memory_bytes(), taken.load(Ordering::Relaxed)), (0, 2 << 20));
+        drop(one);
+        assert!(two.memory_growing(0, MAX_POLICY_BYTES, None).unwrap());
+        drop(two);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
     }
 }

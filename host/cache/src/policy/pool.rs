@@ -20,11 +20,12 @@ use super::engine::{PolicyEngine, engine};
 use super::imports::HostState;
 use super::instance::Instance;
 use super::lane::Slowness;
+use super::limits::Taken;
 use super::meter::Meter;
 use crate::{Stage, Standing, SwapError};
 
-/// Instances kept for the next call. More than this many calls at once are rare, and an instance costs 25 µs to make.
-const MAX_IDLE: usize = 16;
+/// Instances that are kept for the next call whether they are needed or not: one costs 25 µs to make.
+const SPARE: usize = 16;
 
 /// How calls are run.
 #[derive(Clone, Copy)]
@@ -53,11 +54,20 @@ pub(crate) struct Loaded {
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
     terms: CallTerms,
+    taken: Taken,
     slowness: Slowness,
     /// While it is rehearsed, on a thread that is its own.
     is_rehearsed: AtomicBool,
     /// None while the policy is not active: then no instance is kept.
-    idle: Mutex<Option<Vec<Instance>>>,
+    idle: Mutex<Option<Idle>>,
+}
+
+/// The instances that wait for a call, the last one used on top.
+#[derive(Default)]
+struct Idle {
+    instances: Vec<Instance>,
+    /// How many of them were not needed since the last look: there were never fewer.
+    unneeded: usize,
 }
 
 impl Loaded {
@@ -100,9 +110,10 @@ impl Loaded {
             engine,
             pre,
             terms,
+            taken: Taken::default(),
             slowness: Slowness::default(),
             is_rehearsed: AtomicBool::new(false),
-            idle: Mutex::new(Some(Vec::new())),
+            idle: Mutex::new(Some(Idle::default())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
         let mut instance = loaded.instantiate(Arc::clone(&meter)).await.map_err(|fault| refuse(fault.0))?;
@@ -160,7 +171,7 @@ impl Loaded {
 
     /// Calls the policy. The record of the call comes back whatever happened to it.
     pub(crate) async fn call(self: &Arc<Self>, call: Call) -> (Call, Result<Answer, Fault>) {
-        let idle = self.idle().as_mut().and_then(Vec::pop);
+        let idle = self.idle().as_mut().and_then(Idle::take);
         let meter = match &idle {
             Some(instance) => Arc::clone(instance.meter()),
             None => Arc::new(Meter::new(self.terms.cpu_limit)),
@@ -236,11 +247,18 @@ impl Loaded {
     /// one call at a time: otherwise there is no last one.
     pub(super) fn last_call(&self) -> Option<(Duration, usize)> {
         let idle = self.idle();
-        let instance = idle.as_ref()?.last()?;
+        let instance = idle.as_ref()?.instances.last()?;
         Some((instance.used(), instance.memory_bytes()))
     }
 
-    fn idle(&self) -> MutexGuard<'_, Option<Vec<Instance>>> {
+    /// Drops the instances that were not needed since this was last called, but for a few.
+    pub(crate) fn drop_unneeded(&self) {
+        let dropped = self.idle().as_mut().map(Idle::split_unneeded);
+        // Outside the lock: that takes system calls.
+        drop(dropped);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Idle>> {
         // A panic cannot leave it half-changed: instances are pushed and popped whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,14 +271,28 @@ impl Loaded {
     }
 
     async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
-        Instance::new(&self.engine.engine, &self.pre, &self.description.name, meter).await
+        let name = &self.description.name;
+        Instance::new(&self.engine.engine, &self.pre, name, meter, Arc::clone(&self.taken)).await
     }
 
     fn give_back(&self, instance: Instance) {
-        if let Some(idle) = self.idle().as_mut()
-            && idle.len() < MAX_IDLE
-        {
-            idle.push(instance);
+        if let Some(idle) = self.idle().as_mut() {
+            idle.instances.push(instance);
         }
+    }
+}
+
+impl Idle {
+    fn take(&mut self) -> Option<Instance> {
+        let instance = self.instances.pop();
+        self.unneeded = self.unneeded.min(self.instances.len());
+        instance
+    }
+
+    fn split_unneeded(&mut self) -> Vec<Instance> {
+        let dropped = self.unneeded.min(self.instances.len().saturating_sub(SPARE));
+        let kept = self.instances.split_off(dropped);
+        self.unneeded = kept.len();
+        std::mem::replace(&mut self.instances, kept)
     }
 }

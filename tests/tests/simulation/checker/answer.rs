@@ -117,7 +117,9 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
     };
     let good = match error {
         Error::Unavailable(_) => (reads && selects(&unavailable)) || (writes && issues(&unavailable)),
-        Error::Timeout => reads && row.selects.iter().any(|select| late(select.answer)),
+        Error::Timeout => {
+            reads && (row.selects.iter().any(|select| late(select.answer)) || is_busy(world, record))
+        }
         Error::UnknownWorkspace => writes && issues(&|ended| ended == Ended::Refused("unknown workspace")),
         Error::OutcomeUnknown(_) => {
             writes
@@ -130,4 +132,11 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
         _ => false,
     };
     if good { Ok(()) } else { Err(("an error has a cause", "no statement ended so".into())) }
+}
+
+/// Whether as many SELECTs were under way at the end as the operator allows: one more was not even sent in time.
+fn is_busy(world: &World, record: &Record) -> bool {
+    let selects = world.rows.iter().flat_map(|row| &row.selects);
+    let under_way = selects.filter(|select| select.answer.is_none_or(|(at, _)| at.ms >= record.end.ms));
+    under_way.count() >= world.plan.max_loads
 }

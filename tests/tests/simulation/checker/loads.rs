@@ -20,7 +20,8 @@ pub(crate) fn one_load(world: &mut World, key: usize, sent: &Select) {
             let (first, second) = if one.seq < other.seq { (one, other) } else { (other, one) };
             void_between(world, row, first, second)
         };
-        let given_up = |(one, other): (Moment, Moment)| one.ms.abs_diff(other.ms) >= timeout_ms;
+        let given_up =
+            |(one, other): (Moment, Moment)| one.ms.abs_diff(other.ms) + world.plan.queued_ms() >= timeout_ms;
         if !pairs().any(|pair| given_up(pair) || voided(pair)) {
             suspect = Some(format!("w{key}: a SELECT is sent while number {} is under way", index + 1));
         }
@@ -44,22 +45,26 @@ pub(crate) fn one_issue(world: &mut World, key: usize, sent: Moment) {
     }
 }
 
-/// Whether anything may have made a load that began at `first` too old to be joined at `second`.
+/// Whether anything may have made a load that sent its SELECT at `first` too old to be joined at `second`. It may have waited
+/// for its turn before that.
 fn void_between(world: &World, row: &Row, first: Moment, second: Moment) -> bool {
     let timeout_ms = world.plan.timeout_ms;
-    let between = |moment: Moment| first.seq < moment.seq && moment.seq < second.seq;
+    let queued_ms = world.plan.queued_ms();
+    let first_ms = first.ms.saturating_sub(queued_ms);
+    let after_first = |moment: Moment| first.seq < moment.seq || (queued_ms > 0 && first_ms <= moment.ms);
+    let between = |moment: Moment| after_first(moment) && moment.seq < second.seq;
     row.voids.iter().any(|void| between(*void))
         || world.swaps.iter().any(|(_, end)| between(*end))
         || world.changes.iter().any(|change| between(*change))
         // The cache notices within a second.
-        || world.suspensions.iter().any(|at| at.ms + 1_000 >= first.ms && at.ms <= second.ms)
+        || world.suspensions.iter().any(|at| at.ms + 1_000 >= first_ms && at.ms <= second.ms)
         // Only beside a load that was made too old earlier is there another one that can end meanwhile.
         || row.selects.iter().any(|select| {
             let told = select.answer.filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
-            told.is_some_and(|(at, _)| first.ms <= at.ms && at.ms <= second.ms)
+            told.is_some_and(|(at, _)| first_ms <= at.ms && at.ms <= second.ms)
         })
         || row.issues.iter().any(|issue| {
             let unsure = issue.answer.map(|(at, _)| at.ms).filter(|ms| *ms == issue.sent.ms + timeout_ms);
-            issue.voids(timeout_ms).into_iter().chain(unsure).any(|ms| first.ms <= ms && ms <= second.ms)
+            issue.voids(timeout_ms).into_iter().chain(unsure).any(|ms| first_ms <= ms && ms <= second.ms)
         })
 }

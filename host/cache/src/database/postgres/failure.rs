@@ -34,6 +34,16 @@ impl Failure {
         matches!(self, Self::Sent(error) if server(error).is_some_and(|error| codes.contains(&error.code())))
     }
 
+    /// Whether a statement for several rows may have failed for the sake of one of them: by what is in it, and not by what
+    /// befell the server, the connection, the table or the transaction.
+    pub(super) fn may_be_of_one_row(&self) -> bool {
+        let Self::Sent(error) = self else { return false };
+        server(error).is_some_and(|error| {
+            let class = error.code().get(..2).unwrap_or_default();
+            !CLASSES_SAFE_TO_QUOTE.contains(&class) && !["40", "42"].contains(&class)
+        })
+    }
+
     /// The failure of a statement that changes nothing.
     pub(super) fn of_select(self) -> DatabaseError {
         match self {

@@ -19,6 +19,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether a statement for several rows may have failed for the sake of one of them: for what is computed from it, or
+    /// because its page is damaged.
+    pub(super) fn may_be_of_one_row(&self) -> bool {
+        matches!(self, Self::Sent(error) if matches!(primary_code(error), Some(1 | 11)))
+    }
+
     /// The failure of a statement that changes nothing.
     pub(super) fn of_select(self) -> DatabaseError {
         let (Self::NotSent(error) | Self::Sent(error)) = self;

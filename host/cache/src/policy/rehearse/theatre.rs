@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-
 use super::check::Verdict;
 use super::database::InMemory;
 use super::measure::{median, nanos_while};
@@ -61,13 +59,13 @@ impl Theatre {
             table: Table::new(CAPACITY),
             flights: Arc::new(Flights::new()),
             slot: Slot::fixed(Arc::clone(&candidate), clock.clone()),
-            source: Arc::new(Source {
-                database: database.clone(),
-                clock: clock.clone(),
-                runtime: Handle::current(),
-                counters: Arc::clone(&counters),
-                timeout: DATABASE_TIMEOUT,
-            }),
+            source: Arc::new(Source::new(
+                database.clone(),
+                clock.clone(),
+                Arc::clone(&counters),
+                DATABASE_TIMEOUT,
+                1,
+            )),
             counters,
             ceilings,
             reading: Admission::new(1, 1),

@@ -1,0 +1,246 @@
+//! SELECTs on their way to the database: several that wait travel as one statement.
+//!
+//! One that finds nothing under way is sent alone and at once. While a statement is under way the next ones wait for its
+//! end and then go together, so a storm of misses costs the database a statement for each hundred of them and a lone miss
+//! waits for nobody. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and
+//! when it was asked.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant as Deadline, timeout_at};
+
+use crate::source::Obtained;
+use crate::stats::{Counters, add, count};
+use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
+
+/// How long a SELECT waits for the statements under way before one more begins beside them: much longer than a statement
+/// takes that nothing is wrong with, and a two hundredth of what a load may wait by default.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What the database said of one workspace.
+type Read = Result<Obtained<Option<Secret>>, DatabaseError>;
+
+/// The SELECTs of one cache.
+pub(crate) struct Batcher {
+    database: Arc<dyn Database>,
+    clock: Arc<dyn Clock>,
+    runtime: Handle,
+    counters: Arc<Counters>,
+    /// How many workspaces one statement asks for at most.
+    batch_size: usize,
+    /// How many statements are under way at once at most.
+    max_statements: usize,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// Statements, each in a task of its own that sends the next one when it has ended.
+    under_way: usize,
+    /// How many have waited so far: the number of the next one.
+    count: u64,
+}
+
+struct Waiting {
+    number: u64,
+    workspace: WorkspaceId,
+    /// When nobody waits for it any more.
+    deadline: Deadline,
+    answer: oneshot::Sender<Read>,
+}
+
+/// The right to send statements, one after the other.
+struct Place {
+    batcher: Arc<Batcher>,
+    is_held: bool,
+}
+
+impl Batcher {
+    pub(crate) fn new(
+        database: Arc<dyn Database>,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+        runtime: Handle,
+        max_statements: usize,
+    ) -> Arc<Self> {
+        let batch_size = database.batch_size().max(1);
+        let queue = Mutex::default();
+        Arc::new(Self { database, clock, runtime, counters, batch_size, max_statements, queue })
+    }
+
+    /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
+    pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
+        let (answer, mut answered) = oneshot::channel();
+        let number = self.enqueue(workspace, deadline, answer);
+        let patience = deadline.min(Deadline::now() + PATIENCE);
+        let told = match timeout_at(patience, &mut answered).await {
+            Ok(told) => Ok(told),
+            Err(_) => {
+                self.hurry(number);
+                timeout_at(deadline, answered).await
+            }
+        };
+        match told {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
+            Err(_) if self.withdraw(number) => Err(self.not_sent()),
+            Err(_) => Err(DatabaseError::Timeout),
+        }
+    }
+
+    fn enqueue(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        deadline: Deadline,
+        answer: oneshot::Sender<Read>,
+    ) -> u64 {
+        let mut queue = self.queue();
+        let number = queue.count;
+        queue.count += 1;
+        queue.waiting.push_back(Waiting { number, workspace: workspace.clone(), deadline, answer });
+        if queue.under_way == 0 || queue.waiting.len() >= self.batch_size {
+            self.begin(queue);
+        }
+        number
+    }
+
+    /// Sends what waits, if that one still does.
+    fn hurry(self: &Arc<Self>, number: u64) {
+        let queue = self.queue();
+        if queue.position(number).is_ok() {
+            self.begin(queue);
+        }
+    }
+
+    /// Takes one back that nobody waits for any more. Returns whether it had not been sent.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut queue = self.queue();
+        let position = queue.position(number);
+        position.is_ok_and(|position| queue.waiting.remove(position).is_some())
+    }
+
+    /// Begins one more row of statements, if there may be one.
+    fn begin(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
+        if queue.under_way < self.max_statements {
+            queue.under_way += 1;
+            drop(queue);
+            let place = Place { batcher: Arc::clone(self), is_held: true };
+            self.runtime.spawn(place.send_all());
+        }
+    }
+
+    /// Sends one statement, and tells everyone what it said of his workspace.
+    async fn send(&self, batch: Vec<Waiting>) {
+        let (batch, expired) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > Deadline::now());
+        for waiting in expired {
+            // Nobody may be waiting any more; here as below.
+            let _ = waiting.answer.send(Err(self.not_sent()));
+        }
+        let (workspaces, callers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|one| (one.workspace, (one.deadline, one.answer))).unzip();
+        // The last to give up. The others are told by their own deadlines.
+        let Some(deadline) = callers.iter().map(|(deadline, _)| *deadline).max() else { return };
+        add(&self.counters.selects, workspaces.len() as u64);
+        // Before the statement is sent: what it reads cannot be older than this.
+        let at = self.clock.now();
+        // Past the deadline the statement is dropped, and its connection with it.
+        let found = match timeout_at(deadline, contained(self.ask(&workspaces))).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(Panicked)) => {
+                let error = DatabaseError::Unavailable("the task of a SELECT ended early".into());
+                vec![Err(error); workspaces.len()]
+            }
+            Err(_elapsed) => vec![Err(DatabaseError::Timeout); workspaces.len()],
+        };
+        for ((_, answer), found) in callers.into_iter().zip(found) {
+            let _ = answer.send(found.map(|value| Obtained { value, at }));
+        }
+    }
+
+    async fn ask(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Option<Secret>, DatabaseError>> {
+        match workspaces {
+            [one] => vec![self.database.select(one).await],
+            several => self.database.select_batch(several).await,
+        }
+    }
+
+    /// Counts one whose time was up before its turn came.
+    fn not_sent(&self) -> DatabaseError {
+        count(&self.counters.overloaded);
+        DatabaseError::Overloaded
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that may panic is done under the lock.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Where one waits. Numbers rise from the front to the back.
+    fn position(&self, number: u64) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&number, |waiting| waiting.number)
+    }
+}
+
+impl Place {
+    /// Sends statements until nobody waits.
+    async fn send_all(mut self) {
+        while let Some(batch) = self.take() {
+            self.batcher.send(batch).await;
+        }
+    }
+
+    /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
+    /// same critical section: whoever comes next finds it free.
+    fn take(&mut self) -> Option<Vec<Waiting>> {
+        let mut queue = self.batcher.queue();
+        if queue.waiting.is_empty() {
+            queue.under_way -= 1;
+            self.is_held = false;
+            return None;
+        }
+        let count = queue.waiting.len().min(self.batcher.batch_size);
+        Some(queue.waiting.drain(..count).collect())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_held {
+            // The runtime is being shut down, and would take no other task: nobody is to wait for one.
+            let mut queue = self.batcher.queue();
+            queue.under_way -= 1;
+            queue.waiting.clear();
+        }
+    }
+}
+
+/// A statement ended in a panic.
+struct Panicked;
+
+/// Keeps a panic to the statement that it befell: others wait for the task that sent it.
+async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut statement = pin!(statement);
+    poll_fn(|context| {
+        // It is not polled again after a panic.
+        match catch_unwind(AssertUnwindSafe(|| statement.as_mut().poll(context))) {
+            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

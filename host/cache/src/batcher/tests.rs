@@ -1,0 +1,258 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::{Answer, Answers, IssueMode, ManualClock};
+
+/// A database that waits at a gate, and whose secrets are the ids.
+struct Gated {
+    open: watch::Sender<bool>,
+    /// The workspaces of each statement, in the order in which they were sent.
+    statements: Mutex<Vec<Vec<String>>>,
+    under_way: AtomicUsize,
+    peak: AtomicUsize,
+    panics: AtomicU64,
+    batch_size: usize,
+}
+
+struct UnderWay<'a>(&'a Gated);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Gated {
+    fn new(batch_size: usize, open: bool) -> Arc<Self> {
+        Arc::new(Self {
+            open: watch::channel(open).0,
+            statements: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            panics: AtomicU64::new(0),
+            batch_size,
+        })
+    }
+
+    async fn carry_out(&self, workspaces: &[WorkspaceId]) {
+        self.statements.lock().unwrap().push(workspaces.iter().map(ToString::to_string).collect());
+        self.peak.fetch_max(self.under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let _under_way = UnderWay(self);
+        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        if self.panics.load(Ordering::SeqCst) > 0 {
+            self.panics.fetch_sub(1, Ordering::SeqCst);
+            panic!("as the test wants");
+        }
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        self.statements.lock().unwrap().iter().map(Vec::len).collect()
+    }
+}
+
+impl Database for Gated {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(async move {
+            self.carry_out(std::slice::from_ref(workspace)).await;
+            Ok(Some(Secret::new(workspace.as_str())))
+        })
+    }
+
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        Box::pin(async move {
+            self.carry_out(workspaces).await;
+            let answer = |workspace: &WorkspaceId| match workspace.as_str() {
+                "absent" => Ok(None),
+                "damaged" => Err(DatabaseError::Unavailable("damaged".into())),
+                id => Ok(Some(Secret::new(id))),
+            };
+            workspaces.iter().map(answer).collect()
+        })
+    }
+
+    fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+        Box::pin(async { Ok(minted) })
+    }
+
+    fn statements(&self) -> u64 {
+        0
+    }
+}
+
+fn batcher(database: &Arc<Gated>, clock: &Arc<ManualClock>, max_statements: usize) -> Arc<Batcher> {
+    let database: Arc<dyn Database> = database.clone();
+    Batcher::new(database, clock.clone(), Arc::default(), Handle::current(), max_statements)
+}
+
+fn in_a_second() -> Deadline {
+    Deadline::now() + Duration::from_secs(1)
+}
+
+fn ask(batcher: &Arc<Batcher>, id: &str, deadline: Deadline) -> JoinHandle<Read> {
+    let (batcher, id) = (Arc::clone(batcher), WorkspaceId::new(id).unwrap());
+    tokio::spawn(async move { batcher.select(&id, deadline).await })
+}
+
+/// Asks for one and, once that is under way, for so many more; each gets as far as it can without time passing.
+async fn ask_all(batcher: &Arc<Batcher>, count: usize) -> Vec<JoinHandle<Read>> {
+    let mut asked = vec![ask(batcher, "w0", in_a_second())];
+    settle().await;
+    asked.extend((1..count).map(|id| ask(batcher, &format!("w{id}"), in_a_second())));
+    settle().await;
+    asked
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn text(asked: JoinHandle<Read>) -> Result<Option<String>, DatabaseError> {
+    let secret = asked.await.unwrap().map(|obtained| obtained.value);
+    secret.map(|secret| secret.map(|secret| secret.expose_str().unwrap().to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_while_a_statement_is_under_way_travels_together() {
+    let (database, clock) = (Gated::new(8, false), Arc::default());
+    let batcher = batcher(&database, &clock, 4);
+    let asked = ask_all(&batcher, 6).await;
+    assert_eq!(database.sizes(), [1], "the first one alone and at once, the others behind it");
+    database.open.send_replace(true);
+    for (id, asked) in asked.into_iter().enumerate() {
+        assert_eq!(text(asked).await, Ok(Some(format!("w{id}"))), "each has its own answer");
+    }
+    assert_eq!(database.sizes(), [1, 5]);
+    assert_eq!(text(ask(&batcher, "later", in_a_second())).await, Ok(Some("later".to_owned())));
+    assert_eq!(database.sizes(), [1, 5, 1], "and the next one is alone again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_and_an_error_are_told_to_whom_they_concern() {
+    let (database, clock) = (Gated::new(8, false), Arc::default());
+    let batcher = batcher(&database, &clock, 1);
+    let asked = ["w", "absent", "damaged", "x"].map(|id| ask(&batcher, id, in_a_second()));
+    settle().await;
+    database.open.send_replace(true);
+    let mut told = Vec::new();
+    for asked in asked {
+        told.push(text(asked).await);
+    }
+    let damaged = Err(DatabaseError::Unavailable("damaged".into()));
+    assert_eq!(told, [Ok(Some("w".to_owned())), Ok(None), damaged, Ok(Some("x".to_owned()))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_batch_does_not_wait_and_there_are_never_more_statements_than_allowed() {
+    let (database, clock) = (Gated::new(4, false), Arc::default());
+    let batcher = batcher(&database, &clock, 3);
+    let asked = ask_all(&batcher, 30).await;
+    assert_eq!(database.sizes(), [1, 4, 4]);
+    database.open.send_replace(true);
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+    assert_eq!(database.peak.load(Ordering::SeqCst), 3);
+    assert_eq!(database.sizes().iter().sum::<usize>(), 30, "each is asked for once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_statement_holds_nobody_up_for_longer_than_their_patience() {
+    let (database, clock) = (Gated::new(8, false), Arc::default());
+    let batcher = batcher(&database, &clock, 2);
+    let asked = ask_all(&batcher, 4).await;
+    sleep(PATIENCE - Duration::from_millis(1)).await;
+    assert_eq!(database.sizes(), [1]);
+    sleep(Duration::from_millis(2)).await;
+    assert_eq!(database.sizes(), [1, 3]);
+    database.open.send_replace(true);
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
+    let (database, clock) = (Gated::new(1, false), Arc::default());
+    let batcher = batcher(&database, &clock, 1);
+    let mut asked = ask_all(&batcher, 3).await;
+    assert_eq!(text(asked.remove(0)).await, Err(DatabaseError::Timeout));
+    for asked in asked {
+        assert_eq!(text(asked).await, Err(DatabaseError::Overloaded));
+    }
+    settle().await;
+    assert_eq!(database.sizes(), [1], "nobody would wait for the others");
+    let counted = [&batcher.counters.selects, &batcher.counters.overloaded];
+    assert_eq!(counted.map(|counter| counter.load(Ordering::SeqCst)), [1, 2]);
+    assert_eq!(database.under_way.load(Ordering::SeqCst), 0, "what nobody waits for is dropped");
+    database.open.send_replace(true);
+    assert!(text(ask(&batcher, "later", in_a_second())).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_goes_on_for_the_last_of_those_who_wait_for_it() {
+    let (database, clock) = (Gated::new(8, false), Arc::default());
+    let batcher = batcher(&database, &clock, 1);
+    let first = ask(&batcher, "first", Deadline::now() + Duration::from_millis(100));
+    settle().await;
+    let [hasty, patient] =
+        [200, 900].map(|ms| ask(&batcher, "w", Deadline::now() + Duration::from_millis(ms)));
+    settle().await;
+    assert_eq!(text(first).await, Err(DatabaseError::Timeout));
+    assert_eq!(text(hasty).await, Err(DatabaseError::Timeout));
+    database.open.send_replace(true);
+    assert_eq!(text(patient).await, Ok(Some("w".to_owned())));
+    assert_eq!(database.sizes(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_panics_fails_its_own_statement_only() {
+    let (database, clock) = (Gated::new(2, false), Arc::default());
+    let batcher = batcher(&database, &clock, 1);
+    let mut asked = ask_all(&batcher, 3).await;
+    database.panics.store(1, Ordering::SeqCst);
+    database.open.send_replace(true);
+    assert!(matches!(text(asked.remove(0)).await, Err(DatabaseError::Unavailable(_))));
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+    assert_eq!(database.sizes(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_is_as_old_as_its_statement_and_not_as_its_question() {
+    let (database, clock) = (Gated::new(8, false), Arc::<ManualClock>::default());
+    let batcher = batcher(&database, &clock, 1);
+    let before = clock.now();
+    let mut asked = ask_all(&batcher, 2).await;
+    clock.advance(Duration::from_secs(7));
+    database.open.send_replace(true);
+    let second = asked.remove(1).await.unwrap().unwrap();
+    let first = asked.remove(0).await.unwrap().unwrap();
+    assert_eq!(first.at, before);
+    assert_eq!(second.at, before.saturating_add(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_leaves_nobody_waiting() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (home, other) = (runtime(), runtime());
+    let (database, clock) = (Gated::new(1, false), Arc::default());
+    let batcher = home.block_on(async { batcher(&database, &clock, 1) });
+    let asked = other.block_on(ask_all(&batcher, 3));
+    home.block_on(settle());
+    drop(home);
+    for asked in asked {
+        let told = other.block_on(text(asked));
+        assert!(matches!(told, Err(DatabaseError::Unavailable(_))), "{told:?}");
+    }
+}

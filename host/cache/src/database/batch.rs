@@ -1,0 +1,63 @@
+//! One statement for many workspaces, and what to do where it fails for the sake of one of them.
+//!
+//! A batch that cannot be answered as a whole is asked again in halves, down to the workspace that it failed for, which is
+//! then told so alone. It knows no SQL and no driver.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use crate::{DatabaseError, Secret, WorkspaceId};
+
+/// How many workspaces one statement asks for: so many that the round trip hardly counts any more, and few enough that
+/// none of them waits for long.
+pub(super) const BATCH_SIZE: usize = 128;
+
+/// What is stored for one workspace.
+pub(super) type Read = Result<Option<Secret>, DatabaseError>;
+
+/// A column that can be asked in both ways.
+pub(super) trait Readable: Sync {
+    /// Asks for one workspace.
+    fn one(&self, workspace: &WorkspaceId) -> impl Future<Output = Read> + Send;
+
+    /// Asks for several, each at most once.
+    fn several(&self, workspaces: &[WorkspaceId]) -> impl Future<Output = Several> + Send;
+}
+
+/// What a statement for several workspaces came to.
+pub(super) enum Several {
+    /// The rows that there are, each with the id that it was found by.
+    Found(Vec<(String, Read)>),
+    /// It failed, as it would have for each of them.
+    Failed(DatabaseError),
+    /// It failed, perhaps because of one of them.
+    Splits,
+}
+
+/// Reads all of them, in as few statements as possible.
+pub(super) async fn read(column: &impl Readable, workspaces: &[WorkspaceId]) -> Vec<Read> {
+    let mut answers = Vec::with_capacity(workspaces.len());
+    // The parts that are left, the next one last.
+    let mut parts = vec![workspaces];
+    while let Some(part) = parts.pop() {
+        match part {
+            [] => {}
+            [one] => answers.push(column.one(one).await),
+            several => match column.several(several).await {
+                Several::Found(rows) => answers.extend(in_order(several, rows)),
+                Several::Failed(error) => answers.extend(several.iter().map(|_| Err(error.clone()))),
+                Several::Splits => {
+                    let (first, second) = several.split_at(several.len() / 2);
+                    parts.extend([second, first]);
+                }
+            },
+        }
+    }
+    answers
+}
+
+/// An answer for each workspace. The same one may have been asked for twice.
+fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, Read)>) -> impl Iterator<Item = Read> {
+    let rows: HashMap<String, Read> = rows.into_iter().collect();
+    workspaces.iter().map(move |workspace| rows.get(workspace.as_str()).cloned().unwrap_or(Ok(None)))
+}
