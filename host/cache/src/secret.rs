@@ -4,11 +4,11 @@
 //! once and wiped when the last handle drops; a careless `Vec` or `String` on the way in would leave them behind.
 
 use std::fmt;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
+use triomphe::Arc;
 use zerocopy::{Immutable, IntoBytes};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -35,7 +35,7 @@ impl Drop for Byte {
 impl Secret {
     /// Copies `text`. The caller's own copy is the caller's to wipe.
     pub fn new(text: &str) -> Self {
-        Self(text.bytes().map(Byte).collect())
+        Self(Arc::from_iter(text.bytes().map(Byte)))
     }
 
     /// A new secret: 32 bytes from the operating system as base64url without padding, 43 characters.
@@ -50,7 +50,7 @@ impl Secret {
     /// How many handles share the bytes.
     #[cfg(test)]
     pub(crate) fn handles(&self) -> usize {
-        Arc::strong_count(&self.0)
+        Arc::count(&self.0)
     }
 
     /// The bytes: UTF-8 text. Do not keep a copy, and do not log it.

@@ -24,10 +24,12 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Entry {
     /// `None` where a policy stored absence.
     pub(crate) value: Option<Secret>,
-    pub(crate) obtained_at: Instant,
-    pub(crate) lease: Lease,
-    pub(crate) generation: Generation,
-    /// The first hit after this, in nanoseconds, asks for a refresh and moves it on.
+    obtained_at: Instant,
+    fresh_until: Instant,
+    watched_until: Instant,
+    keep_until: Instant,
+    generation: Generation,
+    /// The lease's `refresh_after`, in nanoseconds: the first hit after this asks for a refresh and moves it on.
     refresh_due: AtomicU64,
 }
 
@@ -59,8 +61,17 @@ pub(crate) struct Table {
 impl Entry {
     pub(crate) fn new(snapshot: Snapshot, generation: Generation) -> Self {
         let Snapshot { value, obtained_at, lease } = snapshot;
-        let refresh_due = AtomicU64::new(lease.refresh_after.as_nanos());
-        Self { value, obtained_at, lease, generation, refresh_due }
+        let Lease { refresh_after, fresh_until, watched_until, keep_until } = lease;
+        let refresh_due = AtomicU64::new(refresh_after.as_nanos());
+        Self { value, obtained_at, fresh_until, watched_until, keep_until, generation, refresh_due }
+    }
+
+    /// What it was put with, but for a refresh that was tried and brought nothing: the next one is put off.
+    fn lease(&self) -> Lease {
+        // Relaxed, here and below: whoever wins the refresh starts a flight, and flights are ordered by their stripe's lock.
+        let refresh_after = Instant::from_nanos(self.refresh_due.load(Ordering::Relaxed));
+        let Self { fresh_until, watched_until, keep_until, .. } = *self;
+        Lease { refresh_after, fresh_until, watched_until, keep_until }
     }
 }
 
@@ -84,7 +95,7 @@ impl Table {
     ) -> Found<R> {
         let entries = self.entries.pin();
         let Some(entry) = entries.get(workspace) else { return Found::Expired };
-        match cover(&entry.lease, entry.generation, active, now) {
+        match cover(&entry.lease(), entry.generation, active, now) {
             Cover::Hit => Found::Hit(entry.value.as_ref().map(answer)),
             Cover::Refresh if entry.claim_refresh(now) => Found::Refresh(entry.value.as_ref().map(answer)),
             Cover::Refresh => Found::Hit(entry.value.as_ref().map(answer)),
@@ -101,7 +112,7 @@ impl Table {
     ) -> Option<Option<Secret>> {
         let entries = self.entries.pin();
         let entry = entries.get(workspace)?;
-        let covered = cover(&entry.lease, entry.generation, active, now) != Cover::Expired;
+        let covered = cover(&entry.lease(), entry.generation, active, now) != Cover::Expired;
         covered.then(|| entry.value.clone())
     }
 
@@ -109,14 +120,14 @@ impl Table {
     pub(crate) fn cover(&self, workspace: &WorkspaceId, active: Generation, now: Instant) -> Cover {
         let entries = self.entries.pin();
         let entry = entries.get(workspace);
-        entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, active, now))
+        entry.map_or(Cover::Expired, |entry| cover(&entry.lease(), entry.generation, active, now))
     }
 
     /// The entry, if it is still kept: what a policy may see.
     pub(crate) fn snapshot(&self, workspace: &WorkspaceId, now: Instant) -> Option<Snapshot> {
         let entries = self.entries.pin();
-        let entry = entries.get(workspace).filter(|entry| now < entry.lease.keep_until)?;
-        Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
+        let entry = entries.get(workspace).filter(|entry| now < entry.keep_until)?;
+        Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease() })
     }
 
     /// Stores an entry in place of any other. The caller holds the stripe's lock.
@@ -161,7 +172,7 @@ impl Table {
     /// Drops the entries that nobody may be shown any more, and returns how many those were. Needs no stripe: an entry
     /// that is replaced meanwhile no longer matches.
     pub(crate) fn sweep(&self, now: Instant) -> usize {
-        self.drop_where(|entry| entry.lease.keep_until <= now)
+        self.drop_where(|entry| entry.keep_until <= now)
     }
 
     /// If the table is over its capacity, drops the entries with the least time left, and returns how many those were.
@@ -174,8 +185,7 @@ impl Table {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        let mut ends: Vec<Instant> =
-            self.entries.pin().values().map(|entry| entry.lease.keep_until).collect();
+        let mut ends: Vec<Instant> = self.entries.pin().values().map(|entry| entry.keep_until).collect();
         if ends.len() <= self.capacity {
             // Someone else has evicted since the length was asked: a share of a table with room would go.
             return 0;
@@ -187,7 +197,7 @@ impl Table {
         // Many entries may end at the same instant: no more than the excess of them may go.
         let left = std::cell::Cell::new(excess);
         self.drop_where(|entry| {
-            let goes = left.get() > 0 && entry.lease.keep_until <= threshold;
+            let goes = left.get() > 0 && entry.keep_until <= threshold;
             left.set(left.get() - usize::from(goes));
             goes
         })

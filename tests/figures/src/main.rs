@@ -5,6 +5,7 @@
 
 mod fleet;
 mod hit;
+mod memory;
 mod report;
 mod turns;
 
@@ -14,10 +15,14 @@ use self::report::Report;
 
 type Section = fn(&mut Report);
 
-const SECTIONS: [(&str, Section); 1] = [("hit", hit::run)];
+const SECTIONS: [(&str, Section); 2] = [("hit", hit::run), ("memory", memory::run)];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((memory::ALONE, rest)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        memory::alone(rest);
+        return ExitCode::SUCCESS;
+    }
     let mut report = Report::default();
     for (name, section) in SECTIONS {
         if words.is_empty() || words.iter().any(|word| word == name) {
