@@ -40,8 +40,8 @@ impl Policy for Resilient {
             },
             Setting {
                 name: "jitter",
-                default: "10%",
-                doc: "Up to this much is taken off ttl, differently for each workspace; a duration or a share of ttl.",
+                default: "50%",
+                doc: "Up to this much is taken off ttl, differently for each workspace; a duration or a share of ttl. At half of it, a fleet that starts together never asks more than twice as much as in the mean.",
             },
             Setting {
                 name: "refresh-ahead",

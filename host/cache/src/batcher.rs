@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{Instant as Deadline, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use crate::source::Obtained;
 use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
 
-/// How long a SELECT waits for the statements under way before one more begins beside them: much longer than a statement
-/// takes that nothing is wrong with, and a two hundredth of what a load may wait by default.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long the others wait for a statement before one more begins beside it: much longer than one takes that nothing is
+/// wrong with, and a fortieth of what a load may wait by default.
+const PATIENCE: Duration = Duration::from_millis(25);
 
 /// What the database said of one workspace.
 type Read = Result<Obtained<Option<Secret>>, DatabaseError>;
@@ -79,17 +80,9 @@ impl Batcher {
 
     /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
     pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
-        let (answer, mut answered) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let number = self.enqueue(workspace, deadline, answer);
-        let patience = deadline.min(Deadline::now() + PATIENCE);
-        let told = match timeout_at(patience, &mut answered).await {
-            Ok(told) => Ok(told),
-            Err(_) => {
-                self.hurry(number);
-                timeout_at(deadline, answered).await
-            }
-        };
-        match told {
+        match timeout_at(deadline, answered).await {
             Ok(Ok(read)) => read,
             Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
             Err(_) if self.withdraw(number) => Err(self.not_sent()),
@@ -113,10 +106,10 @@ impl Batcher {
         number
     }
 
-    /// Sends what waits, if that one still does.
-    fn hurry(self: &Arc<Self>, number: u64) {
+    /// Sends what waits, if anything does.
+    fn hurry(self: &Arc<Self>) {
         let queue = self.queue();
-        if queue.position(number).is_ok() {
+        if !queue.waiting.is_empty() {
             self.begin(queue);
         }
     }
@@ -139,7 +132,7 @@ impl Batcher {
     }
 
     /// Sends one statement, and tells everyone what it said of his workspace.
-    async fn send(&self, batch: Vec<Waiting>) {
+    async fn send(self: &Arc<Self>, batch: Vec<Waiting>) {
         let (batch, expired) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > Deadline::now());
         for waiting in expired {
             // Nobody may be waiting any more; here as below.
@@ -153,7 +146,7 @@ impl Batcher {
         // Before the statement is sent: what it reads cannot be older than this.
         let at = self.clock.now();
         // Past the deadline the statement is dropped, and its connection with it.
-        let found = match timeout_at(deadline, contained(self.ask(&workspaces))).await {
+        let found = match timeout_at(deadline, self.without_holding_up(self.ask(&workspaces))).await {
             Ok(Ok(found)) => found,
             Ok(Err(Panicked)) => {
                 let error = DatabaseError::Unavailable("the task of a SELECT ended early".into());
@@ -163,6 +156,20 @@ impl Batcher {
         };
         for ((_, answer), found) in callers.into_iter().zip(found) {
             let _ = answer.send(found.map(|value| Obtained { value, at }));
+        }
+    }
+
+    /// Waits for a statement; where it takes long, those that wait behind it are sent beside it.
+    async fn without_holding_up<T>(
+        self: &Arc<Self>,
+        statement: impl Future<Output = T>,
+    ) -> Result<T, Panicked> {
+        let mut statement = pin!(contained(statement));
+        loop {
+            match timeout(PATIENCE, &mut statement).await {
+                Ok(ended) => return ended,
+                Err(_elapsed) => self.hurry(),
+            }
         }
     }
 
@@ -197,6 +204,8 @@ impl Place {
     async fn send_all(mut self) {
         while let Some(batch) = self.take() {
             self.batcher.send(batch).await;
+            // Those who were answered may ask again before the next one goes, and travel along.
+            yield_now().await;
         }
     }
 

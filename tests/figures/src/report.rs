@@ -22,11 +22,6 @@ impl Report {
         let _ = writeln!(self.text, "\n## {title}\n\n{words}");
     }
 
-    pub(crate) fn words(&mut self, words: &str) {
-        println!("{words}");
-        let _ = writeln!(self.text, "\n{words}");
-    }
-
     pub(crate) fn table(&mut self, table: &Table) {
         print!("{}", table.0);
         let _ = write!(self.text, "\n{}", table.0);

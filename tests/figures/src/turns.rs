@@ -57,13 +57,6 @@ pub(crate) fn ratio(samples: &[Sample], of: &str, to: &str) -> f64 {
     median(of) / median(to)
 }
 
-/// The nanoseconds that each of so many took.
-pub(crate) fn nanos_each(count: usize, work: impl FnOnce()) -> f64 {
-    let started = now();
-    work();
-    started.elapsed().as_nanos() as f64 / count as f64
-}
-
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -22,9 +22,10 @@ pub(super) fn built() -> Result<&'static Path> {
 const TOLD_TO_TESTS: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
 
 fn build() -> Result<PathBuf> {
-    // TARGET/PROFILE/deps/suite-HASH
-    let suite = env::current_exe()?;
-    let profile_folder = suite.ancestors().nth(2).context("the tests are in no folder of Cargo's")?;
+    // TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/figures
+    let own = env::current_exe()?;
+    let folder = own.parent().context("the tests are in no folder of Cargo's")?;
+    let profile_folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let target_folder = profile_folder.parent().context("the tests are in no folder of Cargo's")?;
     let profile = match profile_folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") => "dev",

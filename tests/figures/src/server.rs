@@ -1,0 +1,166 @@
+//! Heartbeats over HTTP on loopback with keep-alive, beside a constant answer of the same server, and beside itself with a
+//! policy that caches nothing, on PostgreSQL.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use leasehold_tests::server::{Launch, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+use crate::fleet::ids;
+use crate::report::{Report, Table, times};
+use crate::stores;
+use crate::turns::now;
+
+const ROUNDS: usize = 7;
+const SPAN: Duration = Duration::from_millis(700);
+const CONNECTIONS: usize = 8;
+const WORKSPACES: usize = 64;
+
+/// What one round of one side measured.
+struct Round {
+    per_second: f64,
+    /// In microseconds: the median, the 99th and the 99.9th percentile.
+    latencies: [f64; 3],
+}
+
+/// One server, and what is asked of it.
+struct Side {
+    name: &'static str,
+    address: SocketAddr,
+    requests: Vec<Vec<u8>>,
+    rounds: Vec<Round>,
+}
+
+pub(crate) fn run(report: &mut Report) {
+    report.section(
+        "The server",
+        "Requests over loopback, 8 connections with keep-alive, one client thread beside the server's two on two cores. The \
+         constant is the answer of `/healthz` from the same server.",
+    );
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (database, _) = runtime.block_on(stores::postgres(&ids(1))).expect("a database");
+    runtime
+        .block_on(async { sqlx::raw_sql("DROP TABLE workspaces").execute(database.pool()).await })
+        .expect("no table");
+    let start = |policy: &str| {
+        let launch = Launch::new(database.url()).expect("a folder").arguments(["--policy", policy]);
+        launch.server().expect("it starts")
+    };
+    let (cached, uncached) = (start("ttl"), start("passthrough"));
+    let heartbeats: Vec<Vec<u8>> =
+        (0..WORKSPACES).map(|number| heartbeat(&cached, &format!("w{number}"))).collect();
+    let constant = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
+    let side = |name, server: &Server, requests| Side {
+        name,
+        address: server.address(),
+        requests,
+        rounds: Vec::new(),
+    };
+    let mut sides = [
+        side("a constant", &cached, vec![constant]),
+        side("a heartbeat, cached", &cached, heartbeats.clone()),
+        side("a heartbeat, passthrough", &uncached, heartbeats),
+    ];
+    for round in 0..=ROUNDS {
+        for turn in 0..sides.len() {
+            let side = &mut sides[(round + turn) % 3];
+            let measured = runtime.block_on(load(side.address, &side.requests));
+            if round > 0 {
+                side.rounds.push(measured);
+            }
+        }
+    }
+    let mut table =
+        Table::new(&["", "requests/s", "range", "p50 µs", "p99 µs", "p99.9 µs", "to the constant"]);
+    let per_second = |side: &Side| median(side.rounds.iter().map(|round| round.per_second));
+    let constant = per_second(&sides[0]);
+    for side in &sides {
+        let all = || side.rounds.iter().map(|round| round.per_second);
+        let latency =
+            |index: usize| format!("{:.0}", median(side.rounds.iter().map(|round| round.latencies[index])));
+        table.row([
+            side.name.to_owned(),
+            format!("{:.0}", per_second(side)),
+            format!("{:.0} to {:.0}", all().fold(f64::MAX, f64::min), all().fold(0.0, f64::max)),
+            latency(0),
+            latency(1),
+            latency(2),
+            times(per_second(side) / constant),
+        ]);
+    }
+    report.table(&table);
+    let [_, cached, uncached] = &sides;
+    report.at_least("heartbeats, to a constant answer", per_second(cached) / constant, 0.85);
+    report.at_least(
+        "heartbeats, to passthrough on PostgreSQL",
+        per_second(cached) / per_second(uncached),
+        5.0,
+    );
+}
+
+/// The bytes of a heartbeat of a new workspace.
+fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
+    let token = server.create(id).expect("it can be created");
+    let body = format!("{{\"workspace_id\":\"{id}\"}}");
+    format!(
+        "POST /registry/heartbeat HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Asks for a while, over all connections at once.
+async fn load(address: SocketAddr, requests: &[Vec<u8>]) -> Round {
+    let started = now();
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|number| {
+            let mut own: Vec<Vec<u8>> = requests.iter().skip(number).step_by(CONNECTIONS).cloned().collect();
+            if own.is_empty() {
+                own.push(requests[0].clone());
+            }
+            tokio::spawn(async move { ask(address, &own).await })
+        })
+        .collect();
+    let mut spans = Vec::new();
+    for client in clients {
+        spans.extend(client.await.expect("it ends"));
+    }
+    let per_second = spans.len() as f64 / started.elapsed().as_secs_f64();
+    spans.sort_by(f64::total_cmp);
+    let percentile = |share: f64| spans[((spans.len() - 1) as f64 * share) as usize];
+    Round { per_second, latencies: [0.5, 0.99, 0.999].map(percentile) }
+}
+
+/// One connection: the microseconds of each request.
+async fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Vec<f64> {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.set_nodelay(true).expect("a socket");
+    let (mut spans, mut buffer) = (Vec::new(), vec![0; 4096]);
+    let end = now() + SPAN;
+    for request in requests.iter().cycle() {
+        let asked = now();
+        if asked > end {
+            break;
+        }
+        stream.write_all(request).await.expect("it is sent");
+        // Answers are small: one arrives whole.
+        let length = stream.read(&mut buffer).await.expect("it answers");
+        assert!(
+            buffer[..length].starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&buffer[..length])
+        );
+        spans.push(asked.elapsed().as_nanos() as f64 / 1e3);
+    }
+    spans
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
