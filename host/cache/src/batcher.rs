@@ -23,8 +23,8 @@ use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
 
 /// How long the others wait for a statement before one more begins beside it: much longer than one takes that nothing is
-/// wrong with, and a fortieth of what a load may wait by default.
-const PATIENCE: Duration = Duration::from_millis(25);
+/// wrong with, and a hundredth of what a load may wait by default.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// What the database said of one workspace.
 type Read = Result<Obtained<Option<Secret>>, DatabaseError>;

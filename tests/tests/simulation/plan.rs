@@ -148,7 +148,7 @@ impl Plan {
     pub(crate) fn queued_ms(&self) -> u64 {
         match (self.max_loads, self.batch_size) {
             (PLACES_FOR_ALL.., 1) => 0,
-            (PLACES_FOR_ALL.., _) => 25,
+            (PLACES_FOR_ALL.., _) => 10,
             _ => self.timeout_ms,
         }
     }

@@ -105,7 +105,7 @@ async fn readers_at_a_lock(
             anyhow::Ok(())
         };
         // All of them before the first has waited for too long. On a busy machine the logins take longer.
-        if tokio::time::timeout(ANSWER / 4, one_by_one).await.is_ok() {
+        if tokio::time::timeout(ANSWER / 2, one_by_one).await.is_ok() {
             return Ok((readers, holder));
         }
         holder.rollback().await?;
