@@ -1,8 +1,8 @@
 //! Who may ask the database now, who has to wait, and who is turned away.
 //!
-//! There are fewer seats than the database has connections, so that a flood of misses leaves some for issues, and a
-//! queue of a bounded length in front of them: a load that would have to wait behind it is refused at once, while its
-//! caller can still do something else. It knows neither what a load does nor for whom.
+//! Each seat comes with an instance of the policy, so there are few, and a queue of a bounded length in front of them: a load
+//! that would have to wait behind it is refused at once, while its caller can still do something else. It knows neither what
+//! a load does nor for whom, and how many statements are sent is not its business (`batcher.rs`).
 
 use std::sync::Arc;
 

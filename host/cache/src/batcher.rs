@@ -147,7 +147,12 @@ impl Batcher {
         let at = self.clock.now();
         // Past the deadline the statement is dropped, and its connection with it.
         let found = match timeout_at(deadline, self.without_holding_up(self.ask(&workspaces))).await {
-            Ok(Ok(found)) => found,
+            Ok(Ok(found)) if found.len() == workspaces.len() => found,
+            Ok(Ok(_)) => {
+                let error =
+                    DatabaseError::Unavailable("the database did not answer for each workspace".into());
+                vec![Err(error); workspaces.len()]
+            }
             Ok(Err(Panicked)) => {
                 let error = DatabaseError::Unavailable("the task of a SELECT ended early".into());
                 vec![Err(error); workspaces.len()]

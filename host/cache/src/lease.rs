@@ -8,23 +8,23 @@ use std::time::Duration;
 
 use crate::Instant;
 
-/// Counts the policies that were active. An entry remembers the one that leased it.
+/// Counts the policies that were active. An entry remembers the one that leased it; none lives through four billion swaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Generation(u64);
+pub(crate) struct Generation(u32);
 
 impl Generation {
     pub(crate) const FIRST: Self = Self(1);
 
     pub(crate) const fn new(number: u64) -> Self {
-        Self(number)
+        Self(number as u32)
     }
 
     pub(crate) const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.wrapping_add(1))
     }
 
     pub(crate) const fn number(self) -> u64 {
-        self.0
+        self.0 as u64
     }
 }
 

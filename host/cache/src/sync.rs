@@ -5,7 +5,7 @@
 //! (`tests/interleavings`); the seed of a hash is among them, since it decides which workspaces share a lock. Only names
 //! belong here: no type of our own, no behaviour.
 
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub(crate) use arc_swap::ArcSwap;

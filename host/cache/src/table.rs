@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use crate::lease::{Cover, Generation, Lease, cover};
-use crate::sync::{AtomicU64, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
+use crate::sync::{AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
 /// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
@@ -24,13 +24,12 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Entry {
     /// `None` where a policy stored absence.
     pub(crate) value: Option<Secret>,
-    obtained_at: Instant,
-    fresh_until: Instant,
-    watched_until: Instant,
-    keep_until: Instant,
-    generation: Generation,
-    /// The lease's `refresh_after`, in nanoseconds: the first hit after this asks for a refresh and moves it on.
-    refresh_due: AtomicU64,
+    pub(crate) obtained_at: Instant,
+    pub(crate) lease: Lease,
+    pub(crate) generation: Generation,
+    /// How long after the lease's `refresh_after` the next hit asks for a refresh, in milliseconds: each one that asks puts the
+    /// next off. Seven weeks fit in, after which none does any more.
+    refresh_put_off_ms: AtomicU32,
 }
 
 /// A copy of an entry, for a policy to look at.
@@ -61,17 +60,7 @@ pub(crate) struct Table {
 impl Entry {
     pub(crate) fn new(snapshot: Snapshot, generation: Generation) -> Self {
         let Snapshot { value, obtained_at, lease } = snapshot;
-        let Lease { refresh_after, fresh_until, watched_until, keep_until } = lease;
-        let refresh_due = AtomicU64::new(refresh_after.as_nanos());
-        Self { value, obtained_at, fresh_until, watched_until, keep_until, generation, refresh_due }
-    }
-
-    /// What it was put with, but for a refresh that was tried and brought nothing: the next one is put off.
-    fn lease(&self) -> Lease {
-        // Relaxed, here and below: whoever wins the refresh starts a flight, and flights are ordered by their stripe's lock.
-        let refresh_after = Instant::from_nanos(self.refresh_due.load(Ordering::Relaxed));
-        let Self { fresh_until, watched_until, keep_until, .. } = *self;
-        Lease { refresh_after, fresh_until, watched_until, keep_until }
+        Self { value, obtained_at, lease, generation, refresh_put_off_ms: AtomicU32::new(0) }
     }
 }
 
@@ -95,7 +84,7 @@ impl Table {
     ) -> Found<R> {
         let entries = self.entries.pin();
         let Some(entry) = entries.get(workspace) else { return Found::Expired };
-        match cover(&entry.lease(), entry.generation, active, now) {
+        match cover(&entry.lease, entry.generation, active, now) {
             Cover::Hit => Found::Hit(entry.value.as_ref().map(answer)),
             Cover::Refresh if entry.claim_refresh(now) => Found::Refresh(entry.value.as_ref().map(answer)),
             Cover::Refresh => Found::Hit(entry.value.as_ref().map(answer)),
@@ -112,7 +101,7 @@ impl Table {
     ) -> Option<Option<Secret>> {
         let entries = self.entries.pin();
         let entry = entries.get(workspace)?;
-        let covered = cover(&entry.lease(), entry.generation, active, now) != Cover::Expired;
+        let covered = cover(&entry.lease, entry.generation, active, now) != Cover::Expired;
         covered.then(|| entry.value.clone())
     }
 
@@ -120,14 +109,14 @@ impl Table {
     pub(crate) fn cover(&self, workspace: &WorkspaceId, active: Generation, now: Instant) -> Cover {
         let entries = self.entries.pin();
         let entry = entries.get(workspace);
-        entry.map_or(Cover::Expired, |entry| cover(&entry.lease(), entry.generation, active, now))
+        entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, active, now))
     }
 
     /// The entry, if it is still kept: what a policy may see.
     pub(crate) fn snapshot(&self, workspace: &WorkspaceId, now: Instant) -> Option<Snapshot> {
         let entries = self.entries.pin();
-        let entry = entries.get(workspace).filter(|entry| now < entry.keep_until)?;
-        Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease() })
+        let entry = entries.get(workspace).filter(|entry| now < entry.lease.keep_until)?;
+        Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
     }
 
     /// Stores an entry in place of any other. The caller holds the stripe's lock.
@@ -172,7 +161,7 @@ impl Table {
     /// Drops the entries that nobody may be shown any more, and returns how many those were. Needs no stripe: an entry
     /// that is replaced meanwhile no longer matches.
     pub(crate) fn sweep(&self, now: Instant) -> usize {
-        self.drop_where(|entry| entry.keep_until <= now)
+        self.drop_where(|entry| entry.lease.keep_until <= now)
     }
 
     /// If the table is over its capacity, drops the entries with the least time left, and returns how many those were.
@@ -185,7 +174,8 @@ impl Table {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        let mut ends: Vec<Instant> = self.entries.pin().values().map(|entry| entry.keep_until).collect();
+        let mut ends: Vec<Instant> =
+            self.entries.pin().values().map(|entry| entry.lease.keep_until).collect();
         if ends.len() <= self.capacity {
             // Someone else has evicted since the length was asked: a share of a table with room would go.
             return 0;
@@ -197,7 +187,7 @@ impl Table {
         // Many entries may end at the same instant: no more than the excess of them may go.
         let left = std::cell::Cell::new(excess);
         self.drop_where(|entry| {
-            let goes = left.get() > 0 && entry.keep_until <= threshold;
+            let goes = left.get() > 0 && entry.lease.keep_until <= threshold;
             left.set(left.get() - usize::from(goes));
             goes
         })
@@ -224,10 +214,14 @@ impl Entry {
     /// nothing is tried again after a while: the entry would be replaced otherwise.
     fn claim_refresh(&self, now: Instant) -> bool {
         // Relaxed: whoever wins starts a flight, and flights are ordered by their stripe's lock.
-        let due = self.refresh_due.load(Ordering::Relaxed);
-        let next = now.saturating_add(REFRESH_PAUSE).as_nanos();
-        now.as_nanos() > due
-            && self.refresh_due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let put_off_ms = self.refresh_put_off_ms.load(Ordering::Relaxed);
+        let late_ms = now.saturating_since(self.lease.refresh_after).as_millis();
+        let next_ms = u32::try_from(late_ms + REFRESH_PAUSE.as_millis()).unwrap_or(u32::MAX);
+        (put_off_ms == 0 || late_ms > put_off_ms.into())
+            && self
+                .refresh_put_off_ms
+                .compare_exchange(put_off_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 }
 

@@ -11,7 +11,7 @@ mod map;
 mod seen;
 mod waiting;
 
-pub(crate) use shuttle::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub(crate) use cell::ArcSwap;

@@ -42,7 +42,8 @@ const CONNECTIONS: usize = 16;
 /// Loads that run at once at most, however many a statement can serve: each takes an instance of the policy, so this bounds
 /// its memory. Half of them wait in a batch while the other half is read.
 const MAX_CALLS: usize = 128;
-/// Loads that wait while others run. At a millisecond for each, in eight seats, the last of them waits an eighth of a second.
+/// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight seats, the
+/// last of them waits an eighth of a second.
 const QUEUE: usize = 1024;
 
 /// Puts a [`SecretCache`] together.

@@ -44,20 +44,30 @@ pub(super) async fn read(column: &impl Readable, workspaces: &[WorkspaceId]) -> 
             [] => {}
             [one] => answers.push(column.one(one).await),
             several => match column.several(several).await {
-                Several::Found(rows) => answers.extend(in_order(several, rows)),
+                Several::Found(rows) => match in_order(several, rows) {
+                    Some(all) => answers.extend(all),
+                    None => split(several, &mut parts),
+                },
                 Several::Failed(error) => answers.extend(several.iter().map(|_| Err(error.clone()))),
-                Several::Splits => {
-                    let (first, second) = several.split_at(several.len() / 2);
-                    parts.extend([second, first]);
-                }
+                Several::Splits => split(several, &mut parts),
             },
         }
     }
     answers
 }
 
-/// An answer for each workspace. The same one may have been asked for twice.
-fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, Read)>) -> impl Iterator<Item = Read> {
+fn split<'a>(part: &'a [WorkspaceId], parts: &mut Vec<&'a [WorkspaceId]>) {
+    let (first, second) = part.split_at(part.len() / 2);
+    parts.extend([second, first]);
+}
+
+/// An answer for each workspace. `None` where one of them has two rows: which one is told so alone.
+fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, Read)>) -> Option<Vec<Read>> {
+    let count = rows.len();
     let rows: HashMap<String, Read> = rows.into_iter().collect();
-    workspaces.iter().map(move |workspace| rows.get(workspace.as_str()).cloned().unwrap_or(Ok(None)))
+    if rows.len() < count {
+        return None;
+    }
+    let answer = |workspace: &WorkspaceId| rows.get(workspace.as_str()).cloned().unwrap_or(Ok(None));
+    Some(workspaces.iter().map(answer).collect())
 }

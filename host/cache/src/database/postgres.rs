@@ -6,6 +6,7 @@
 
 mod connect;
 mod failure;
+mod key;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 use self::failure::Failure;
+use self::key::Key;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::column::{Dialect, Statements};
 use super::{Answer, Answers, Column, Database, IssueMode};
@@ -34,6 +36,7 @@ pub struct Postgres {
     column: Arc<Column>,
     statements: Statements,
     select_batch: Arc<str>,
+    key: Key,
     /// Whether an id may be no value of the key column's type at all.
     key_is_cast: bool,
     sent: Arc<AtomicU64>,
@@ -78,6 +81,7 @@ impl Postgres {
             pool,
             statements: column.statements(dialect),
             select_batch: column.select_batch(dialect, BATCH_SIZE).into(),
+            key: Key::of(key_type.as_deref()),
             column: Arc::new(column),
             key_is_cast: key_type.is_some(),
             sent: Arc::default(),
@@ -111,7 +115,11 @@ impl Postgres {
     }
 
     async fn read_several(&self, workspaces: &[WorkspaceId]) -> Several {
-        let ids: Vec<&str> = workspaces.iter().map(WorkspaceId::as_str).collect();
+        let ids: Vec<&str> =
+            workspaces.iter().map(WorkspaceId::as_str).filter(|id| self.key.may_be(id)).collect();
+        if ids.is_empty() {
+            return Several::Found(Vec::new());
+        }
         // One more than there can be if the key column is unique: then somebody has two.
         let limit = i64::try_from(ids.len() + 1).unwrap_or(i64::MAX);
         let rows = match self.send(query(&self.select_batch).bind(&ids).bind(limit)).await {
@@ -193,7 +201,7 @@ impl Database for Postgres {
     }
 
     fn batch_size(&self) -> usize {
-        BATCH_SIZE
+        if self.key == Key::Other { 1 } else { BATCH_SIZE }
     }
 
     fn issue<'a>(

@@ -19,12 +19,14 @@ pub(super) type Taken = Arc<AtomicUsize>;
 pub(crate) struct Limits {
     bounds: StoreLimits,
     memory_bytes: usize,
+    /// What the last growth added, should it fail after all.
+    last_growth: usize,
     taken: Taken,
 }
 
 impl Limits {
     pub(super) fn new(bounds: StoreLimits, taken: Taken) -> Self {
-        Self { bounds, memory_bytes: 0, taken }
+        Self { bounds, memory_bytes: 0, last_growth: 0, taken }
     }
 
     /// The size of the linear memory. An instance has one at most.
@@ -42,19 +44,24 @@ impl Drop for Limits {
 impl ResourceLimiter for Limits {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         if !self.bounds.memory_growing(current, desired, maximum)? {
+            self.last_growth = 0;
             return Ok(false);
         }
         // A memory never shrinks. Relaxed, here and below: a number that orders nothing.
         let more = desired.saturating_sub(self.memory_bytes);
         if self.taken.fetch_add(more, Ordering::Relaxed).saturating_add(more) > MAX_POLICY_BYTES {
             self.taken.fetch_sub(more, Ordering::Relaxed);
+            self.last_growth = 0;
             return Ok(false);
         }
-        self.memory_bytes = desired;
+        (self.memory_bytes, self.last_growth) = (self.memory_bytes + more, more);
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        let growth = std::mem::take(&mut self.last_growth);
+        self.memory_bytes -= growth;
+        self.taken.fetch_sub(growth, Ordering::Relaxed);
         self.bounds.memory_grow_failed(error)
     }
 
@@ -95,6 +102,10 @@ mod tests {
         assert_eq!((one.memory_bytes(), taken.load(Ordering::Relaxed)), (2 << 20, 2 << 20));
         assert!(!two.memory_growing(0, MAX_POLICY_BYTES, None).unwrap());
         assert_eq!((two.memory_bytes(), taken.load(Ordering::Relaxed)), (0, 2 << 20));
+        // Granted, and then refused by the system.
+        assert!(one.memory_growing(2 << 20, 3 << 20, None).unwrap());
+        one.memory_grow_failed(wasmtime::Error::msg("no room")).unwrap();
+        assert_eq!((one.memory_bytes(), taken.load(Ordering::Relaxed)), (2 << 20, 2 << 20));
         drop(one);
         assert!(two.memory_growing(0, MAX_POLICY_BYTES, None).unwrap());
         drop(two);

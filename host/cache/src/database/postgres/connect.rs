@@ -27,7 +27,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 const PING_TIMEOUT: Duration = Duration::from_millis(250);
 /// The same for a connection that goes back: nobody waits for it, but it takes up a place.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The cache sends one statement for each workspace at a time, so a few connections carry thousands of workspaces.
+/// Many workspaces travel in one statement, so a few connections carry thousands of workspaces.
 const MAX_CONNECTIONS: u32 = 10;
 /// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that nobody lets go of.
 const STATEMENT_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");

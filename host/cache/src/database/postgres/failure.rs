@@ -26,6 +26,12 @@ const CLASSES_SAFE_TO_QUOTE: [&str; 9] = ["08", "25", "28", "3D", "53", "54", "5
 /// Missing privilege, missing table, missing column: an operator needs the name, and it is not data.
 const CODES_SAFE_TO_QUOTE: [&str; 3] = ["42501", "42P01", "42703"];
 
+/// Not supported, and: connection, transaction, statement name, login, catalog, rollback, resources, object state, operator.
+const CLASSES_OF_ALL_ROWS: [&str; 10] = ["0A", "08", "25", "26", "28", "3D", "40", "53", "55", "57"];
+
+/// Missing privilege, table, column or function.
+const CODES_OF_ALL_ROWS: [&str; 4] = ["42501", "42P01", "42703", "42883"];
+
 impl Failure {
     /// Whether the id is no value of the key column's type, so that there cannot be a row for it.
     pub(super) fn says_no_such_value(&self) -> bool {
@@ -40,7 +46,7 @@ impl Failure {
         let Self::Sent(error) = self else { return false };
         server(error).is_some_and(|error| {
             let class = error.code().get(..2).unwrap_or_default();
-            !CLASSES_SAFE_TO_QUOTE.contains(&class) && !["40", "42"].contains(&class)
+            !CLASSES_OF_ALL_ROWS.contains(&class) && !CODES_OF_ALL_ROWS.contains(&error.code())
         })
     }
 

@@ -20,9 +20,9 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Whether a statement for several rows may have failed for the sake of one of them: for what is computed from it, or
-    /// because its page is damaged.
+    /// because its page is damaged or cannot be read.
     pub(super) fn may_be_of_one_row(&self) -> bool {
-        matches!(self, Self::Sent(error) if matches!(primary_code(error), Some(1 | 11)))
+        matches!(self, Self::Sent(error) if matches!(primary_code(error), Some(1 | IO_ERROR | 11 | 18)))
     }
 
     /// The failure of a statement that changes nothing.
