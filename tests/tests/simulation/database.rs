@@ -132,12 +132,14 @@ impl SimDatabase {
         let done = match script.fate {
             Fate::Lingers(linger_ms) => {
                 let database = self.clone();
+                self.world().lingering += 1;
                 tokio::spawn(async move {
                     database.time.pass(linger_ms).await;
                     let mut world = database.world();
                     world.count("commits after the connection was lost");
                     // Nobody is left to hear how it went.
                     let _ = world.carry_out(key, number, mode, &minted, script, failovers);
+                    world.lingering -= 1;
                 });
                 Err(Ended::Unknown("lost"))
             }

@@ -211,7 +211,7 @@ impl Sim {
             let settled = |issue: &super::row::Issue| {
                 issue.answer.is_some() && issue.voids(timeout_ms).into_iter().all(|ms| ms < self.time.ms())
             };
-            selects && world.rows.iter().flat_map(|row| &row.issues).all(settled)
+            selects && world.lingering == 0 && world.rows.iter().flat_map(|row| &row.issues).all(settled)
         };
         // What the last operation set off may not even have begun.
         self.time.pass(1_000).await;

@@ -39,6 +39,8 @@ pub(crate) struct World {
     /// Counts failovers: a statement that was sent before one may not survive it.
     pub(crate) failovers: u64,
     pub(crate) unreachable_until_ms: u64,
+    /// Statements that the database carries out although it has lost their client: tasks of its own.
+    pub(crate) lingering: u64,
     /// Swaps and rollbacks, from their start to their end.
     pub(crate) swaps: Vec<(Moment, Moment)>,
     /// When it was noticed that another policy was active, by whatever way it became so.
@@ -66,6 +68,7 @@ impl World {
             commits: Vec::new(),
             failovers: 0,
             unreachable_until_ms: 0,
+            lingering: 0,
             swaps: Vec::new(),
             changes: Vec::new(),
             suspensions: Vec::new(),
