@@ -14,7 +14,7 @@ use super::engine::engine;
 use super::inspect::inspect;
 use super::pool::Loaded;
 use super::signature::{PublicKey, Signature, Signed, ids};
-use crate::{Clock, Stage, SwapError};
+use crate::{Clock, Instant, Stage, SwapError};
 
 /// The largest component that is looked at. The shipped ones are below 40 KB.
 const MAX_COMPONENT_BYTES: usize = 4 << 20;
@@ -59,9 +59,9 @@ pub(super) struct Admitted {
     pub(super) stages: Vec<(Stage, Duration)>,
 }
 
-/// Checks a policy and compiles it, unless the same component has been compiled already. Both take a thread for as long
-/// as they take, which is not one that serves callers. `active` is the digest of the active policy, where that is to get
-/// other settings.
+/// Checks a policy and compiles it. One whose component has been let in and compiled already is held against what the
+/// operator asks alone; of a new one both take a thread for as long as they take, which is not one that serves callers.
+/// `active` is the digest of the active policy, where that is to get other settings.
 pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
@@ -72,21 +72,20 @@ pub(super) async fn admit(
     // Its settings are changed: it is no older than what it was.
     let is_active = active == Some(policy.digest());
     let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
-    let known = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()));
+    if let Some(component) = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()))
+    {
+        let began = clock.now();
+        let signed = gate.check_author(policy, is_active)?;
+        policy.compiled().set(&component);
+        return Ok(Admitted { component, signed, stages: stages(began, clock.now(), clock.now()) });
+    }
     let (gate, clock, checked) = (Arc::clone(gate), Arc::clone(clock), policy.clone());
     let work = move || {
         let began = clock.now();
         let signed = gate.check(&checked, is_active)?;
         let inspected = clock.now();
-        let component = match known {
-            Some(component) => component,
-            None => engine()?.compiler.compile(checked.shared_component(), gate.compile_limit)?,
-        };
-        let stages = vec![
-            (Stage::Inspect, inspected.saturating_since(began)),
-            (Stage::Compile, clock.now().saturating_since(inspected)),
-        ];
-        Ok(Admitted { component, signed, stages })
+        let component = engine()?.compiler.compile(checked.shared_component(), gate.compile_limit)?;
+        Ok(Admitted { component, signed, stages: stages(began, inspected, clock.now()) })
     };
     let admitted = tokio::task::spawn_blocking(work).await;
     let admitted = admitted.unwrap_or_else(|error| {
@@ -96,11 +95,18 @@ pub(super) async fn admit(
     Ok(admitted)
 }
 
+fn stages(began: Instant, inspected: Instant, compiled: Instant) -> Vec<(Stage, Duration)> {
+    vec![
+        (Stage::Inspect, inspected.saturating_since(began)),
+        (Stage::Compile, compiled.saturating_since(inspected)),
+    ]
+}
+
 impl Gate {
     /// Refuses a component at the first stage that it does not pass.
     fn check(&self, policy: &Policy, is_active: bool) -> Result<Option<Signed>, SwapError> {
         check_size(policy.component())?;
-        let signed = if is_bundled(policy) { None } else { self.check_author(policy, is_active)? };
+        let signed = self.check_author(policy, is_active)?;
         check_inside(policy.component())?;
         Ok(signed)
     }
@@ -122,6 +128,9 @@ impl Gate {
     }
 
     fn check_author(&self, policy: &Policy, is_active: bool) -> Result<Option<Signed>, SwapError> {
+        if is_bundled(policy) {
+            return Ok(None);
+        }
         let digest = policy.digest();
         if !self.pinned.is_empty() && !self.pinned.iter().any(|pinned| pinned == digest) {
             let pinned = self.pinned.len();
