@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{Instant as Deadline, timeout, timeout_at};
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::source::Obtained;
 use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
 
-/// How long the others wait for a statement before one more begins beside it: much longer than one takes that nothing is
+/// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
 /// wrong with, and a hundredth of what a load may wait by default.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -45,7 +45,7 @@ pub(crate) struct Batcher {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Statements, each in a task of its own that sends the next one when it has ended.
+    /// Statements, and who sends one sends the next one when it has ended, or sees to it that it is sent.
     under_way: usize,
     /// How many have waited so far: the number of the next one.
     count: u64,
@@ -58,6 +58,17 @@ struct Waiting {
     deadline: Deadline,
     answer: oneshot::Sender<Read>,
 }
+
+/// How one gets to the database.
+enum Way {
+    Alone(Lone),
+    /// By its number.
+    Queued(u64, oneshot::Receiver<Read>),
+}
+
+/// The right to send one statement, in the task of the load that it is for. Dropping it passes the place on to those who
+/// wait.
+struct Lone(Arc<Batcher>);
 
 /// The right to send statements, one after the other.
 struct Place {
@@ -80,38 +91,61 @@ impl Batcher {
 
     /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
     pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
-        let (answer, answered) = oneshot::channel();
-        let number = self.enqueue(workspace, deadline, answer);
-        match timeout_at(deadline, answered).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => Err(DatabaseError::Unavailable("the task of a SELECT ended early".into())),
-            Err(_) if self.withdraw(number) => Err(self.not_sent()),
-            Err(_) => Err(DatabaseError::Timeout),
+        match self.enter(workspace, deadline) {
+            Way::Alone(lone) => lone.send(workspace, deadline).await,
+            Way::Queued(number, answered) => self.wait(number, answered, deadline).await,
         }
     }
 
-    fn enqueue(
-        self: &Arc<Self>,
-        workspace: &WorkspaceId,
-        deadline: Deadline,
-        answer: oneshot::Sender<Read>,
-    ) -> u64 {
+    fn enter(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Way {
         let mut queue = self.queue();
-        let number = queue.count;
+        let goes_alone = queue.under_way == 0 || self.batch_size == 1;
+        if goes_alone && queue.waiting.is_empty() && queue.under_way < self.max_statements {
+            queue.under_way += 1;
+            return Way::Alone(Lone(Arc::clone(self)));
+        }
+        let (number, (answer, answered)) = (queue.count, oneshot::channel());
         queue.count += 1;
         queue.waiting.push_back(Waiting { number, workspace: workspace.clone(), deadline, answer });
-        if queue.under_way == 0 || queue.waiting.len() >= self.batch_size {
+        if queue.waiting.len() >= self.batch_size {
             self.begin(queue);
         }
-        number
+        Way::Queued(number, answered)
     }
 
-    /// Sends what waits, if anything does.
-    fn hurry(self: &Arc<Self>) {
+    /// Waits for the answer of a statement that others send. Where that takes long one more is begun beside it.
+    async fn wait(
+        self: &Arc<Self>,
+        number: u64,
+        mut answered: oneshot::Receiver<Read>,
+        deadline: Deadline,
+    ) -> Read {
+        let mut look_again = deadline.min(Deadline::now() + PATIENCE);
+        loop {
+            match timeout_at(look_again, &mut answered).await {
+                Ok(Ok(read)) => return read,
+                Ok(Err(_)) => return Err(ended_early()),
+                Err(_) if look_again < deadline => {
+                    let patience = if self.hurry(number) { deadline } else { Deadline::now() + PATIENCE };
+                    look_again = deadline.min(patience);
+                }
+                Err(_) if self.withdraw(number) => return Err(self.not_sent()),
+                Err(_) => return Err(DatabaseError::Timeout),
+            }
+        }
+    }
+
+    /// Sees to it that one which has waited for long is sent. Returns whether it has been.
+    fn hurry(self: &Arc<Self>, number: u64) -> bool {
         let queue = self.queue();
-        if !queue.waiting.is_empty() {
+        if queue.position(number).is_err() {
+            return true;
+        }
+        // Those behind the first one go along with it.
+        if queue.waiting.front().is_some_and(|first| first.number == number) {
             self.begin(queue);
         }
+        false
     }
 
     /// Takes one back that nobody waits for any more. Returns whether it had not been sent.
@@ -146,35 +180,18 @@ impl Batcher {
         // Before the statement is sent: what it reads cannot be older than this.
         let at = self.clock.now();
         // Past the deadline the statement is dropped, and its connection with it.
-        let found = match timeout_at(deadline, self.without_holding_up(self.ask(&workspaces))).await {
+        let found = match timeout_at(deadline, contained(self.ask(&workspaces))).await {
             Ok(Ok(found)) if found.len() == workspaces.len() => found,
             Ok(Ok(_)) => {
                 let error =
                     DatabaseError::Unavailable("the database did not answer for each workspace".into());
                 vec![Err(error); workspaces.len()]
             }
-            Ok(Err(Panicked)) => {
-                let error = DatabaseError::Unavailable("the task of a SELECT ended early".into());
-                vec![Err(error); workspaces.len()]
-            }
+            Ok(Err(Panicked)) => vec![Err(ended_early()); workspaces.len()],
             Err(_elapsed) => vec![Err(DatabaseError::Timeout); workspaces.len()],
         };
         for ((_, answer), found) in callers.into_iter().zip(found) {
             let _ = answer.send(found.map(|value| Obtained { value, at }));
-        }
-    }
-
-    /// Waits for a statement; where it takes long, those that wait behind it are sent beside it.
-    async fn without_holding_up<T>(
-        self: &Arc<Self>,
-        statement: impl Future<Output = T>,
-    ) -> Result<T, Panicked> {
-        let mut statement = pin!(contained(statement));
-        loop {
-            match timeout(PATIENCE, &mut statement).await {
-                Ok(ended) => return ended,
-                Err(_elapsed) => self.hurry(),
-            }
         }
     }
 
@@ -201,6 +218,33 @@ impl Queue {
     /// Where one waits. Numbers rise from the front to the back.
     fn position(&self, number: u64) -> Result<usize, usize> {
         self.waiting.binary_search_by_key(&number, |waiting| waiting.number)
+    }
+}
+
+impl Lone {
+    async fn send(self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
+        let batcher = &*self.0;
+        count(&batcher.counters.selects);
+        // Before the statement is sent, and dropped past the deadline: as for a batch.
+        let at = batcher.clock.now();
+        match timeout_at(deadline, contained(batcher.database.select(workspace))).await {
+            Ok(Ok(found)) => found.map(|value| Obtained { value, at }),
+            Ok(Err(Panicked)) => Err(ended_early()),
+            Err(_elapsed) => Err(DatabaseError::Timeout),
+        }
+    }
+}
+
+impl Drop for Lone {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        if queue.waiting.is_empty() {
+            queue.under_way -= 1;
+        } else {
+            drop(queue);
+            let place = Place { batcher: Arc::clone(&self.0), is_held: true };
+            self.0.runtime.spawn(place.send_all());
+        }
     }
 }
 
@@ -237,6 +281,10 @@ impl Drop for Place {
             queue.waiting.clear();
         }
     }
+}
+
+fn ended_early() -> DatabaseError {
+    DatabaseError::Unavailable("the task of a SELECT ended early".into())
 }
 
 /// A statement ended in a panic.

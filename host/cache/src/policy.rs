@@ -11,6 +11,7 @@ mod compile_cache;
 mod compiler;
 mod describe;
 mod engine;
+pub(crate) mod errand;
 mod fuel;
 pub(crate) mod gate;
 pub(crate) mod history;

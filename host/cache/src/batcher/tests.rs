@@ -215,6 +215,20 @@ async fn a_statement_goes_on_for_the_last_of_those_who_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_that_is_dropped_passes_its_place_on() {
+    let (database, clock) = (Gated::new(8, false), Arc::default());
+    let batcher = batcher(&database, &clock, 1);
+    let mut asked = ask_all(&batcher, 3).await;
+    asked.remove(0).abort();
+    settle().await;
+    assert_eq!(database.sizes(), [1, 2]);
+    database.open.send_replace(true);
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_database_that_panics_fails_its_own_statement_only() {
     let (database, clock) = (Gated::new(2, false), Arc::default());
     let batcher = batcher(&database, &clock, 1);
@@ -248,9 +262,12 @@ fn a_runtime_that_is_shut_down_leaves_nobody_waiting() {
     let (home, other) = (runtime(), runtime());
     let (database, clock) = (Gated::new(1, false), Arc::default());
     let batcher = home.block_on(async { batcher(&database, &clock, 1) });
-    let asked = other.block_on(ask_all(&batcher, 3));
+    let first = home.block_on(async { ask(&batcher, "first", in_a_second()) });
     home.block_on(settle());
+    let asked = other.block_on(async { ["w", "x"].map(|id| ask(&batcher, id, in_a_second())) });
+    other.block_on(settle());
     drop(home);
+    assert!(other.block_on(first).is_err(), "it ended with its runtime");
     for asked in asked {
         let told = other.block_on(text(asked));
         assert!(matches!(told, Err(DatabaseError::Unavailable(_))), "{told:?}");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant as Deadline;
 
+use super::errand::Errands;
 use crate::lease::{Ceilings, Lease};
 use crate::source::{IssueState, Obtained, SentIssue, Source};
 use crate::table::Snapshot;
@@ -65,6 +66,7 @@ pub(crate) struct Call {
     source: Arc<Source>,
     ceilings: Ceilings,
     deadline: Deadline,
+    errands: Errands,
     snapshot: Option<Snapshot>,
     change: Option<Change>,
     steps: u32,
@@ -91,6 +93,7 @@ impl Call {
             source,
             ceilings,
             deadline,
+            errands: Errands::default(),
             snapshot,
             change: None,
             steps: 0,
@@ -106,11 +109,19 @@ impl Call {
         self.source.clock.now().rounded()
     }
 
+    /// What it hands in to the task that makes it.
+    pub(super) fn errands(&self) -> Errands {
+        self.errands.clone()
+    }
+
     /// `database.select`.
     pub(crate) async fn select(&mut self) -> Result<Result<Option<Handle>, DatabaseError>, Fault> {
         let step = self.statement()?;
         (self.absent_at, self.selected) = (None, true);
-        let answer = self.source.select(&self.workspace, self.deadline).await;
+        let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
+        let answer = self.errands.send(async move { source.select(&workspace, deadline).await }).await;
+        let answer =
+            answer.unwrap_or_else(|| Err(DatabaseError::Unavailable("the SELECT ended early".into())));
         if let Err(error) = &answer {
             self.failure = Some(error.clone());
         }

@@ -177,14 +177,14 @@ impl Loaded {
             None => Arc::new(Meter::new(self.terms.cpu_limit)),
         };
         meter.reset();
-        let metered = Arc::clone(&meter);
+        let (metered, errands) = (Arc::clone(&meter), call.errands());
         let running = Arc::clone(self).run(idle, metered, call);
         let lane = &self.engine.lane;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
-            lane.run(running).await
+            errands.run_beside(lane.run(running)).await
         } else {
-            lane.run_if_long(running, || may_leave && meter.is_long()).await
+            errands.run_beside(lane.run_if_long(running, || may_leave && meter.is_long())).await
         };
         self.slowness.note(meter.is_long());
         // Relaxed: numbers that order nothing.
