@@ -5,6 +5,7 @@
 
 mod batch;
 mod column;
+mod kept;
 mod postgres;
 mod sqlite;
 

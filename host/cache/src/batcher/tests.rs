@@ -262,7 +262,10 @@ fn a_runtime_that_is_shut_down_leaves_nobody_waiting() {
     let (home, other) = (runtime(), runtime());
     let (database, clock) = (Gated::new(1, false), Arc::default());
     let batcher = home.block_on(async { batcher(&database, &clock, 1) });
-    let first = home.block_on(async { ask(&batcher, "first", in_a_second()) });
+    let first = {
+        let _home = home.enter();
+        ask(&batcher, "first", in_a_second())
+    };
     home.block_on(settle());
     let asked = other.block_on(async { ["w", "x"].map(|id| ask(&batcher, id, in_a_second())) });
     other.block_on(settle());

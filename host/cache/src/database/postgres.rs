@@ -17,11 +17,13 @@ use scopeguard::{ScopeGuard, guard};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
+use tokio::time::timeout;
 
 use self::failure::Failure;
 use self::key::Key;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::column::{Dialect, Statements};
+use super::kept::{Kept, Lent};
 use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -33,6 +35,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
+    kept: Kept<sqlx::Postgres>,
     column: Arc<Column>,
     statements: Statements,
     select_batch: Arc<str>,
@@ -78,6 +81,7 @@ impl Postgres {
     fn new(pool: PgPool, column: Column, key_type: Option<String>) -> Self {
         let dialect = Dialect::Postgres { key_type: key_type.as_deref() };
         Self {
+            kept: Kept::new(pool.clone(), connect::give_back),
             pool,
             statements: column.statements(dialect),
             select_batch: column.select_batch(dialect, BATCH_SIZE).into(),
@@ -90,19 +94,57 @@ impl Postgres {
 
     /// Sends one statement and waits for the end of its answer, which is when it is committed.
     async fn send(&self, statement: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>, Failure> {
-        let connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
+        self.kept.make_way();
+        let lent = self.kept.acquire().await.map_err(Failure::NotSent)?;
+        let (lent, answer) = self.send_over(lent, statement).await?;
+        self.kept.give_back(lent);
+        answer
+    }
+
+    /// Sends one that changes nothing.
+    async fn send_select<'q>(
+        &self,
+        statement: impl Fn() -> Query<'q, sqlx::Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, Failure> {
+        if let Some(kept) = self.kept.take() {
+            let (kept, answer) = self.send_over(kept, statement()).await?;
+            match answer {
+                // It was not asked for a sign of life. One of the pool is.
+                Err(failure) if failure.is_of_connection() => kept.close(),
+                answer => {
+                    self.kept.keep(kept);
+                    return answer;
+                }
+            }
+        }
+        let lent = self.kept.acquire().await.map_err(Failure::NotSent)?;
+        let (lent, answer) = self.send_over(lent, statement()).await?;
+        match &answer {
+            Ok(_) => self.kept.keep(lent),
+            Err(_) => self.kept.give_back(lent),
+        }
+        answer
+    }
+
+    /// The connection comes back unless it is silent.
+    async fn send_over(
+        &self,
+        lent: Lent<sqlx::Postgres>,
+        statement: Query<'_, sqlx::Postgres, PgArguments>,
+    ) -> Result<(Lent<sqlx::Postgres>, Result<Vec<PgRow>, Failure>), Failure> {
         // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
-        let mut connection = guard(connection, |connection| drop(connection.detach()));
+        let mut lent = guard(lent, Lent::close);
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, statement.fetch_all(&mut **connection)).await;
+        let connection = lent.connection().map_err(Failure::NotSent)?;
+        let answer = timeout(ANSWER_TIMEOUT, statement.fetch_all(connection)).await;
         let answer = answer.map_err(|_elapsed| Failure::Silent)?;
-        connect::give_back(ScopeGuard::into_inner(connection));
-        answer.map_err(Failure::Sent)
+        Ok((ScopeGuard::into_inner(lent), answer.map_err(Failure::Sent)))
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
-        let rows = match self.send(query(&self.statements.select).bind(workspace.as_str())).await {
+        let statement = || query(&self.statements.select).bind(workspace.as_str());
+        let rows = match self.send_select(statement).await {
             Ok(rows) => rows,
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => return Ok(None),
             Err(failure) => return Err(failure.of_select()),
@@ -122,7 +164,7 @@ impl Postgres {
         }
         // One more than there can be if the key column is unique: then somebody has two.
         let limit = i64::try_from(ids.len() + 1).unwrap_or(i64::MAX);
-        let rows = match self.send(query(&self.select_batch).bind(&ids).bind(limit)).await {
+        let rows = match self.send_select(|| query(&self.select_batch).bind(&ids).bind(limit)).await {
             Ok(rows) if rows.len() > ids.len() => return Several::Splits,
             Ok(rows) => rows,
             Err(failure) if failure.may_be_of_one_row() => return Several::Splits,

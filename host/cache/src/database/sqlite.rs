@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use self::failure::Failure;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::column::{Dialect, Statements};
+use super::kept::Kept;
 use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -26,6 +27,7 @@ use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 #[derive(Clone)]
 pub struct Sqlite {
     pool: SqlitePool,
+    kept: Kept<sqlx::Sqlite>,
     column: Arc<Column>,
     statements: Statements,
     /// By size, the smallest first. A batch takes the first that it fits in: few texts, each of them prepared once.
@@ -57,6 +59,7 @@ impl Sqlite {
     pub async fn from_pool(pool: SqlitePool, column: Column) -> Result<Self, ConnectError> {
         connect::check(&pool, &column).await?;
         Ok(Self {
+            kept: Kept::new(pool.clone(), drop),
             pool,
             statements: column.statements(Dialect::Sqlite),
             select_batch: sizes()
@@ -78,15 +81,33 @@ impl Sqlite {
         &self,
         statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
     ) -> Result<Vec<SqliteRow>, Failure> {
+        self.kept.make_way();
         let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         statement.fetch_all(&mut *connection).await.map_err(Failure::Sent)
     }
 
+    /// Runs one that changes nothing.
+    async fn send_select(
+        &self,
+        statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, Failure> {
+        let mut lent = match self.kept.take() {
+            Some(kept) => kept,
+            None => self.kept.acquire().await.map_err(Failure::NotSent)?,
+        };
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let connection = lent.connection().map_err(Failure::NotSent)?;
+        let rows = statement.fetch_all(connection).await.map_err(Failure::Sent)?;
+        self.kept.keep(lent);
+        Ok(rows)
+    }
+
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
         let statement = query(&self.statements.select).bind(workspace.as_str());
-        let rows = self.send(statement).await.map_err(Failure::of_select)?;
+        let rows = self.send_select(statement).await.map_err(Failure::of_select)?;
         match rows.as_slice() {
             [] => Ok(None),
             [row] => self.decode(row, 0),
@@ -103,7 +124,7 @@ impl Sqlite {
         // One more than there can be if the key column is unique: then somebody has two.
         let limit = i64::try_from(workspaces.len() + 1).unwrap_or(i64::MAX);
         let statement = padded.fold(query(statement), Query::bind).bind(limit);
-        let rows = match self.send(statement).await {
+        let rows = match self.send_select(statement).await {
             Ok(rows) if rows.len() > workspaces.len() => return Several::Splits,
             Ok(rows) => rows,
             Err(failure) if failure.may_be_of_one_row() => return Several::Splits,

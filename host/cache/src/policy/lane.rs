@@ -7,7 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::resume_unwind;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::thread;
@@ -37,10 +37,9 @@ impl Lane {
     /// Runs a call where the caller is until it `is_long`, and from then on here.
     pub(super) async fn run_if_long<T: Send + 'static>(
         &self,
-        call: impl Future<Output = T> + Send + 'static,
+        mut call: Pin<Box<impl Future<Output = T> + Send + 'static>>,
         is_long: impl Fn() -> bool,
     ) -> T {
-        let mut call = Box::pin(call);
         let done = poll_fn(|context| match call.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending if is_long() => Poll::Ready(None),
@@ -53,11 +52,13 @@ impl Lane {
     }
 
     /// Runs a call here.
-    pub(super) async fn run<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> T {
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        mut call: Pin<Box<impl Future<Output = T> + Send + 'static>>,
+    ) -> T {
         // The timers that it waits for are those of its caller's runtime.
         let home = Handle::current();
         let task = self.0.spawn(async move {
-            let mut call: Pin<_> = pin!(call);
             poll_fn(|context| {
                 let _home = home.enter();
                 call.as_mut().poll(context)
@@ -101,13 +102,13 @@ mod tests {
     async fn a_short_call_ends_where_it_began_and_a_long_one_in_the_lane() {
         let lane = Lane::start().unwrap();
         let home = here();
-        assert_eq!(lane.run_if_long(async { here() }, || true).await, home);
+        assert_eq!(lane.run_if_long(Box::pin(async { here() }), || true).await, home);
         let call = async {
             tokio::task::yield_now().await;
             here()
         };
-        assert_eq!(lane.run_if_long(call, || true).await.as_deref(), Some("leasehold-slow"));
-        assert_eq!(lane.run(async { here() }).await.as_deref(), Some("leasehold-slow"));
+        assert_eq!(lane.run_if_long(Box::pin(call), || true).await.as_deref(), Some("leasehold-slow"));
+        assert_eq!(lane.run(Box::pin(async { here() })).await.as_deref(), Some("leasehold-slow"));
     }
 
     #[tokio::test]
@@ -117,7 +118,7 @@ mod tests {
         let minute = std::time::Duration::from_secs(60);
         let before = tokio::time::Instant::now();
         let never = async move { tokio::time::timeout(minute, std::future::pending::<()>()).await };
-        assert!(lane.run(never).await.is_err());
+        assert!(lane.run(Box::pin(never)).await.is_err());
         assert!(before.elapsed() >= minute);
     }
 

@@ -79,7 +79,7 @@ impl Loaded {
     ) -> Result<Self, SwapError> {
         let engine = engine()?;
         let meter = Arc::new(Meter::new(terms.cpu_limit));
-        let loading = Self::load(engine, policy, component, terms, Arc::clone(&meter));
+        let loading = Box::pin(Self::load(engine, policy, component, terms, Arc::clone(&meter)));
         engine.lane.run_if_long(loading, || terms.may_leave && meter.is_long()).await
     }
 
@@ -178,7 +178,8 @@ impl Loaded {
         };
         meter.reset();
         let (metered, errands) = (Arc::clone(&meter), call.errands());
-        let running = Arc::clone(self).run(idle, metered, call);
+        // In one place from here on, however it gets to its end.
+        let running = Box::pin(Arc::clone(self).run(idle, metered, call));
         let lane = &self.engine.lane;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {

@@ -40,6 +40,17 @@ impl Failure {
         matches!(self, Self::Sent(error) if server(error).is_some_and(|error| codes.contains(&error.code())))
     }
 
+    /// Whether it is the connection that has failed, or the session at its other end.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::NotSent(_) | Self::Silent => false,
+            Self::Sent(error) => match server(error) {
+                Some(answer) => ends_session(answer),
+                None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)),
+            },
+        }
+    }
+
     /// Whether a statement for several rows may have failed for the sake of one of them: by what is in it, and not by what
     /// befell the server, the connection, the table or the transaction.
     pub(super) fn may_be_of_one_row(&self) -> bool {
@@ -80,11 +91,14 @@ fn is_certain(error: &sqlx::Error) -> bool {
         // A connection that ends with its answer (fatal, 08: protocol) may end after the commit, and 40003 says that the
         // server itself does not know. A cancelled statement (57014) is rolled back.
         (_, Some(error)) => {
-            let ends = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-            !ends && !error.code().starts_with("08") && error.code() != "40003"
+            !ends_session(error) && !error.code().starts_with("08") && error.code() != "40003"
         }
         _ => false,
     }
+}
+
+fn ends_session(error: &PgDatabaseError) -> bool {
+    matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
 }
 
 fn unavailable(error: &sqlx::Error) -> DatabaseError {

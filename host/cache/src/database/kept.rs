@@ -1,0 +1,187 @@
+//! A connection that is kept from one SELECT to the next, while they follow one another closely.
+//!
+//! A pool asks each connection for a sign of life when it is lent and again when it comes back: two more round trips for each
+//! statement. Statements that follow within milliseconds need neither. An issue never uses a kept connection: if that were
+//! lost, nobody would know what became of the issue. It knows no SQL.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Database, Pool};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
+
+/// How long a connection is kept after its last SELECT: too short for anyone who waits for it to notice, and for a network to
+/// forget it.
+const IDLE_LIMIT: Duration = Duration::from_millis(20);
+/// How long it is kept in all. Then the pool may look at its age, and test it.
+const LIMIT: Duration = Duration::from_secs(1);
+/// Of a pool with fewer connections none is kept: others may need all of them.
+const FEWEST_CONNECTIONS: u32 = 4;
+
+/// Where one connection of a pool is kept. A clone shares it.
+pub(super) struct Kept<DB: Database>(Arc<Place<DB>>);
+
+struct Place<DB: Database> {
+    pool: Pool<DB>,
+    /// Gives a connection back to its pool.
+    give_back: fn(PoolConnection<DB>),
+    state: Mutex<State<DB>>,
+}
+
+struct State<DB: Database> {
+    lent: Option<Lent<DB>>,
+    /// Whether a task will see to it that it goes back.
+    is_watched: bool,
+}
+
+/// A connection that was taken out of the pool.
+pub(super) struct Lent<DB: Database> {
+    /// `None` once it has left.
+    connection: Option<PoolConnection<DB>>,
+    since: Instant,
+    used_at: Instant,
+    /// Where it is given back if it is dropped.
+    home: Handle,
+}
+
+impl<DB: Database> Kept<DB> {
+    pub(super) fn new(pool: Pool<DB>, give_back: fn(PoolConnection<DB>)) -> Self {
+        let state = Mutex::new(State { lent: None, is_watched: false });
+        Self(Arc::new(Place { pool, give_back, state }))
+    }
+
+    /// One of the pool.
+    pub(super) async fn acquire(&self) -> Result<Lent<DB>, sqlx::Error> {
+        let connection = Some(self.0.pool.acquire().await?);
+        let now = Instant::now();
+        Ok(Lent { connection, since: now, used_at: now, home: Handle::current() })
+    }
+
+    /// The one that is kept, if there is one.
+    pub(super) fn take(&self) -> Option<Lent<DB>> {
+        let lent = self.0.state().lent.take()?;
+        if lent.used_at.elapsed() < IDLE_LIMIT && !self.0.pool.is_closed() {
+            return Some(lent);
+        }
+        self.0.give_back(lent);
+        None
+    }
+
+    /// Keeps one whose statement has come to its end, or gives it back.
+    pub(super) fn keep(&self, mut lent: Lent<DB>) {
+        let may_be_kept = self.0.pool.options().get_max_connections() >= FEWEST_CONNECTIONS;
+        if !may_be_kept || lent.since.elapsed() >= LIMIT {
+            return self.0.give_back(lent);
+        }
+        lent.used_at = Instant::now();
+        let home = lent.home.clone();
+        let mut state = self.0.state();
+        let surplus = state.lent.replace(lent);
+        let is_watched = std::mem::replace(&mut state.is_watched, true);
+        drop(state);
+        if let Some(surplus) = surplus {
+            self.0.give_back(surplus);
+        }
+        if !is_watched {
+            home.spawn(Watch { place: Arc::clone(&self.0), is_on: true }.until_it_goes_back());
+        }
+    }
+
+    /// Gives one back that was not kept.
+    pub(super) fn give_back(&self, lent: Lent<DB>) {
+        self.0.give_back(lent);
+    }
+
+    /// Gives back what is kept if the pool has no other connection to lend.
+    pub(super) fn make_way(&self) {
+        let pool = &self.0.pool;
+        if pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections() {
+            let lent = self.0.state().lent.take();
+            if let Some(lent) = lent {
+                self.0.give_back(lent);
+            }
+        }
+    }
+}
+
+impl<DB: Database> Place<DB> {
+    fn give_back(&self, mut lent: Lent<DB>) {
+        if let Some(connection) = lent.connection.take() {
+            let _home = lent.home.enter();
+            (self.give_back)(connection);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<DB>> {
+        // Nothing that may panic is done under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<DB: Database> Clone for Kept<DB> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<DB: Database> Lent<DB> {
+    /// To send a statement on.
+    pub(super) fn connection(&mut self) -> Result<&mut DB::Connection, sqlx::Error> {
+        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Closes it: it may still wait for an answer.
+    pub(super) fn close(mut self) {
+        drop(self.connection.take().map(PoolConnection::detach));
+    }
+}
+
+impl<DB: Database> Drop for Lent<DB> {
+    fn drop(&mut self) {
+        // The pool takes it back in a task, wherever this is dropped.
+        let _home = self.home.enter();
+        drop(self.connection.take());
+    }
+}
+
+/// Sees to it that what is kept goes back, in a task that ends then.
+struct Watch<DB: Database> {
+    place: Arc<Place<DB>>,
+    is_on: bool,
+}
+
+impl<DB: Database> Watch<DB> {
+    async fn until_it_goes_back(mut self) {
+        while let Some(until) = self.look() {
+            sleep_until(until).await;
+        }
+    }
+
+    /// Until when to wait before the next look.
+    fn look(&mut self) -> Option<Instant> {
+        let mut state = self.place.state();
+        let until = state.lent.as_ref().map(|lent| lent.used_at + IDLE_LIMIT);
+        if until.is_some_and(|until| until > Instant::now()) {
+            return until;
+        }
+        state.is_watched = false;
+        self.is_on = false;
+        let lent = state.lent.take();
+        drop(state);
+        if let Some(lent) = lent {
+            self.place.give_back(lent);
+        }
+        None
+    }
+}
+
+impl<DB: Database> Drop for Watch<DB> {
+    fn drop(&mut self) {
+        // Its runtime is being shut down: another one may watch.
+        if self.is_on {
+            self.place.state().is_watched = false;
+        }
+    }
+}
