@@ -69,7 +69,7 @@ impl Core {
                 self.note_fault(&active, &workspace, Request::Read, &fault);
                 // What a failed call put is not worth storing.
                 call.change();
-                self.select_directly(&workspace, deadline).await
+                Box::pin(self.select_directly(&workspace, deadline)).await
             }
         };
         let change = call.change();

@@ -203,8 +203,8 @@ impl Loaded {
     ) -> (Call, Result<Answer, Fault>) {
         let mut instance = match idle {
             Some(instance) => instance,
-            // Making one is charged to the call that needs it.
-            None => match self.make(meter).await {
+            // Making one is charged to the call that needs it. Boxed: most calls need none.
+            None => match Box::pin(self.make(meter)).await {
                 Ok(instance) => instance,
                 Err(fault) => return (call, Err(fault)),
             },
