@@ -28,7 +28,7 @@ fn run(launch: &Launch) -> Result<String> {
 
 /// The files with code, and which file on the disk each is: one that is written anew is another one.
 fn code(launch: &Launch) -> Result<Vec<(PathBuf, u64)>> {
-    let modules = launch.folder().join("code/modules");
+    let modules = launch.folder().join("code/wasmtime/modules");
     let version = fs::read_dir(modules)?.next().context("no version")??.path();
     let mut files = Vec::new();
     for entry in fs::read_dir(version)? {
@@ -51,6 +51,19 @@ fn code_is_compiled_once_and_used_after_a_restart() -> Result<()> {
     let log = run(&launch)?;
     assert_eq!(code(&launch)?, first, "nothing was compiled");
     assert!(!log.contains("damaged"), "{log}");
+    Ok(())
+}
+
+/// The compiler's own tidying comes after the first code that is ever written.
+#[test]
+fn code_of_a_first_start_that_did_nothing_else_is_used_after_a_restart() -> Result<()> {
+    let launch = launch()?;
+    launch.server()?.stop()?;
+    let first = code(&launch)?;
+    assert_eq!(first.len(), 1, "the default policy's: {first:?}");
+    let log = launch.server()?.stop()?.log;
+    assert!(!log.contains("damaged"), "{log}");
+    assert_eq!(code(&launch)?, first, "nothing was compiled");
     Ok(())
 }
 

@@ -31,6 +31,10 @@ use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 /// This one is for a server that has vanished without closing the connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
+/// The same for a SELECT on a connection that was kept, after which it is sent on another one: as long as an idle connection
+/// of the pool may take for a sign of life.
+const KEPT_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// A column of a PostgreSQL database. A clone shares the pool and the count of statements.
 #[derive(Clone)]
 pub struct Postgres {
@@ -106,10 +110,11 @@ impl Postgres {
         &self,
         statement: impl Fn() -> Query<'q, sqlx::Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, Failure> {
-        if let Some(kept) = self.kept.take() {
-            let (kept, answer) = self.send_over(kept, statement()).await?;
+        if let Some(kept) = self.kept.take()
+            && let Ok(sent) = timeout(KEPT_ANSWER_TIMEOUT, self.send_over(kept, statement())).await
+        {
+            let (kept, answer) = sent?;
             match answer {
-                // It was not asked for a sign of life. One of the pool is.
                 Err(failure) if failure.is_of_connection() => kept.close(),
                 answer => {
                     self.kept.keep(kept);
@@ -117,6 +122,7 @@ impl Postgres {
                 }
             }
         }
+        // One that was kept was not asked for a sign of life. This one is.
         let lent = self.kept.acquire().await.map_err(Failure::NotSent)?;
         let (lent, answer) = self.send_over(lent, statement()).await?;
         match &answer {

@@ -18,8 +18,10 @@ use wasmtime::{Cache, CacheConfig};
 const MAX_BYTES: u64 = 64 << 20;
 const MAX_FILES: u64 = 1_024;
 
-/// What wasmtime's directory is called within ours, and ours beside it.
-const CODE: &str = "modules";
+/// What wasmtime's directory is called within ours, and where it keeps code in there. It deletes whatever else is in its own.
+const WASMTIME: &str = "wasmtime";
+const CODE: &str = "wasmtime/modules";
+/// Ours, beside it.
 const SUMS: &str = "sums";
 
 /// Why compiled code cannot be kept there.
@@ -114,7 +116,7 @@ impl CompileCache {
     pub(super) fn configured(&self) -> wasmtime::Result<Cache> {
         let mut config = CacheConfig::new();
         config
-            .with_directory(&self.directory)
+            .with_directory(self.directory.join(WASMTIME))
             .with_files_total_size_soft_limit(MAX_BYTES)
             .with_file_count_soft_limit(MAX_FILES)
             .with_optimized_compression_usage_counter_threshold(u64::MAX);
