@@ -2,6 +2,7 @@
 
 mod batch;
 mod both;
+mod kept;
 mod postgres;
 mod schema;
 mod sqlite;

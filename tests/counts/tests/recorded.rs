@@ -44,7 +44,8 @@ fn a_hit_a_miss_and_a_heartbeat_take_what_is_recorded() {
         counting.map(|(what, counting)| (what, counting.join().expect("it was counted")))
     });
     let table = counted.iter().fold(String::from(HEADER), |mut table, (what, count)| {
-        writeln!(table, "{what} {:.0} {:.1}", count.instructions, count.allocations).expect("a string grows");
+        let tenths = (count.allocations * 10.0).round().abs() / 10.0;
+        writeln!(table, "{what} {:.0} {tenths:.1}", count.instructions).expect("a string grows");
         table
     });
     println!("{table}");
