@@ -1,5 +1,6 @@
 //! The binary as an operator meets it: what it says when it cannot start, and how it starts and ends otherwise.
 
+mod bench;
 mod compile_cache;
 mod life;
 mod operator;

@@ -39,6 +39,20 @@ leasehold.admin-token in the working directory, which is made on the first start
         #[command(subcommand)]
         command: PolicyCommand,
     },
+
+    /// Measure a hit, a miss and a heartbeat on this machine, and print a table in Markdown
+    #[command(after_help = "\
+It measures with a SQLite file of its own in a temporary folder and a server of its own on loopback, and touches
+nothing else.")]
+    Bench(Bench),
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// How long to measure in all; the shorter, the less the numbers are worth
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
 }
 
 /// The subcommands of `leasehold policy`.

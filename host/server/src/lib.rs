@@ -20,6 +20,7 @@
 mod admin_token;
 mod app;
 mod auth;
+mod bench;
 mod cli;
 mod policy;
 mod respond;
@@ -31,7 +32,7 @@ mod state;
 mod store;
 
 pub use cli::{
-    ApplyPolicy, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
+    ApplyPolicy, Bench, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
     StatusOfPolicy,
 };
 pub use policy::{Expectation, Outcome};

@@ -33,8 +33,13 @@ fn main() -> ExitCode {
     let serve = match Cli::parse().command {
         Command::Serve(serve) => serve,
         Command::Policy { command } => return policy(&command),
+        Command::Bench(bench) => return ended(bench.run()),
     };
-    match run(&serve) {
+    ended(run(&serve))
+}
+
+fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));

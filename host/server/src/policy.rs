@@ -20,7 +20,7 @@ use leasehold::Policy;
 
 use crate::cli::{PolicyCommand, bundled_names};
 
-pub(crate) use card::json;
+pub(crate) use card::{json, say};
 pub(crate) use conditions::Conditions;
 pub use expect::Expectation;
 

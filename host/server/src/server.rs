@@ -111,6 +111,11 @@ impl Server {
     /// Serves until `stop`, then lets the requests in flight finish for 10 s at most, or until `abort`.
     pub async fn run(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         announce(self.address);
+        self.run_quietly(stop, abort).await;
+    }
+
+    /// The same, without a word on stdout.
+    pub(crate) async fn run_quietly(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let (mut stop, mut abort) = (pin!(stop), pin!(abort));
         let connections = GracefulShutdown::new();
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));

@@ -95,7 +95,7 @@ pub(crate) fn json(card: &PolicyCard) -> Value {
 }
 
 /// Writes to stdout. Who has closed it is told by the exit code.
-pub(super) fn say(text: &str) -> anyhow::Result<()> {
+pub(crate) fn say(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }

@@ -1,0 +1,85 @@
+//! A hit, from as many threads as the machine runs at once, and from one.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use leasehold::{SecretCache, WorkspaceId};
+use tokio::runtime::Runtime;
+
+use super::turns::{Side, Turn, now};
+use super::{Bed, WORKSPACES};
+
+/// Hits between two looks at the time, which takes as long as one.
+const BETWEEN_LOOKS: usize = 1_000;
+
+type Way = fn(&SecretCache, &WorkspaceId) -> bool;
+
+pub(super) fn sides<'a>(runtime: &Runtime, bed: &'a Bed) -> anyhow::Result<Vec<Side<'a>>> {
+    let cache = runtime.block_on(async {
+        let cache = bed.cache("1h").await?;
+        for id in &*bed.ids {
+            cache.read(id).await?;
+        }
+        anyhow::Ok(cache)
+    })?;
+    let ways: [(&str, Way); 2] = [
+        ("with", |cache, id| cache.with(id, |secret| !secret.expose().is_empty()) == Some(true)),
+        ("get", |cache, id| cache.get(id).is_some()),
+    ];
+    let all = thread::available_parallelism().map_or(1, usize::from);
+    let mut sides = Vec::new();
+    for threads in if all > 1 { vec![1, all] } else { vec![1] } {
+        for (name, way) in ways {
+            let cache = cache.clone();
+            sides.push(Side {
+                what: "a hit",
+                name: format!("`{name}`, {threads} {}", if threads == 1 { "thread" } else { "threads" }),
+                at_once: threads,
+                measure: Box::new(move |span| {
+                    let each = on_threads(&cache, &bed.ids, threads, way, span)?;
+                    Ok(Turn { each, nanos: Vec::new() })
+                }),
+            });
+        }
+    }
+    Ok(sides)
+}
+
+/// The nanoseconds in which the slowest of the threads makes a hit.
+fn on_threads(
+    cache: &SecretCache,
+    ids: &[WorkspaceId],
+    threads: usize,
+    way: Way,
+    span: Duration,
+) -> anyhow::Result<f64> {
+    let together = Barrier::new(threads);
+    let run = |thread: usize| {
+        // Not all of them the same one at once, and not in an order that a processor foresees.
+        let mut order = (thread * WORKSPACES / threads..).map(|number| number * 7919 % WORKSPACES);
+        together.wait();
+        let (begun, mut hits, mut missed) = (now(), 0_u64, false);
+        loop {
+            for index in order.by_ref().take(BETWEEN_LOOKS) {
+                missed |= !ids.get(index).is_some_and(|id| way(cache, id));
+            }
+            hits += BETWEEN_LOOKS as u64;
+            let took = now().duration_since(begun);
+            if took >= span {
+                anyhow::ensure!(!missed, "a hit was none; leases of an hour are over");
+                return Ok(took.as_nanos() as f64 / hits as f64);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let run = &run;
+        let others: Vec<_> = (1..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        let mut slowest = run(0)?;
+        for other in others {
+            let each = other.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+            slowest = slowest.max(each);
+        }
+        Ok(slowest)
+    })
+}
