@@ -5,13 +5,16 @@
 
 mod batch;
 mod fleet;
+mod growth;
 mod hit;
 mod memory;
 mod miss;
 mod report;
 mod server;
+mod start;
 mod stores;
 mod storms;
+mod swap;
 mod turns;
 
 use std::process::{Command, ExitCode};
@@ -22,12 +25,15 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/cache/BENCHM
 
 type Section = fn(&mut Report);
 
-const SECTIONS: [(&str, Section); 6] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("hit", hit::run),
     ("miss", miss::run),
     ("batch", batch::run),
     ("storms", storms::run),
     ("server", server::run),
+    ("swap", swap::run),
+    ("start", start::run),
+    ("growth", growth::run),
     ("memory", memory::run),
 ];
 

@@ -1,0 +1,160 @@
+//! How the work grows with keys, with threads and with the size of a fleet: each as a curve, with the exponent of the power
+//! that fits it best. One is linear.
+
+use std::hint::black_box;
+use std::thread;
+
+use leasehold::SecretCache;
+use tokio::runtime::Runtime;
+
+use crate::fleet::{Full, ids, policy, warm};
+use crate::report::{Report, Table};
+use crate::turns::now;
+
+const KEYS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
+const HITS_OF_A_THREAD: usize = 400_000;
+/// Above it, a curve is worse than linear by more than its noise.
+const LINEAR: f64 = 1.15;
+
+/// A way to do so much, and what it takes in seconds.
+type Curve<'a> = (&'static str, Box<dyn Fn(usize) -> f64 + 'a>);
+
+pub(crate) fn run(report: &mut Report) {
+    report.section(
+        "Growth",
+        "Milliseconds for work on so many keys, and for so many threads that make 400,000 hits each; the best of three. The \
+         exponent is that of the power which fits the curve best: 1 is linear. A million keys do not fit the processor's \
+         caches, and each hit waits for memory then: that is the part above 1.",
+    );
+    let runtime = Runtime::new().expect("a runtime");
+    let curves: Vec<Curve<'_>> = vec![
+        ("reads that miss, one after the other", Box::new(|count| misses(&runtime, count))),
+        ("a hit of each key", Box::new(|count| hits(&runtime, count))),
+        ("a swap, and each key leased anew", Box::new(|count| swap(&runtime, count))),
+        ("a swap alone", Box::new(|count| swap_alone(&runtime, count))),
+        ("removal of each key", Box::new(|count| removals(&runtime, count))),
+        ("reset", Box::new(|count| reset(&runtime, count))),
+        ("twice as many keys as it has room for", Box::new(|count| evictions(&runtime, count))),
+    ];
+    tabulate(report, "keys", &KEYS, curves);
+    let shared = runtime.block_on(warm(&ids(1_000)));
+    let contended = shared.clone();
+    let curves: Vec<Curve<'_>> = vec![
+        ("hits of 1,000 keys by all threads", Box::new(move |threads| on_threads(&shared, threads, 1_000))),
+        ("hits of one key by all threads", Box::new(move |threads| on_threads(&contended, threads, 1))),
+    ];
+    tabulate(report, "threads", &THREADS, curves);
+}
+
+fn tabulate(report: &mut Report, what: &str, points: &[usize], curves: Vec<Curve<'_>>) {
+    let heads: Vec<String> = points.iter().map(|point| format!("{point} {what}")).collect();
+    let heads = std::iter::once("ms").chain(heads.iter().map(String::as_str)).chain(["exponent"]);
+    let mut table = Table::new(&heads.collect::<Vec<_>>());
+    for (name, curve) in curves {
+        let best = |point: usize| (0..3).map(|_| curve(point)).fold(f64::MAX, f64::min);
+        let seconds: Vec<f64> = points.iter().map(|point| best(*point)).collect();
+        let exponent = exponent(points, &seconds);
+        let cells = seconds.iter().map(|seconds| format!("{:.2}", seconds * 1e3));
+        table.row(std::iter::once(name.to_owned()).chain(cells).chain([format!("{exponent:.2}")]));
+        report.at_most(&format!("exponent over {what}: {name}"), exponent, LINEAR);
+    }
+    report.table(&table);
+}
+
+/// The slope of the line through the logarithms that fits them best.
+fn exponent(points: &[usize], seconds: &[f64]) -> f64 {
+    let logarithms: Vec<(f64, f64)> =
+        points.iter().zip(seconds).map(|(point, seconds)| ((*point as f64).ln(), seconds.ln())).collect();
+    let count = logarithms.len() as f64;
+    let mean_x = logarithms.iter().map(|(x, _)| x).sum::<f64>() / count;
+    let mean_y = logarithms.iter().map(|(_, y)| y).sum::<f64>() / count;
+    let covariance: f64 = logarithms.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    covariance / logarithms.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>()
+}
+
+fn misses(runtime: &Runtime, count: usize) -> f64 {
+    let ids = ids(count);
+    let cache = runtime.block_on(async {
+        let builder = SecretCache::builder().database(Full).policy(policy()).capacity(count * 2);
+        builder.build().await.expect("the default policy")
+    });
+    seconds(|| read_all(runtime, &cache, &ids))
+}
+
+fn hits(runtime: &Runtime, count: usize) -> f64 {
+    let ids = ids(count);
+    let cache = runtime.block_on(warm(&ids));
+    seconds(|| {
+        for id in &ids {
+            assert!(cache.with(id, |secret| black_box(secret.expose()[0])).is_some());
+        }
+    })
+}
+
+fn swap(runtime: &Runtime, count: usize) -> f64 {
+    let ids = ids(count);
+    let cache = runtime.block_on(warm(&ids));
+    seconds(|| {
+        runtime.block_on(cache.swap(policy())).expect("the same policy again");
+        read_all(runtime, &cache, &ids);
+    })
+}
+
+fn swap_alone(runtime: &Runtime, count: usize) -> f64 {
+    let cache = runtime.block_on(warm(&ids(count)));
+    seconds(|| drop(runtime.block_on(cache.swap(policy())).expect("the same policy again")))
+}
+
+fn removals(runtime: &Runtime, count: usize) -> f64 {
+    let ids = ids(count);
+    let cache = runtime.block_on(warm(&ids));
+    seconds(|| ids.iter().for_each(|id| cache.remove(id)))
+}
+
+fn reset(runtime: &Runtime, count: usize) -> f64 {
+    let cache = runtime.block_on(warm(&ids(count)));
+    seconds(|| cache.reset())
+}
+
+fn evictions(runtime: &Runtime, count: usize) -> f64 {
+    let ids = ids(count * 2);
+    let cache = runtime.block_on(async {
+        let builder = SecretCache::builder().database(Full).policy(policy()).capacity(count);
+        builder.build().await.expect("the default policy")
+    });
+    seconds(|| read_all(runtime, &cache, &ids))
+}
+
+fn read_all(runtime: &Runtime, cache: &SecretCache, ids: &[leasehold::WorkspaceId]) {
+    let (cache, ids) = (cache.clone(), ids.to_vec());
+    let reading = runtime.spawn(async move {
+        for id in &ids {
+            cache.read(id).await.expect("everyone has a secret");
+        }
+    });
+    runtime.block_on(reading).expect("it ends");
+}
+
+/// Each thread makes so many hits, of the first so many keys.
+fn on_threads(cache: &SecretCache, threads: usize, keys: usize) -> f64 {
+    let ids = ids(keys);
+    let hit = |offset: usize| {
+        for id in ids.iter().cycle().skip(offset).take(HITS_OF_A_THREAD) {
+            assert!(cache.with(id, |secret| black_box(secret.expose()[0])).is_some());
+        }
+    };
+    seconds(|| {
+        thread::scope(|scope| {
+            for number in 0..threads {
+                scope.spawn(move || hit(number * keys / threads));
+            }
+        });
+    })
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let started = now();
+    work();
+    started.elapsed().as_secs_f64()
+}
