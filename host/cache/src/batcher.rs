@@ -120,14 +120,17 @@ impl Batcher {
         mut answered: oneshot::Receiver<Read>,
         deadline: Deadline,
     ) -> Read {
-        let mut look_again = deadline.min(Deadline::now() + PATIENCE);
+        let mut patience = PATIENCE;
+        let mut look_again = deadline.min(Deadline::now() + patience);
         loop {
             match timeout_at(look_again, &mut answered).await {
                 Ok(Ok(read)) => return read,
                 Ok(Err(_)) => return Err(ended_early()),
                 Err(_) if look_again < deadline => {
-                    let patience = if self.hurry(number) { deadline } else { Deadline::now() + PATIENCE };
-                    look_again = deadline.min(patience);
+                    // Where no more may be begun, to ask for it again and again is of no use.
+                    patience *= 2;
+                    let again = if self.hurry(number) { deadline } else { Deadline::now() + patience };
+                    look_again = deadline.min(again);
                 }
                 Err(_) if self.withdraw(number) => return Err(self.not_sent()),
                 Err(_) => return Err(DatabaseError::Timeout),
@@ -137,9 +140,13 @@ impl Batcher {
 
     /// Sees to it that one which has waited for long is sent. Returns whether it has been.
     fn hurry(self: &Arc<Self>, number: u64) -> bool {
-        let queue = self.queue();
+        let mut queue = self.queue();
         if queue.position(number).is_err() {
             return true;
+        }
+        // Those whose load has ended without them.
+        while queue.waiting.front().is_some_and(|first| first.answer.is_closed()) {
+            queue.waiting.pop_front();
         }
         // Those behind the first one go along with it.
         if queue.waiting.front().is_some_and(|first| first.number == number) {
@@ -227,7 +234,9 @@ impl Lone {
         count(&batcher.counters.selects);
         // Before the statement is sent, and dropped past the deadline: as for a batch.
         let at = batcher.clock.now();
-        match timeout_at(deadline, contained(batcher.database.select(workspace))).await {
+        // In a block of its own, so that a panic before the first await is contained as well.
+        let select = async { batcher.database.select(workspace).await };
+        match timeout_at(deadline, contained(select)).await {
             Ok(Ok(found)) => found.map(|value| Obtained { value, at }),
             Ok(Err(Panicked)) => Err(ended_early()),
             Err(_elapsed) => Err(DatabaseError::Timeout),

@@ -15,8 +15,10 @@ use tokio::time::{Instant, sleep_until};
 /// How long a connection is kept after its last SELECT: too short for anyone who waits for it to notice, and for a network to
 /// forget it.
 const IDLE_LIMIT: Duration = Duration::from_millis(20);
-/// How long it is kept in all. Then the pool may look at its age, and test it.
-const LIMIT: Duration = Duration::from_secs(1);
+/// How long it is kept in all. Then the pool may look at its age, and test it. Shorter than anyone waits for a connection.
+const LIMIT: Duration = Duration::from_millis(250);
+/// None is kept whose answer took longer: then the two round trips are little beside it, and something may be wrong.
+const QUICK: Duration = Duration::from_millis(25);
 /// Of a pool with fewer connections none is kept: others may need all of them.
 const FEWEST_CONNECTIONS: u32 = 4;
 
@@ -41,6 +43,7 @@ pub(super) struct Lent<DB: Database> {
     /// `None` once it has left.
     connection: Option<PoolConnection<DB>>,
     since: Instant,
+    /// When its statement was sent, and once that has ended, when it ended.
     used_at: Instant,
     /// Where it is given back if it is dropped.
     home: Handle,
@@ -61,8 +64,9 @@ impl<DB: Database> Kept<DB> {
 
     /// The one that is kept, if there is one.
     pub(super) fn take(&self) -> Option<Lent<DB>> {
-        let lent = self.0.state().lent.take()?;
+        let mut lent = self.0.state().lent.take()?;
         if lent.used_at.elapsed() < IDLE_LIMIT && !self.0.pool.is_closed() {
+            lent.used_at = Instant::now();
             return Some(lent);
         }
         self.0.give_back(lent);
@@ -71,11 +75,13 @@ impl<DB: Database> Kept<DB> {
 
     /// Keeps one whose statement has come to its end, or gives it back.
     pub(super) fn keep(&self, mut lent: Lent<DB>) {
-        let may_be_kept = self.0.pool.options().get_max_connections() >= FEWEST_CONNECTIONS;
-        if !may_be_kept || lent.since.elapsed() >= LIMIT {
+        let (pool, now) = (&self.0.pool, Instant::now());
+        let is_quick = now.duration_since(lent.used_at) < QUICK && now.duration_since(lent.since) < LIMIT;
+        let is_spare = pool.options().get_max_connections() >= FEWEST_CONNECTIONS && !self.0.is_exhausted();
+        if !is_quick || !is_spare || pool.is_closed() {
             return self.0.give_back(lent);
         }
-        lent.used_at = Instant::now();
+        lent.used_at = now;
         let home = lent.home.clone();
         let mut state = self.0.state();
         let surplus = state.lent.replace(lent);
@@ -96,8 +102,7 @@ impl<DB: Database> Kept<DB> {
 
     /// Gives back what is kept if the pool has no other connection to lend.
     pub(super) fn make_way(&self) {
-        let pool = &self.0.pool;
-        if pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections() {
+        if self.0.is_exhausted() {
             let lent = self.0.state().lent.take();
             if let Some(lent) = lent {
                 self.0.give_back(lent);
@@ -107,6 +112,11 @@ impl<DB: Database> Kept<DB> {
 }
 
 impl<DB: Database> Place<DB> {
+    /// Whether the pool has no connection to lend, and may open none.
+    fn is_exhausted(&self) -> bool {
+        self.pool.num_idle() == 0 && self.pool.size() >= self.pool.options().get_max_connections()
+    }
+
     fn give_back(&self, mut lent: Lent<DB>) {
         if let Some(connection) = lent.connection.take() {
             let _home = lent.home.enter();
@@ -134,6 +144,7 @@ impl<DB: Database> Lent<DB> {
 
     /// Closes it: it may still wait for an answer.
     pub(super) fn close(mut self) {
+        let _home = self.home.enter();
         drop(self.connection.take().map(PoolConnection::detach));
     }
 }
@@ -179,9 +190,15 @@ impl<DB: Database> Watch<DB> {
 
 impl<DB: Database> Drop for Watch<DB> {
     fn drop(&mut self) {
-        // Its runtime is being shut down: another one may watch.
+        // Its runtime is being shut down: another one may watch what is kept from then on.
         if self.is_on {
-            self.place.state().is_watched = false;
+            let mut state = self.place.state();
+            state.is_watched = false;
+            let lent = state.lent.take();
+            drop(state);
+            if let Some(lent) = lent {
+                self.place.give_back(lent);
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Errands(Arc<Mutex<Desk>>);
 
 #[derive(Default)]
 struct Desk {
+    /// The task that makes the call has gone.
+    is_closed: bool,
     handed_in: Option<Errand>,
     /// Of the task that makes the call, where it waits.
     waits: Option<Waker>,
@@ -42,6 +44,7 @@ impl Errands {
 
     /// Runs a call, and what it hands in. An errand that is still under way when the call ends is dropped.
     pub(super) async fn run_beside<T>(&self, call: impl Future<Output = T>) -> T {
+        let _open = Open(self);
         let mut call = pin!(call);
         let mut errand: Option<Errand> = None;
         poll_fn(|context| {
@@ -66,6 +69,12 @@ impl Errands {
     /// Returns the task that is to be told of it.
     fn hand_in(&self, errand: Errand) -> Option<Waker> {
         let mut desk = self.desk();
+        if desk.is_closed {
+            drop(desk);
+            // And with it the way to tell what it came to.
+            drop(errand);
+            return None;
+        }
         desk.handed_in = Some(errand);
         desk.waits.take()
     }
@@ -73,6 +82,20 @@ impl Errands {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         // Nothing that may panic is done under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The desk of a task that makes a call.
+struct Open<'a>(&'a Errands);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let left = {
+            let mut desk = self.0.desk();
+            desk.is_closed = true;
+            (desk.handed_in.take(), desk.waits.take())
+        };
+        drop(left);
     }
 }
 
@@ -117,6 +140,13 @@ mod tests {
         };
         errands.run_beside(call).await;
         assert_eq!(elsewhere.join().unwrap(), 6);
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_is_handed_in_after_its_task_has_gone_is_told_so() {
+        let errands = Errands::default();
+        errands.run_beside(async {}).await;
+        assert_eq!(errands.send(async { 1 }).await, None);
     }
 
     #[tokio::test]
