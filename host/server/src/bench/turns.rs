@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| a miss | slow | 2.0 µs | 2.0 µs to 2.0 µs | 1.0 µs | 1.0 µs | 500000 |",
+                "| a miss | slow | 2.0 µs | 2.0 µs to 2.0 µs | 1.0 µs | 3.0 µs | 500000 |",
                 "| a hit | quick | 3.0 ns | 1.0 ns to 5.0 ns |  |  | 666666667 |",
             ]
         );
