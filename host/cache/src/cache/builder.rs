@@ -40,8 +40,8 @@ const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
 /// Loads that run at once at most, however many a statement can serve: each takes an instance of the policy, so this bounds
-/// its memory. Half of them wait in a batch while the other half is read.
-const MAX_CALLS: usize = 128;
+/// its memory. Half of them wait in a batch while the other half is read; more of them were no faster.
+const MAX_CALLS: usize = 80;
 /// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight seats, the
 /// last of them waits an eighth of a second.
 const QUEUE: usize = 1024;

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::{ResourceLimiter, Result, StoreLimits};
 
-/// The linear memory of all instances of a policy together. As many calls as there may be at once have room in it for
-/// twice what a policy of the SDK takes.
-pub(crate) const MAX_POLICY_BYTES: usize = 256 << 20;
+/// The linear memory of all instances of a policy together. As many calls as there are at once by default have room in it,
+/// each with the largest memory that an instance may have.
+pub(crate) const MAX_POLICY_BYTES: usize = 384 << 20;
 
 /// How many bytes the instances of one policy take.
 pub(super) type Taken = Arc<AtomicUsize>;
