@@ -136,13 +136,13 @@ impl Row {
     }
 
     /// When the load that sent this SELECT may have begun: with it, or, since a policy that fails costs a further SELECT of
-    /// the same load, with one that ended in the millisecond in which this one was sent.
-    pub(crate) fn load_may_have_begun(&self, select: &Select) -> Vec<Moment> {
+    /// the same load, with one that ended in the millisecond in which this one was sent or began to wait for its turn.
+    pub(crate) fn load_may_have_begun(&self, select: &Select, queued_ms: u64) -> Vec<Moment> {
         let mut began = vec![select.sent];
         let mut next = 0;
         while let Some(sent) = began.get(next).copied() {
             let before = self.selects.iter().filter(|earlier| {
-                earlier.answer.is_some_and(|(at, _)| at.ms == sent.ms && at.seq < sent.seq)
+                earlier.answer.is_some_and(|(at, _)| at.ms + queued_ms >= sent.ms && at.seq < sent.seq)
             });
             began.extend(before.map(|earlier| earlier.sent));
             next += 1;

@@ -11,10 +11,10 @@ use super::super::world::World;
 /// first one has been given up on.
 pub(crate) fn one_load(world: &mut World, key: usize, sent: &Select) {
     let (row, timeout_ms) = (&world.rows[key], world.plan.timeout_ms);
-    let began = row.load_may_have_begun(sent);
+    let began = row.load_may_have_begun(sent, world.plan.queued_ms());
     let (mut suspect, mut beside) = (None, 0);
     for (index, select) in row.selects.iter().enumerate().filter(|(_, select)| select.answer.is_none()) {
-        let others = row.load_may_have_begun(select);
+        let others = row.load_may_have_begun(select, world.plan.queued_ms());
         let pairs = || others.iter().flat_map(|other| began.iter().map(move |began| (*other, *began)));
         let voided = |(one, other): (Moment, Moment)| {
             let (first, second) = if one.seq < other.seq { (one, other) } else { (other, one) };
