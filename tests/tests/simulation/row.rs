@@ -144,7 +144,11 @@ impl Row {
             let before = self.selects.iter().filter(|earlier| {
                 earlier.answer.is_some_and(|(at, _)| at.ms + queued_ms >= sent.ms && at.seq < sent.seq)
             });
-            began.extend(before.map(|earlier| earlier.sent));
+            for earlier in before {
+                if !began.contains(&earlier.sent) {
+                    began.push(earlier.sent);
+                }
+            }
             next += 1;
         }
         began
