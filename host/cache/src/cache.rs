@@ -182,8 +182,7 @@ impl SecretCache {
     #[inline]
     fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
         let core = &*self.core;
-        let found =
-            core.table.lookup(workspace, core.slot.generation(), core.source.clock.now_coarse(), answer);
+        let found = core.table.lookup(workspace, core.slot.generation(), core.clock.now_coarse(), answer);
         let value = match found {
             Found::Hit(value) => value,
             Found::Refresh(value) => {

@@ -17,13 +17,14 @@ use crate::policy::tenure::Active;
 use crate::source::{IssueState, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
-use crate::{Cause, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
+use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
 /// The parts of a cache, as its tasks share them.
 pub(crate) struct Core {
     pub(crate) table: Table,
     pub(crate) flights: Arc<Flights>,
     pub(crate) slot: Slot,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) source: Arc<Source>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) ceilings: Ceilings,
@@ -48,7 +49,7 @@ impl Core {
     /// What the table answers at this moment without anyone being asked.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
         let generation = self.slot.generation();
-        let value = self.table.peek(workspace, generation, self.source.clock.now_coarse())?;
+        let value = self.table.peek(workspace, generation, self.clock.now_coarse())?;
         Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
     }
 
@@ -202,7 +203,7 @@ impl Core {
         deadline: Deadline,
     ) -> (Call, Result<Answer, Fault>) {
         count(&self.counters.policy_calls);
-        let snapshot = self.table.snapshot(workspace, self.source.clock.now());
+        let snapshot = self.table.snapshot(workspace, self.clock.now());
         let source = Arc::clone(&self.source);
         let call = Call::new(workspace.clone(), request, snapshot, source, self.ceilings, deadline);
         active.value.loaded.call(call).await

@@ -1,16 +1,17 @@
 //! What the cache has done, in numbers.
 //!
-//! A hit writes no memory that another thread writes: hits are counted per thread and added up when asked. Everything
+//! A hit writes no cache line that another thread writes: hits are counted per thread and added up when asked. Everything
 //! else happens beside a statement or a policy call, where one shared counter costs nothing that shows.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
 use thread_local::ThreadLocal;
 
 /// A count that every thread keeps for itself.
 #[derive(Default)]
-pub(crate) struct PerThread(ThreadLocal<AtomicU64>);
+pub(crate) struct PerThread(ThreadLocal<CachePadded<AtomicU64>>);
 
 impl PerThread {
     #[inline]
@@ -30,7 +31,7 @@ macro_rules! counters {
         /// The shared counters.
         #[derive(Default)]
         pub(crate) struct Counters {
-            pub(crate) hits: PerThread,
+            pub(crate) hits: CachePadded<PerThread>,
             $(pub(crate) $name: AtomicU64,)*
         }
 

@@ -331,12 +331,18 @@ impl Builder {
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
         // Each statement reads for many loads, which run while it is under way.
         let calls = max_loads.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_loads);
-        let source =
-            Source::new(database, self.clock, Arc::clone(&counters), self.database_timeout, max_loads);
+        let source = Source::new(
+            database,
+            Arc::clone(&self.clock),
+            Arc::clone(&counters),
+            self.database_timeout,
+            max_loads,
+        );
         let core = Arc::new(Core {
             table: Table::new(self.capacity),
             flights: Arc::new(Flights::new()),
             slot,
+            clock: self.clock,
             source: Arc::new(source),
             counters,
             ceilings: self.ceilings,

@@ -22,7 +22,7 @@ const SUSPENSION: Duration = Duration::from_millis(100);
 
 pub(super) fn start(core: &Arc<Core>) {
     let weak = Arc::downgrade(core);
-    let suspended = core.source.clock.suspended();
+    let suspended = core.clock.suspended();
     core.source.runtime.spawn(keep_house(weak, suspended));
 }
 
@@ -48,12 +48,12 @@ impl SecretCache {
     /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s.
     pub fn sweep(&self) {
         let core = &self.core;
-        add(&core.counters.swept, core.table.sweep(core.source.clock.now()) as u64);
+        add(&core.counters.swept, core.table.sweep(core.clock.now()) as u64);
     }
 
     /// The monotonic clock stands still in suspension, and every lease with it: none can be trusted afterwards.
     fn void_after_suspension(&self, known: &mut Duration) {
-        let suspended = self.core.source.clock.suspended();
+        let suspended = self.core.clock.suspended();
         if suspended.saturating_sub(*known) >= SUSPENSION {
             warn!(
                 for_s = (suspended - *known).as_secs(),

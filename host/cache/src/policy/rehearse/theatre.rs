@@ -59,6 +59,7 @@ impl Theatre {
             table: Table::new(CAPACITY),
             flights: Arc::new(Flights::new()),
             slot: Slot::fixed(Arc::clone(&candidate), clock.clone()),
+            clock: clock.clone(),
             source: Arc::new(Source::new(
                 database.clone(),
                 clock.clone(),
