@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use super::check::Verdict;
@@ -12,7 +13,6 @@ use super::database::InMemory;
 use super::measure::{median, nanos_while};
 use super::refused;
 use crate::admission::Admission;
-use crate::clock::thread_cpu_time;
 use crate::flight::Flights;
 use crate::lease::{Ceilings, Cover};
 use crate::load::Core;
@@ -174,8 +174,8 @@ impl Theatre {
 
     /// What every step ends with: nothing is under way any more, no call was at fault, and there is budget left.
     async fn account(&mut self, calls: u64) -> Result<(), SwapError> {
-        // A request that wants this processor gets it at the next system call, and otherwise waits for the kernel's tick.
-        let _ = thread_cpu_time();
+        // A request that wants this processor gets it now, and would otherwise wait for the end of this thread's turn.
+        thread::yield_now();
         // An issue, and a refresh in the background, end a little later than they are told.
         while self.core.flights.len() > self.in_doubt {
             tokio::task::yield_now().await;
