@@ -50,7 +50,8 @@ struct Traffic {
     told: Option<Option<Secret>>,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
     issue: Option<Ticket>,
-    turn: Arc<AsyncMutex<()>>,
+    /// The issues' turn, once there are any.
+    turn: Option<Arc<AsyncMutex<()>>>,
 }
 
 struct Flight {
@@ -80,6 +81,8 @@ pub(crate) struct Waiter(watch::Receiver<Option<Outcome>>);
 
 /// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register.
 pub(crate) struct Departure {
+    /// It has ended, and is out of the register.
+    has_landed: bool,
     flights: Arc<Flights>,
     workspace: WorkspaceId,
     kind: Kind,
@@ -130,6 +133,7 @@ impl Flights {
             Flight { ticket: ticket.clone(), generation, is_outrun: false, outcome: receiver.clone() };
         *stripe.entry(workspace.clone()).or_default().slot(kind) = Some(flight);
         let departure = Departure {
+            has_landed: false,
             flights: Arc::clone(self),
             workspace: workspace.clone(),
             kind,
@@ -144,7 +148,7 @@ impl Flights {
         let mut stripe = self.stripe(workspace);
         let traffic = stripe.entry(workspace.clone()).or_default();
         traffic.writers += 1;
-        let (ticket, turn) = (Ticket(Arc::new(())), Arc::clone(&traffic.turn));
+        let (ticket, turn) = (Ticket(Arc::new(())), Arc::clone(traffic.turn.get_or_insert_default()));
         Writer { flights: Arc::clone(self), workspace: workspace.clone(), ticket, turn, held: None }
     }
 
@@ -271,7 +275,7 @@ impl Departure {
 
     /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
     /// be stored.
-    pub(crate) fn land(self, outcome: Outcome, change: impl FnOnce(bool)) {
+    pub(crate) fn land(mut self, outcome: Outcome, change: impl FnOnce(bool)) {
         self.flights.with_traffic(&self.workspace, |traffic| {
             let is_current = traffic.leave(self.kind, &self.ticket) && traffic.writers == 0;
             let value = match &outcome {
@@ -285,6 +289,7 @@ impl Departure {
             }
             change(may_store);
         });
+        self.has_landed = true;
         self.send(outcome);
     }
 
@@ -306,7 +311,9 @@ impl Departure {
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.leave();
+        if !self.has_landed {
+            self.leave();
+        }
     }
 }
 

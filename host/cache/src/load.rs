@@ -201,11 +201,13 @@ impl Core {
         workspace: &WorkspaceId,
         request: Request,
         deadline: Deadline,
-    ) -> (Call, Result<Answer, Fault>) {
+    ) -> (Box<Call>, Result<Answer, Fault>) {
         count(&self.counters.policy_calls);
         let snapshot = self.table.snapshot(workspace, self.clock.now());
         let source = Arc::clone(&self.source);
         let call = Call::new(workspace.clone(), request, snapshot, source, self.ceilings, deadline);
+        // Boxed: on its way to the policy and back it changes hands a dozen times.
+        let call = Box::new(call);
         active.value.loaded.call(call).await
     }
 

@@ -34,13 +34,13 @@ pub(crate) struct HostState {
     /// The last line that it logged as an error in the running call: what the SDK says of a panic.
     pub(super) said: Option<String>,
     /// None while no workspace is bound: in `describe`, `configure` and start functions.
-    pub(crate) call: Option<Call>,
+    pub(crate) call: Option<Box<Call>>,
 }
 
 impl HostState {
     fn call(&mut self) -> Result<&mut Call> {
         self.call
-            .as_mut()
+            .as_deref_mut()
             .ok_or_else(|| format_err!("no workspace is bound in describe, configure or a start function"))
     }
 

@@ -110,7 +110,7 @@ impl Instance {
     }
 
     /// Makes one call. Its record comes back whatever happened to it.
-    pub(super) async fn call(&mut self, call: Call) -> (Call, Result<Answer, Fault>) {
+    pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<Answer, Fault>) {
         let (workspace, request) = (call.workspace.clone(), call.request);
         self.begin(Some(call));
         let returned = self.enter_policy(workspace.as_str(), request).await;
@@ -121,7 +121,7 @@ impl Instance {
     }
 
     /// Gives the instance what it needs for one entry into the policy.
-    fn begin(&mut self, call: Option<Call>) {
+    fn begin(&mut self, call: Option<Box<Call>>) {
         let state = self.store.data_mut();
         (state.log_lines, state.said) = (0, None);
         state.call = call;

@@ -170,7 +170,7 @@ impl Loaded {
     }
 
     /// Calls the policy. The record of the call comes back whatever happened to it.
-    pub(crate) async fn call(self: &Arc<Self>, call: Call) -> (Call, Result<Answer, Fault>) {
+    pub(crate) async fn call(self: &Arc<Self>, call: Box<Call>) -> (Box<Call>, Result<Answer, Fault>) {
         let idle = self.idle().as_mut().and_then(Idle::take);
         let meter = match &idle {
             Some(instance) => Arc::clone(instance.meter()),
@@ -199,8 +199,8 @@ impl Loaded {
         self: Arc<Self>,
         idle: Option<Instance>,
         meter: Arc<Meter>,
-        call: Call,
-    ) -> (Call, Result<Answer, Fault>) {
+        call: Box<Call>,
+    ) -> (Box<Call>, Result<Answer, Fault>) {
         let mut instance = match idle {
             Some(instance) => instance,
             // Making one is charged to the call that needs it. Boxed: most calls need none.
