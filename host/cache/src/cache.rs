@@ -241,10 +241,9 @@ impl SecretCache {
             Err(error) => return departure.tell(Err(core.turned_away(error))),
         };
         let runtime = &self.core.source.runtime;
-        // Boxed: a task copies what it runs when it starts and when it ends.
         match kind {
-            Kind::Fill => drop(runtime.spawn(Box::pin(core.fill(active, departure, ticket)))),
-            Kind::Heal => drop(runtime.spawn(Box::pin(core.heal(active, departure, ticket)))),
+            Kind::Fill => drop(runtime.spawn(core.fill(active, departure, ticket))),
+            Kind::Heal => drop(runtime.spawn(core.heal(active, departure, ticket))),
         }
     }
 

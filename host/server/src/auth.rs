@@ -40,7 +40,10 @@ pub(crate) fn new_token() -> Result<Zeroizing<String>, getrandom::Error> {
 pub(crate) fn hex_sha256(token: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let nibbles = Sha256::digest(token).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble))).map(|&digit| char::from(digit)).collect()
+    let digits = nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble)));
+    let mut text = String::with_capacity(64);
+    text.extend(digits.map(|&digit| char::from(digit)));
+    text
 }
 
 /// The token of `Authorization: Bearer TOKEN`. `None` for anything else, and for more than one such header: which of
