@@ -37,7 +37,7 @@ impl App {
     /// Whether `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so that nobody
     /// learns which workspaces exist.
     pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {
-        match self.tokens.verify(workspace, hex_sha256(token).as_bytes()).await {
+        match self.tokens.verify(workspace, &hex_sha256(token)).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(Error::Absent | Error::UnknownWorkspace) => Err(ApiError::unauthorized()),
             Err(error) => {

@@ -37,12 +37,12 @@ pub(crate) fn new_token() -> Result<Zeroizing<String>, getrandom::Error> {
 }
 
 /// What is stored for a workspace's token, and what a presented one is compared as: lower-case hexadecimal.
-pub(crate) fn hex_sha256(token: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let nibbles = Sha256::digest(token).into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let digits = nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble)));
-    let mut text = String::with_capacity(64);
-    text.extend(digits.map(|&digit| char::from(digit)));
+pub(crate) fn hex_sha256(token: &str) -> [u8; 64] {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(Sha256::digest(token)) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
     text
 }
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_lower_case_hexadecimal() {
-        assert_eq!(hex_sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(hex_sha256("abc"), *b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

@@ -15,7 +15,6 @@
 )]
 
 use std::ffi::OsStr;
-
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,7 +23,10 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use leasehold_server::{Cli, Command, Outcome, PolicyCommand, Serve, Server, signals};
 use rustix::fs::Mode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long the process waits for work on other threads, such as the compiling of a policy, before it ends.
 const LEFTOVERS: Duration = Duration::from_secs(1);
@@ -81,17 +83,26 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
 
 fn log_to_stderr() -> anyhow::Result<()> {
     let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&filter).with_context(|| {
+    let targets = targets(&filter).with_context(|| {
         format!("LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as leasehold=debug,sqlx=warn")
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         // It would say on stderr that stderr cannot be written, and panic over that: in the middle of whatever was logged.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     Ok(())
+}
+
+/// Reads a list of levels and of targets with theirs. A word alone that is no level would be a target: most likely one that
+/// does not exist, and a silent log.
+fn targets(filter: &str) -> anyhow::Result<Targets> {
+    for part in filter.split(',').filter(|part| !part.contains('=')) {
+        let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        anyhow::ensure!(is_level, "{part:?} is no level");
+    }
+    Ok(filter.parse()?)
 }
 
 /// A variable of the environment. One that is not text is refused without showing it: it may be a token.

@@ -22,6 +22,8 @@ const WORKSPACES: usize = 64;
 /// What one round of one side measured.
 struct Round {
     per_second: f64,
+    /// Of the server's own, for each request, in microseconds.
+    processor: f64,
     /// In microseconds: the median, the 99th and the 99.9th percentile.
     latencies: [f64; 3],
 }
@@ -29,6 +31,7 @@ struct Round {
 /// One server, and what is asked of it.
 struct Side {
     name: &'static str,
+    process: u32,
     address: SocketAddr,
     requests: Vec<Vec<u8>>,
     rounds: Vec<Round>,
@@ -55,6 +58,7 @@ pub(crate) fn run(report: &mut Report) {
     let constant = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
     let side = |name, server: &Server, requests| Side {
         name,
+        process: server.process_id(),
         address: server.address(),
         requests,
         rounds: Vec::new(),
@@ -67,14 +71,22 @@ pub(crate) fn run(report: &mut Report) {
     for round in 0..=ROUNDS {
         for turn in 0..sides.len() {
             let side = &mut sides[(round + turn) % 3];
-            let measured = runtime.block_on(load(side.address, &side.requests));
+            let measured = runtime.block_on(load(side));
             if round > 0 {
                 side.rounds.push(measured);
             }
         }
     }
-    let mut table =
-        Table::new(&["", "requests/s", "range", "p50 µs", "p99 µs", "p99.9 µs", "to the constant"]);
+    let mut table = Table::new(&[
+        "",
+        "requests/s",
+        "range",
+        "p50 µs",
+        "p99 µs",
+        "p99.9 µs",
+        "processor µs",
+        "to the constant",
+    ]);
     let per_second = |side: &Side| median(side.rounds.iter().map(|round| round.per_second));
     // Round by round: the machine has good and bad seconds, and both sides of a round have the same.
     let ratio = |side: &Side, to: &Side| {
@@ -92,6 +104,7 @@ pub(crate) fn run(report: &mut Report) {
             latency(0),
             latency(1),
             latency(2),
+            format!("{:.1}", median(side.rounds.iter().map(|round| round.processor))),
             times(ratio(side, &sides[0])),
         ]);
     }
@@ -114,8 +127,9 @@ fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
 }
 
 /// Asks for a while, over all connections at once.
-async fn load(address: SocketAddr, requests: &[Vec<u8>]) -> Round {
-    let started = now();
+async fn load(side: &Side) -> Round {
+    let Side { process, address, ref requests, .. } = *side;
+    let (started, spent) = (now(), processor_nanos(process));
     let clients: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             let mut own: Vec<Vec<u8>> = requests.iter().skip(number).step_by(CONNECTIONS).cloned().collect();
@@ -129,10 +143,22 @@ async fn load(address: SocketAddr, requests: &[Vec<u8>]) -> Round {
     for client in clients {
         spans.extend(client.await.expect("it ends"));
     }
-    let per_second = spans.len() as f64 / started.elapsed().as_secs_f64();
+    let (per_second, spent) =
+        (spans.len() as f64 / started.elapsed().as_secs_f64(), processor_nanos(process) - spent);
+    let processor = spent as f64 / spans.len() as f64 / 1e3;
     spans.sort_by(f64::total_cmp);
     let percentile = |share: f64| spans[((spans.len() - 1) as f64 * share) as usize];
-    Round { per_second, latencies: [0.5, 0.99, 0.999].map(percentile) }
+    Round { per_second, processor, latencies: [0.5, 0.99, 0.999].map(percentile) }
+}
+
+/// The processor time that a process has used, in all of its threads.
+fn processor_nanos(process: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let nanos = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("schedstat")).expect("Linux says so");
+        stat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).expect("nanoseconds")
+    };
+    threads.map(|thread| nanos(thread.expect("a thread"))).sum()
 }
 
 /// One connection: the microseconds of each request.

@@ -153,7 +153,9 @@ fn an_admin_token_that_protects_nothing_is_refused() -> Result<()> {
 
 #[test]
 fn a_filter_for_the_log_that_is_none_is_named() -> Result<()> {
-    let complaint = refused(&good()?.variable("LEASEHOLD_LOG", "leasehold=loud"));
-    assert_says(&complaint, &["LEASEHOLD_LOG", "leasehold=loud", "expected a level such as info"]);
+    for filter in ["leasehold=loud", "loud", "info,loud", "leasehold", ""] {
+        let complaint = refused(&good()?.variable("LEASEHOLD_LOG", filter));
+        assert_says(&complaint, &["LEASEHOLD_LOG", &format!("{filter:?}"), "expected a level such as info"]);
+    }
     Ok(())
 }

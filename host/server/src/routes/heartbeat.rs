@@ -10,9 +10,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use leasehold::{Error, Secret, WorkspaceId};
 use serde::Deserialize;
@@ -29,12 +28,10 @@ struct Heartbeat<'a> {
     workspace_id: Cow<'a, str>,
 }
 
-pub(super) async fn heartbeat(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let token = bearer(&headers).ok_or_else(ApiError::unauthorized)?;
+pub(super) async fn heartbeat(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    // Taken apart here: axum's extractor of headers copies them all.
+    let (head, body) = request.into_parts();
+    let token = bearer(&head.headers).ok_or_else(ApiError::unauthorized)?;
     let body = input::body(body, input::JSON_BYTES_MAX).await?;
     let heartbeat: Heartbeat<'_> = input::json(&body)?;
     let workspace = WorkspaceId::new(heartbeat.workspace_id)?;

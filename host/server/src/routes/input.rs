@@ -2,6 +2,9 @@
 //!
 //! Each has a bound, and each failure says what was expected. A body is read whole before anything is done with it.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -13,6 +16,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use leasehold::WorkspaceId;
 use serde::Deserialize;
 use serde_json::error::Category;
+use tokio::time::timeout;
 
 use crate::respond::ApiError;
 
@@ -42,7 +46,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Workspace {
 
 /// Reads a body of `max_bytes` at most.
 pub(super) async fn body(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
-    let read = tokio::time::timeout(BODY, Limited::new(body, max_bytes).collect()).await;
+    let mut whole = pin!(Limited::new(body, max_bytes).collect());
+    // Mostly it has come along with the head, and no timer is needed.
+    let read = match poll_fn(|context| Poll::Ready(whole.as_mut().poll(context))).await {
+        Poll::Ready(read) => Ok(read),
+        Poll::Pending => timeout(BODY, whole).await,
+    };
     match read {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(

@@ -34,7 +34,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Re
     let token = new_token().map_err(|error| ApiError::internal(format!("no random bytes: {error}")))?;
     let (row, hash) = (workspace.clone(), hex_sha256(&token));
     to_its_end(async move {
-        let inserted = app.store.insert(&row, &hash).await;
+        let inserted = app.store.insert(&row, &String::from_utf8_lossy(&hash)).await;
         // Also after a failure: the row may be there all the same. A row that was there already changed nothing.
         if !matches!(inserted, Ok(false)) {
             app.forget(&row);
