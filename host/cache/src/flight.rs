@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
 use crate::lease::Generation;
-use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, OwnedMutexGuard, PoisonError, RandomState, watch};
+use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, OwnedMutexGuard, PoisonError, RandomState, SetOnce};
 use crate::{Error, Lookup, Secret, WorkspaceId};
 
 /// More stripes than threads that write at the same moment; a power of two.
@@ -55,14 +55,16 @@ struct Traffic {
 }
 
 struct Flight {
-    ticket: Ticket,
     generation: Generation,
     /// Whether another one has told something since this one began.
     is_outrun: bool,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: Landing,
 }
 
-/// Tells one flight or issue from any other: by the address of an allocation that it keeps alive.
+/// Where the outcome of a flight will be. It tells one flight from any other, by its address.
+type Landing = Arc<SetOnce<Outcome>>;
+
+/// Tells one issue from any other: by the address of an allocation that it keeps alive.
 #[derive(Clone)]
 struct Ticket(Arc<()>);
 
@@ -77,17 +79,15 @@ pub(crate) enum Boarding {
 }
 
 /// Waits for the outcome of a flight. Dropping it cancels nothing.
-pub(crate) struct Waiter(watch::Receiver<Option<Outcome>>);
+pub(crate) struct Waiter(Landing);
 
-/// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register.
+/// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register, and tells whoever
+/// waits that it was lost.
 pub(crate) struct Departure {
-    /// It has ended, and is out of the register.
-    has_landed: bool,
     flights: Arc<Flights>,
     workspace: WorkspaceId,
     kind: Kind,
-    ticket: Ticket,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: Landing,
 }
 
 /// One issue, from before it waits for its turn until after its statement has ended. Dropping it ends it.
@@ -122,25 +122,17 @@ impl Flights {
             && flight.generation >= generation
             && !flight.is_outrun
         {
-            return Boarding::Joined(Waiter(flight.outcome.clone()));
+            return Boarding::Joined(Waiter(Arc::clone(&flight.outcome)));
         }
         if let Some(outcome) = stored() {
             return Boarding::Served(outcome);
         }
-        let (sender, receiver) = watch::channel(None);
-        let ticket = Ticket(Arc::new(()));
-        let flight =
-            Flight { ticket: ticket.clone(), generation, is_outrun: false, outcome: receiver.clone() };
+        let outcome = Landing::default();
+        let flight = Flight { generation, is_outrun: false, outcome: Arc::clone(&outcome) };
         *stripe.entry(workspace.clone()).or_default().slot(kind) = Some(flight);
-        let departure = Departure {
-            has_landed: false,
-            flights: Arc::clone(self),
-            workspace: workspace.clone(),
-            kind,
-            ticket,
-            outcome: sender,
-        };
-        Boarding::Leads(Waiter(receiver), departure)
+        let waiter = Waiter(Arc::clone(&outcome));
+        let departure = Departure { flights: Arc::clone(self), workspace: workspace.clone(), kind, outcome };
+        Boarding::Leads(waiter, departure)
     }
 
     /// Registers an issue. It is not yet its turn.
@@ -219,9 +211,9 @@ impl Traffic {
     }
 
     /// Takes a flight out of the register, if it is still in it.
-    fn leave(&mut self, kind: Kind, ticket: &Ticket) -> bool {
+    fn leave(&mut self, kind: Kind, outcome: &Landing) -> bool {
         let slot = self.slot(kind);
-        let registered = slot.as_ref().is_some_and(|flight| flight.ticket.is(ticket));
+        let registered = slot.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.outcome, outcome));
         if registered {
             *slot = None;
         }
@@ -242,7 +234,7 @@ impl Traffic {
     fn has_told_nothing_but(&self, value: Option<&Secret>) -> bool {
         match (&self.told, value) {
             (None, _) | (Some(None), None) => true,
-            (Some(Some(told)), Some(value)) => told.verify(value.expose()),
+            (Some(Some(told)), Some(value)) => told.same_as(value),
             (Some(_), _) => false,
         }
     }
@@ -260,11 +252,8 @@ impl Ticket {
 
 impl Waiter {
     /// The outcome, once the flight has landed.
-    pub(crate) async fn outcome(mut self) -> Outcome {
-        match self.0.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(lost())),
-            Err(_) => Err(lost()),
-        }
+    pub(crate) async fn outcome(self) -> Outcome {
+        self.0.wait().await.clone()
     }
 }
 
@@ -275,9 +264,9 @@ impl Departure {
 
     /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
     /// be stored.
-    pub(crate) fn land(mut self, outcome: Outcome, change: impl FnOnce(bool)) {
+    pub(crate) fn land(self, outcome: Outcome, change: impl FnOnce(bool)) {
         self.flights.with_traffic(&self.workspace, |traffic| {
-            let is_current = traffic.leave(self.kind, &self.ticket) && traffic.writers == 0;
+            let is_current = traffic.leave(self.kind, &self.outcome) && traffic.writers == 0;
             let value = match &outcome {
                 Ok(lookup) => Some(Some(&lookup.secret)),
                 Err(Error::Absent) => Some(None),
@@ -289,7 +278,6 @@ impl Departure {
             }
             change(may_store);
         });
-        self.has_landed = true;
         self.send(outcome);
     }
 
@@ -300,19 +288,21 @@ impl Departure {
     }
 
     fn leave(&self) {
-        self.flights.with_traffic(&self.workspace, |traffic| traffic.leave(self.kind, &self.ticket));
+        self.flights.with_traffic(&self.workspace, |traffic| traffic.leave(self.kind, &self.outcome));
     }
 
     fn send(&self, outcome: Outcome) {
-        // Nobody may be waiting any more.
-        let _ = self.outcome.send(Some(outcome));
+        // An error says that it has been told already.
+        let _ = self.outcome.set(outcome);
     }
 }
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        if !self.has_landed {
+        if !self.outcome.initialized() {
             self.leave();
+            let lost = "the task of a load ended without an answer";
+            self.send(Err(Error::Internal(lost.into())));
         }
     }
 }
@@ -358,10 +348,6 @@ impl Drop for Writer {
         self.held = None;
         self.flights.with_traffic(&self.workspace, |traffic| traffic.writers -= 1);
     }
-}
-
-fn lost() -> Error {
-    Error::Internal("the task of a load ended without an answer".into())
 }
 
 /// A panic under a stripe's lock leaves maps that are still whole: each operation is complete or not begun.

@@ -67,6 +67,11 @@ impl Secret {
     pub fn verify(&self, presented: &[u8]) -> bool {
         self.expose().ct_eq(presented).into()
     }
+
+    /// Whether both are the same text. Two handles of one secret are known to be without a look at the bytes.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.verify(other.expose())
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -100,5 +105,7 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert!(secret.verify(b"hunter2"));
         assert!(!secret.verify(b"hunter3") && !secret.verify(b"hunter") && !secret.verify(b""));
+        assert!(secret.same_as(&secret.clone()) && secret.same_as(&Secret::new("hunter2")));
+        assert!(!secret.same_as(&Secret::new("hunter3")));
     }
 }

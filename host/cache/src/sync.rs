@@ -11,4 +11,4 @@ pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 pub(crate) use arc_swap::ArcSwap;
 pub(crate) use foldhash::fast::RandomState;
 pub(crate) use papaya::{Guard, HashMap as ConcurrentMap};
-pub(crate) use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+pub(crate) use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, SetOnce};

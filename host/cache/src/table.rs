@@ -136,7 +136,7 @@ impl Table {
     /// Drops an entry whose value is not this one. The caller holds the stripe's lock.
     pub(crate) fn remove_other(&self, workspace: &WorkspaceId, value: Option<&Secret>) {
         let differs = |_: &WorkspaceId, entry: &Entry| match (&entry.value, value) {
-            (Some(stored), Some(value)) => !stored.verify(value.expose()),
+            (Some(stored), Some(value)) => !stored.same_as(value),
             (None, None) => false,
             _ => true,
         };

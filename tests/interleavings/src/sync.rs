@@ -18,7 +18,7 @@ pub(crate) use cell::ArcSwap;
 // A seed that is the same in every run: a schedule could not be replayed otherwise.
 pub(crate) use foldhash::fast::FixedState as RandomState;
 pub(crate) use map::{ConcurrentMap, Guard};
-pub(crate) use waiting::{AsyncMutex, OwnedMutexGuard, watch};
+pub(crate) use waiting::{AsyncMutex, OwnedMutexGuard, SetOnce, watch};
 
 /// Lets the scheduler choose who goes on. Not a yield: a yield would tell it that this task has nothing to do.
 pub(crate) fn point() {

@@ -57,7 +57,8 @@ impl<DB: Database> Kept<DB> {
 
     /// One of the pool.
     pub(super) async fn acquire(&self) -> Result<Lent<DB>, sqlx::Error> {
-        let connection = Some(self.0.pool.acquire().await?);
+        // Boxed: it is larger by far than all else on the way of a SELECT, and most need none.
+        let connection = Some(Box::pin(self.0.pool.acquire()).await?);
         let now = Instant::now();
         Ok(Lent { connection, since: now, used_at: now, home: Handle::current() })
     }

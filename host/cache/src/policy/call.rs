@@ -119,9 +119,12 @@ impl Call {
         let step = self.statement()?;
         (self.absent_at, self.selected) = (None, true);
         let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
-        let answer = self.errands.send(async move { source.select(&workspace, deadline).await }).await;
+        let answer = self.errands.send(|tell| async move {
+            // The call may have been ended.
+            let _ = tell.send(source.select(&workspace, deadline).await);
+        });
         let answer =
-            answer.unwrap_or_else(|| Err(DatabaseError::Unavailable("the SELECT ended early".into())));
+            answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())));
         if let Err(error) = &answer {
             self.failure = Some(error.clone());
         }
@@ -241,7 +244,7 @@ impl Call {
     }
 
     fn status(&self, answered: &Handle) -> Status {
-        let is_answer = |value: &Secret| value.verify(answered.secret.expose());
+        let is_answer = |value: &Secret| value.same_as(&answered.secret);
         let leased = matches!(&self.change, Some(Change::Put(put))
             if self.now() < put.lease.fresh_until && put.value.as_ref().is_some_and(is_answer));
         match answered.origin {

@@ -4,7 +4,7 @@
 //! driver runs there. A task of its own would wake another worker for each statement. It knows nothing of statements.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -26,26 +26,22 @@ struct Desk {
 }
 
 impl Errands {
-    /// Has an errand run by the task that makes the call. `None` where that task has gone.
-    pub(super) async fn send<T: Send + 'static>(
-        &self,
-        errand: impl Future<Output = T> + Send + 'static,
-    ) -> Option<T> {
+    /// Has an errand run by the task that makes the call. It is given where to tell what it came to; nobody hears of it
+    /// where that task has gone.
+    pub(super) fn send<T, E>(&self, errand: impl FnOnce(oneshot::Sender<T>) -> E) -> oneshot::Receiver<T>
+    where
+        E: Future<Output = ()> + Send + 'static,
+    {
         let (tell, told) = oneshot::channel();
-        let errand = async move {
-            // The call may have been ended.
-            let _ = tell.send(errand.await);
-        };
-        if let Some(task) = self.hand_in(Box::pin(errand)) {
+        if let Some(task) = self.hand_in(Box::pin(errand(tell))) {
             task.wake();
         }
-        told.await.ok()
+        told
     }
 
     /// Runs a call, and what it hands in. An errand that is still under way when the call ends is dropped.
-    pub(super) async fn run_beside<T>(&self, call: impl Future<Output = T>) -> T {
+    pub(super) async fn run_beside<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
         let _open = Open(self);
-        let mut call = pin!(call);
         let mut errand: Option<Errand> = None;
         poll_fn(|context| {
             loop {
@@ -101,16 +97,18 @@ impl Drop for Open<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
     async fn an_errand_runs_in_the_task_of_the_call() {
         let errands = Errands::default();
         let sent = errands.clone();
-        let call = async move { sent.send(async { tokio::task::id() }).await };
-        let task = tokio::spawn(async move { (tokio::task::id(), errands.run_beside(call).await) });
+        let call = async move { sent.send(async |tell| tell.send(tokio::task::id()).unwrap()).await };
+        let task = tokio::spawn(async move { (tokio::task::id(), errands.run_beside(pin!(call)).await) });
         let (home, errand) = task.await.unwrap();
-        assert_eq!(errand, Some(home));
+        assert_eq!(errand, Ok(home));
     }
 
     #[tokio::test]
@@ -122,9 +120,9 @@ mod tests {
             runtime.block_on(async {
                 let mut sum = 0;
                 for number in [1, 2, 3] {
-                    let errand = async move {
+                    let errand = async move |tell: oneshot::Sender<_>| {
                         tokio::task::yield_now().await;
-                        (number, std::thread::current().id())
+                        tell.send((number, std::thread::current().id())).unwrap();
                     };
                     let (number, thread) = sent.send(errand).await.unwrap();
                     assert_ne!(thread, std::thread::current().id());
@@ -138,15 +136,15 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        errands.run_beside(call).await;
+        errands.run_beside(pin!(call)).await;
         assert_eq!(elsewhere.join().unwrap(), 6);
     }
 
     #[tokio::test]
     async fn an_errand_that_is_handed_in_after_its_task_has_gone_is_told_so() {
         let errands = Errands::default();
-        errands.run_beside(async {}).await;
-        assert_eq!(errands.send(async { 1 }).await, None);
+        errands.run_beside(pin!(async {})).await;
+        assert!(errands.send(async |tell| tell.send(1).unwrap()).await.is_err());
     }
 
     #[tokio::test]
@@ -155,13 +153,13 @@ mod tests {
         let (open, opened) = oneshot::channel::<()>();
         let sent = errands.clone();
         let call = async move {
-            let errand = sent.send(async move {
+            let errand = sent.send(async move |_tell: oneshot::Sender<()>| {
                 let _open = open;
                 std::future::pending::<()>().await;
             });
             tokio::time::timeout(std::time::Duration::from_millis(1), errand).await
         };
-        assert!(errands.run_beside(call).await.is_err());
+        assert!(errands.run_beside(pin!(call)).await.is_err());
         assert!(opened.await.is_err(), "it was dropped");
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever goes wrong in it is a fault in words, and its owner drops it then. It knows nothing of other instances.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Instance {
         // Before instantiation: a start function is under the limit as well.
         let refilled = fuel::refill(&mut store);
         refilled.map_err(|error| Failure::of(&error).fault("instantiate", store.data()))?;
-        let exports = enter(&meter, pre.instantiate_async(&mut store)).await;
+        let exports = enter(&meter, pin!(pre.instantiate_async(&mut store))).await;
         let exports = exports.map_err(|failure| failure.fault("instantiate", store.data()))?;
         Ok(Self { store, exports, meter })
     }
@@ -94,7 +95,7 @@ impl Instance {
     pub(super) async fn describe(&mut self) -> Result<Description, Fault> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
-        let described = enter(&self.meter, control.call_describe(&mut self.store)).await;
+        let described = enter(&self.meter, pin!(control.call_describe(&mut self.store))).await;
         let described = described.map_err(|failure| failure.fault("describe", self.store.data()))?;
         self.store.data_mut().name.clone_from(&described.name);
         Ok(described)
@@ -103,8 +104,7 @@ impl Instance {
     pub(super) async fn configure(&mut self, settings: &[(String, String)]) -> Result<(), Fault> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
-        let configure = control.call_configure(&mut self.store, settings);
-        let configured = enter(&self.meter, configure).await;
+        let configured = enter(&self.meter, pin!(control.call_configure(&mut self.store, settings))).await;
         let configured = configured.map_err(|failure| failure.fault("configure", self.store.data()))?;
         configured.map_err(|reason| Fault(printable(&reason)))
     }
@@ -131,12 +131,13 @@ impl Instance {
         let policy = self.exports.leasehold_policy_policy();
         match request {
             Request::Read => {
-                let answer = enter(&self.meter, policy.call_read(&mut self.store, workspace)).await;
+                let answer = enter(&self.meter, pin!(policy.call_read(&mut self.store, workspace))).await;
                 answer.map_err(|failure| failure.fault("read", self.store.data()))
             }
             Request::Issue(mode) => {
-                let issue = policy.call_issue(&mut self.store, workspace, mode.into());
-                let answer = enter(&self.meter, issue).await;
+                let mode = mode.into();
+                let answer =
+                    enter(&self.meter, pin!(policy.call_issue(&mut self.store, workspace, mode))).await;
                 answer
                     .map(|answer| answer.map(Some))
                     .map_err(|failure| failure.fault("issue", self.store.data()))
@@ -190,7 +191,10 @@ impl Failure {
 }
 
 /// Runs the policy's code under the meter.
-async fn enter<T>(meter: &Meter, entry: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Failure> {
+async fn enter<T>(
+    meter: &Meter,
+    entry: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+) -> Result<T, Failure> {
     match meter.run(entry).await {
         Ok(returned) => returned.map_err(|error| Failure::of(&error)),
         Err(over) => Err(Failure { reason: over.to_string(), is_panic: false }),

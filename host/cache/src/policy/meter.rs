@@ -7,7 +7,7 @@
 //! preempted there has used less.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -69,9 +69,8 @@ impl Meter {
         Duration::from_nanos(self.used_nanos())
     }
 
-    /// Runs a part of the call under the meter, and drops it when the call is at its limit.
-    pub(super) async fn run<F: Future>(&self, part: F) -> Result<F::Output, OverLimit> {
-        let mut part = pin!(part);
+    /// Runs a part of the call under the meter, and leaves it when the call is at its limit.
+    pub(super) async fn run<F: Future>(&self, mut part: Pin<&mut F>) -> Result<F::Output, OverLimit> {
         poll_fn(|context| match self.charge(|| part.as_mut().poll(context)) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending if self.used_nanos() + nanos(MARGIN) > self.limit => Poll::Ready(Err(OverLimit)),
@@ -113,6 +112,8 @@ fn nanos(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(10);
@@ -132,7 +133,7 @@ mod tests {
     async fn a_call_that_never_ends_is_ended_just_before_its_limit() {
         let meter = Meter::new(LIMIT);
         let started = thread_cpu_time();
-        assert!(meter.run(spin_for(Duration::from_secs(1))).await.is_err(), "it ran for a second");
+        assert!(meter.run(pin!(spin_for(Duration::from_secs(1)))).await.is_err(), "it ran for a second");
         let used = thread_cpu_time() - started;
         assert!(used <= LIMIT + 2 * TURN, "{used:?}");
         // Not much earlier either, unless the first turn was preempted.
@@ -142,10 +143,10 @@ mod tests {
     #[tokio::test]
     async fn the_parts_of_a_call_have_one_limit() {
         let meter = Meter::new(LIMIT);
-        assert!(meter.run(spin_for(LIMIT / 2)).await.is_ok());
-        assert!(meter.run(spin_for(LIMIT / 2)).await.is_err());
+        assert!(meter.run(pin!(spin_for(LIMIT / 2))).await.is_ok());
+        assert!(meter.run(pin!(spin_for(LIMIT / 2))).await.is_err());
         meter.reset();
-        assert!(meter.run(spin_for(LIMIT / 2)).await.is_ok(), "a new call starts at nothing");
+        assert!(meter.run(pin!(spin_for(LIMIT / 2))).await.is_ok(), "a new call starts at nothing");
     }
 
     #[tokio::test]
@@ -156,19 +157,19 @@ mod tests {
             assert!(nothing.recv_timeout(4 * LONG).is_err());
             tokio::task::yield_now().await;
         };
-        assert!(meter.run(preempted).await.is_ok());
+        assert!(meter.run(pin!(preempted)).await.is_ok());
         assert!(!meter.is_long(), "it was preempted");
-        assert!(meter.run(spin_for(2 * LONG)).await.is_ok());
+        assert!(meter.run(pin!(spin_for(2 * LONG))).await.is_ok());
         assert!(meter.is_long());
     }
 
     #[tokio::test]
     async fn waiting_is_free() {
         let meter = Meter::new(LIMIT);
-        assert!(meter.run(spin_for(LONG)).await.is_ok());
+        assert!(meter.run(pin!(spin_for(LONG))).await.is_ok());
         let wait = tokio::time::timeout(2 * LIMIT, std::future::pending::<()>());
         assert!(
-            meter.run(wait).await.is_ok_and(|waited| waited.is_err()),
+            meter.run(pin!(wait)).await.is_ok_and(|waited| waited.is_err()),
             "20 ms of waiting have used up 10 ms"
         );
     }

@@ -3,6 +3,7 @@
 //! An instance runs one call at a time and is used again only after a call without any fault: a trap leaves its store
 //! dead, and a handle that was kept could otherwise turn up in a call about another workspace.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -183,9 +184,9 @@ impl Loaded {
         let lane = &self.engine.lane;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
-            errands.run_beside(lane.run(running)).await
+            errands.run_beside(pin!(lane.run(running))).await
         } else {
-            errands.run_beside(lane.run_if_long(running, || may_leave && meter.is_long())).await
+            errands.run_beside(pin!(lane.run_if_long(running, || may_leave && meter.is_long()))).await
         };
         self.slowness.note(meter.is_long());
         // Relaxed: numbers that order nothing.

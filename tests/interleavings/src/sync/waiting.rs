@@ -1,4 +1,4 @@
-//! tokio's asynchronous mutex and watch channel, with a scheduling point before each step that another task could notice.
+//! tokio's asynchronous mutex, watch channel and cell that is set once, with a scheduling point before each step that another task could notice.
 //!
 //! They are tokio's own: they work with wakers alone, and their inner locks are released before a waker is called, so
 //! that shuttle may run them. By themselves they would run together with whatever precedes them, as one step.
@@ -23,6 +23,32 @@ impl<T> AsyncMutex<T> {
 impl<T> Drop for OwnedMutexGuard<T> {
     fn drop(&mut self) {
         point();
+    }
+}
+
+/// `tokio::sync::SetOnce`, as far as it is used.
+pub(crate) struct SetOnce<T>(tokio::sync::SetOnce<T>);
+
+impl<T> Default for SetOnce<T> {
+    fn default() -> Self {
+        Self(tokio::sync::SetOnce::new())
+    }
+}
+
+impl<T> SetOnce<T> {
+    pub(crate) fn initialized(&self) -> bool {
+        point();
+        self.0.initialized()
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), tokio::sync::SetOnceError<T>> {
+        point();
+        self.0.set(value)
+    }
+
+    pub(crate) async fn wait(&self) -> &T {
+        point();
+        self.0.wait().await
     }
 }
 
