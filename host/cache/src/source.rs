@@ -1,8 +1,8 @@
 //! The database as a load meets it: statements in tasks of the host's own, answers under a deadline.
 //!
-//! Whatever becomes of the caller or the policy, a statement that was sent goes on. An issue runs to its end even past the
-//! deadline: it may be committed. A SELECT is given up then, so that what runs at once stays within the bound that loads
-//! are admitted by. It knows no policy and no entry.
+//! A caller that goes away ends no statement. An issue runs to its end whatever becomes of the policy, and past the
+//! deadline: it may be committed. A SELECT is given up then, and where the policy goes on without it, so that what runs at
+//! once stays within the bound that loads are admitted by. It knows no policy and no entry.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -218,6 +218,7 @@ impl Entry {
         let late_ms = now.saturating_since(self.lease.refresh_after).as_millis();
         let next_ms = u32::try_from(late_ms + REFRESH_PAUSE.as_millis()).unwrap_or(u32::MAX);
         (put_off_ms == 0 || late_ms > put_off_ms.into())
+            && put_off_ms != u32::MAX
             && self
                 .refresh_put_off_ms
                 .compare_exchange(put_off_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)

@@ -86,7 +86,7 @@ pub(crate) fn run(report: &mut Report) {
             times(bare / together),
             statements.to_string(),
         ]);
-        if count == 100_000 && callers > 64 {
+        if count == 100_000 {
             report.at_least(&format!("together, to a SELECT each: {callers} callers"), bare / together, 5.0);
             report.at_most(&format!("statements: {callers} callers"), statements as f64, 2_000.0);
         }

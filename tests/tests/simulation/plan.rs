@@ -124,7 +124,7 @@ impl Plan {
             max_absent_ms,
             settings: settings(rng),
             batch_size: *rng.pick(&[1, 3, 8, 8]),
-            max_loads: *rng.pick(&[PLACES_FOR_ALL, 2, 1, 1]),
+            max_loads: *rng.pick(&[PLACES_FOR_ALL, PLACES_FOR_ALL, 2, 1]),
         }
     }
 

@@ -69,6 +69,9 @@ impl Postgres {
     /// Set a `statement_timeout` in the pool's options: without one, a statement is given up here after 35 s while the
     /// server may still be at it.
     ///
+    /// While reads miss, one connection of the pool is kept from one to the next, for at most a quarter of a second: whoever
+    /// else uses the pool may wait so long for it. Of a pool with fewer than four connections none is kept.
+    ///
     /// # Errors
     ///
     /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.

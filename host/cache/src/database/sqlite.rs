@@ -53,6 +53,9 @@ impl Sqlite {
 
     /// Uses a pool that exists, with its own journal mode and limits, after checking that its database has the column.
     ///
+    /// While reads miss, one connection of the pool is kept from one to the next, for at most a quarter of a second: whoever
+    /// else uses the pool may wait so long for it. Of a pool with fewer than four connections none is kept.
+    ///
     /// # Errors
     ///
     /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.

@@ -34,6 +34,15 @@ fn only_the_first_hit_after_refresh_after_refreshes() {
 }
 
 #[test]
+fn a_lease_that_is_due_for_months_does_not_refresh_with_each_hit() {
+    let table = Table::new(10);
+    let now = 100 * 24 * 3_600 * 1_000_000_000;
+    table.store(&id(1), entry("a", 0, u64::MAX, u64::MAX));
+    assert!(matches!(read(&table, 1, now), Found::Refresh(Some(_))));
+    assert!(matches!(read(&table, 1, now + 1), Found::Hit(Some(_))));
+}
+
+#[test]
 fn a_sweep_drops_what_is_no_longer_kept_and_nothing_else() {
     let table = Table::new(1_000);
     for n in 0..100 {
