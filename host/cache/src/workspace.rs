@@ -21,7 +21,10 @@ pub struct WorkspaceId(Text);
 #[derive(Clone)]
 enum Text {
     /// The bytes after `length` are zero, which no id contains.
-    Inline { length: u8, bytes: [u8; INLINE_BYTES] },
+    Inline {
+        length: u8,
+        bytes: [u8; INLINE_BYTES],
+    },
     Heap(Box<str>),
 }
 

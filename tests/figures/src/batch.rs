@@ -94,6 +94,14 @@ pub(crate) fn run(report: &mut Report) {
     report.table(&table);
 }
 
+/// The milliseconds in which so many callers have read a fleet of so many from an empty cache.
+pub(crate) fn together_ms(count: usize, callers: usize) -> f64 {
+    let runtime = Runtime::new().expect("a runtime");
+    let ids: Arc<[WorkspaceId]> = ids(count).into();
+    let (_cluster, database) = runtime.block_on(stores::postgres(&ids)).expect("a database");
+    read_all(&runtime, database, &ids, callers) / 1e6
+}
+
 /// The nanoseconds in which a SELECT for each has read all of them.
 fn select_all(runtime: &Runtime, pool: &PgPool, ids: &Arc<[WorkspaceId]>, callers: usize) -> f64 {
     let pool = pool.clone();

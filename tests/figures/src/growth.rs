@@ -10,22 +10,29 @@ use tokio::runtime::Runtime;
 use crate::fleet::{Full, ids, policy, warm};
 use crate::report::{Report, Table};
 use crate::turns::now;
+use crate::{batch, memory, server, storms};
 
 const KEYS: [usize; 4] = [1_000, 10_000, 100_000, 300_000];
 const THREADS: [usize; 5] = [1, 2, 4, 8, 16];
 const HITS_OF_A_THREAD: usize = 400_000;
+const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
+const FLEETS: [usize; 3] = [1_000, 5_000, 25_000];
+const ENTRIES: [usize; 4] = [10_000, 100_000, 300_000, 1_000_000];
+/// Callers of a fleet's first reads.
+const CALLERS: usize = 512;
 /// Above it, a curve is worse than linear by more than the wait for memory.
 const LINEAR: f64 = 1.2;
 
-/// A way to do so much, and what it takes in seconds.
+/// A way to do so much, and what it takes.
 type Curve<'a> = (&'static str, Box<dyn Fn(usize) -> f64 + 'a>);
 
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Growth",
-        "Milliseconds for work on so many keys, and for so many threads that make 400,000 hits each; the best of three. The \
-         exponent is that of the power which fits the curve best: 1 is linear. Of 100,000 keys and more the processor's caches \
-         hold a part, and what touches each key once waits for memory then: that is what is above 1.",
+        "Milliseconds for work on so many keys, for so many threads that make 400,000 hits each, and for one heartbeat over each \
+         of so many connections, the best of three; then the loads of a fleet's busiest second under `resilient`, and the resident \
+         memory of so many entries. The exponent is that of the power which fits the curve best: 1 is linear. Of 100,000 keys and \
+         more the processor's caches hold a part, and what touches each key once waits for memory then: that is what is above 1.",
     );
     let runtime = Runtime::new().expect("a runtime");
     let curves: Vec<Curve<'_>> = vec![
@@ -36,26 +43,44 @@ pub(crate) fn run(report: &mut Report) {
         ("removal of each key", Box::new(|count| removals(&runtime, count))),
         ("reset", Box::new(|count| reset(&runtime, count))),
         ("twice as many keys as it has room for", Box::new(|count| evictions(&runtime, count))),
+        ("first reads of a fleet, over PostgreSQL", Box::new(|count| batch::together_ms(count, CALLERS))),
     ];
-    tabulate(report, "keys", &KEYS, curves);
+    tabulate(report, "ms", "keys", &KEYS, 3, curves);
     let shared = runtime.block_on(warm(&ids(1_000)));
     let contended = shared.clone();
     let curves: Vec<Curve<'_>> = vec![
         ("hits of 1,000 keys by all threads", Box::new(move |threads| on_threads(&shared, threads, 1_000))),
         ("hits of one key by all threads", Box::new(move |threads| on_threads(&contended, threads, 1))),
     ];
-    tabulate(report, "threads", &THREADS, curves);
+    tabulate(report, "ms", "threads", &THREADS, 3, curves);
+    let heartbeats = server::Heartbeats::start();
+    let curves: Vec<Curve<'_>> =
+        vec![("a heartbeat over each", Box::new(|connections| heartbeats.ms_for_one_over_each(connections)))];
+    tabulate(report, "ms", "connections", &CONNECTIONS, 3, curves);
+    let curves: Vec<Curve<'_>> =
+        vec![("in the busiest second", Box::new(|count| storms::busiest_second_of_resilient(count) as f64))];
+    tabulate(report, "loads", "workspaces", &FLEETS, 1, curves);
+    let curves: Vec<Curve<'_>> = vec![("resident", Box::new(memory::filled_mb))];
+    tabulate(report, "MB", "entries", &ENTRIES, 1, curves);
 }
 
-fn tabulate(report: &mut Report, what: &str, points: &[usize], curves: Vec<Curve<'_>>) {
+/// Each curve at each point, the best of so many rounds.
+fn tabulate(
+    report: &mut Report,
+    unit: &str,
+    what: &str,
+    points: &[usize],
+    rounds: usize,
+    curves: Vec<Curve<'_>>,
+) {
     let heads: Vec<String> = points.iter().map(|point| format!("{point} {what}")).collect();
-    let heads = std::iter::once("ms").chain(heads.iter().map(String::as_str)).chain(["exponent"]);
+    let heads = std::iter::once(unit).chain(heads.iter().map(String::as_str)).chain(["exponent"]);
     let mut table = Table::new(&heads.collect::<Vec<_>>());
     for (name, curve) in curves {
-        let best = |point: usize| (0..3).map(|_| curve(point)).fold(f64::MAX, f64::min);
-        let seconds: Vec<f64> = points.iter().map(|point| best(*point)).collect();
-        let exponent = exponent(points, &seconds);
-        let cells = seconds.iter().map(|seconds| format!("{:.2}", seconds * 1e3));
+        let best = |point: usize| (0..rounds).map(|_| curve(point)).fold(f64::MAX, f64::min);
+        let taken: Vec<f64> = points.iter().map(|point| best(*point)).collect();
+        let exponent = exponent(points, &taken);
+        let cells = taken.iter().map(|taken| format!("{taken:.2}"));
         table.row(std::iter::once(name.to_owned()).chain(cells).chain([format!("{exponent:.2}")]));
         report.at_most(&format!("exponent over {what}: {name}"), exponent, LINEAR);
     }
@@ -63,9 +88,9 @@ fn tabulate(report: &mut Report, what: &str, points: &[usize], curves: Vec<Curve
 }
 
 /// The slope of the line through the logarithms that fits them best.
-fn exponent(points: &[usize], seconds: &[f64]) -> f64 {
+fn exponent(points: &[usize], taken: &[f64]) -> f64 {
     let logarithms: Vec<(f64, f64)> =
-        points.iter().zip(seconds).map(|(point, seconds)| ((*point as f64).ln(), seconds.ln())).collect();
+        points.iter().zip(taken).map(|(point, taken)| ((*point as f64).ln(), taken.ln())).collect();
     let count = logarithms.len() as f64;
     let mean_x = logarithms.iter().map(|(x, _)| x).sum::<f64>() / count;
     let mean_y = logarithms.iter().map(|(_, y)| y).sum::<f64>() / count;
@@ -79,13 +104,13 @@ fn misses(runtime: &Runtime, count: usize) -> f64 {
         let builder = SecretCache::builder().database(Full).policy(policy()).capacity(count * 2);
         builder.build().await.expect("the default policy")
     });
-    seconds(|| read_all(runtime, &cache, &ids))
+    ms(|| read_all(runtime, &cache, &ids))
 }
 
 fn hits(runtime: &Runtime, count: usize) -> f64 {
     let ids = ids(count);
     let cache = runtime.block_on(warm(&ids));
-    seconds(|| {
+    ms(|| {
         for id in &ids {
             assert!(cache.with(id, |secret| black_box(secret.expose()[0])).is_some());
         }
@@ -95,7 +120,7 @@ fn hits(runtime: &Runtime, count: usize) -> f64 {
 fn swap(runtime: &Runtime, count: usize) -> f64 {
     let ids = ids(count);
     let cache = runtime.block_on(warm(&ids));
-    seconds(|| {
+    ms(|| {
         runtime.block_on(cache.swap(policy())).expect("the same policy again");
         read_all(runtime, &cache, &ids);
     })
@@ -103,18 +128,18 @@ fn swap(runtime: &Runtime, count: usize) -> f64 {
 
 fn swap_alone(runtime: &Runtime, count: usize) -> f64 {
     let cache = runtime.block_on(warm(&ids(count)));
-    seconds(|| drop(runtime.block_on(cache.swap(policy())).expect("the same policy again")))
+    ms(|| drop(runtime.block_on(cache.swap(policy())).expect("the same policy again")))
 }
 
 fn removals(runtime: &Runtime, count: usize) -> f64 {
     let ids = ids(count);
     let cache = runtime.block_on(warm(&ids));
-    seconds(|| ids.iter().for_each(|id| cache.remove(id)))
+    ms(|| ids.iter().for_each(|id| cache.remove(id)))
 }
 
 fn reset(runtime: &Runtime, count: usize) -> f64 {
     let cache = runtime.block_on(warm(&ids(count)));
-    seconds(|| cache.reset())
+    ms(|| cache.reset())
 }
 
 fn evictions(runtime: &Runtime, count: usize) -> f64 {
@@ -123,7 +148,7 @@ fn evictions(runtime: &Runtime, count: usize) -> f64 {
         let builder = SecretCache::builder().database(Full).policy(policy()).capacity(count);
         builder.build().await.expect("the default policy")
     });
-    seconds(|| read_all(runtime, &cache, &ids))
+    ms(|| read_all(runtime, &cache, &ids))
 }
 
 fn read_all(runtime: &Runtime, cache: &SecretCache, ids: &[leasehold::WorkspaceId]) {
@@ -144,7 +169,7 @@ fn on_threads(cache: &SecretCache, threads: usize, keys: usize) -> f64 {
             assert!(cache.with(id, |secret| black_box(secret.expose()[0])).is_some());
         }
     };
-    seconds(|| {
+    ms(|| {
         thread::scope(|scope| {
             for number in 0..threads {
                 scope.spawn(move || hit(number * keys / threads));
@@ -153,8 +178,8 @@ fn on_threads(cache: &SecretCache, threads: usize, keys: usize) -> f64 {
     })
 }
 
-fn seconds(work: impl FnOnce()) -> f64 {
+fn ms(work: impl FnOnce()) -> f64 {
     let started = now();
     work();
-    started.elapsed().as_secs_f64()
+    started.elapsed().as_secs_f64() * 1e3
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leasehold::{SecretCache, WorkspaceId};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::fleet::{Full, SECRET, id, policy};
 use crate::report::{Report, Table};
@@ -70,13 +70,24 @@ pub(crate) fn run(report: &mut Report) {
     report.table(&table);
 }
 
+/// The resident megabytes of so many entries.
+pub(crate) fn filled_mb(entries: usize) -> f64 {
+    numbers("filled", entries).next().expect("one number") / 1e6
+}
+
 fn measure(name: &str, entries: usize) -> Measured {
+    let mut numbers = numbers(name, entries);
+    let mut next = || numbers.next().unwrap_or_else(|| panic!("{name}: it printed too little"));
+    Measured { filled: next(), once: next(), replaced: [next(), next()], removed: [next(), next()] }
+}
+
+/// What a process of its own prints.
+fn numbers(name: &str, entries: usize) -> impl Iterator<Item = f64> {
     let own = env::current_exe().expect("this program has a path");
     let output = Command::new(own).args([ALONE, name, &entries.to_string()]).output().expect("it starts");
     let text = String::from_utf8(output.stdout).expect("it prints numbers");
-    let mut numbers = text.split_whitespace().map(|word| word.parse().expect("a number"));
-    let mut next = || numbers.next().unwrap_or_else(|| panic!("{name}: it printed {text:?}"));
-    Measured { filled: next(), once: next(), replaced: [next(), next()], removed: [next(), next()] }
+    let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
+    numbers.into_iter()
 }
 
 /// Fills one map in this process, and prints what it takes.
@@ -84,6 +95,10 @@ pub(crate) fn alone(words: &[String]) {
     let [name, entries] = words else { panic!("expected the name of a map and a count") };
     let entries = entries.parse().expect("a count");
     match name.as_str() {
+        "filled" => {
+            let (_, before) = runtime().block_on(fill(entries));
+            println!("{}", resident() - before);
+        }
         "leasehold" => print(leasehold(entries)),
         "moka" => {
             let map = moka::sync::Cache::builder().max_capacity(entries as u64 * 2).time_to_live(TTL).build();
@@ -105,17 +120,26 @@ fn print(Measured { filled, once, replaced, removed }: Measured) {
     println!("{filled} {once} {} {} {} {}", replaced[0], replaced[1], removed[0], removed[1]);
 }
 
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// A cache of so many entries, and what was resident before it had them.
+async fn fill(entries: usize) -> (SecretCache, f64) {
+    let builder = SecretCache::builder().database(Full).policy(policy());
+    let cache = builder.build().await.expect("the default policy");
+    // What is made once is there already.
+    cache.read(&id(0)).await.expect("everyone has a secret");
+    let before = resident();
+    for number in 0..entries {
+        cache.read(&id(number)).await.expect("everyone has a secret");
+    }
+    (cache, before)
+}
+
 fn leasehold(entries: usize) -> Measured {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let builder = SecretCache::builder().database(Full).policy(policy());
-        let cache = builder.build().await.expect("the default policy");
-        // What is made once is there already.
-        cache.read(&id(0)).await.expect("everyone has a secret");
-        let before = resident();
-        for number in 0..entries {
-            cache.read(&id(number)).await.expect("everyone has a secret");
-        }
+    runtime().block_on(async {
+        let (cache, before) = fill(entries).await;
         let filled = resident() - before;
         let mut once = None;
         for _ in 0..rounds(entries) {

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::server::{Launch, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::fleet::ids;
 use crate::report::{Report, Table, times};
@@ -37,41 +38,33 @@ struct Side {
     rounds: Vec<Round>,
 }
 
+impl Side {
+    fn new(name: &'static str, server: &Server, requests: Vec<Vec<u8>>) -> Self {
+        let (process, address) = (server.process_id(), server.address());
+        Self { name, process, address, requests, rounds: Vec::new() }
+    }
+}
+
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "The server",
         "Requests over loopback, 8 connections with keep-alive, one client thread beside the server's two on two cores. The \
          constant is the answer of `/healthz` from the same server. Ratios are medians over the rounds.",
     );
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let (database, _) = runtime.block_on(stores::postgres(&ids(1))).expect("a database");
-    runtime
-        .block_on(async { sqlx::raw_sql("DROP TABLE workspaces").execute(database.pool()).await })
-        .expect("no table");
-    let start = |policy: &str| {
-        let launch = Launch::new(database.url()).expect("a folder").arguments(["--policy", policy]);
-        launch.server().expect("it starts")
-    };
-    let (cached, uncached) = (start("ttl"), start("passthrough"));
-    let heartbeats: Vec<Vec<u8>> =
-        (0..WORKSPACES).map(|number| heartbeat(&cached, &format!("w{number}"))).collect();
+    let runtime = runtime();
+    let database = empty_database(&runtime);
+    let (cached, uncached) = (start(&database, "ttl"), start(&database, "passthrough"));
+    let heartbeats = heartbeats(&cached, WORKSPACES);
     let constant = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();
-    let side = |name, server: &Server, requests| Side {
-        name,
-        process: server.process_id(),
-        address: server.address(),
-        requests,
-        rounds: Vec::new(),
-    };
     let mut sides = [
-        side("a constant", &cached, vec![constant]),
-        side("a heartbeat, cached", &cached, heartbeats.clone()),
-        side("a heartbeat, passthrough", &uncached, heartbeats),
+        Side::new("a constant", &cached, vec![constant]),
+        Side::new("a heartbeat, cached", &cached, heartbeats.clone()),
+        Side::new("a heartbeat, passthrough", &uncached, heartbeats),
     ];
     for round in 0..=ROUNDS {
         for turn in 0..sides.len() {
             let side = &mut sides[(round + turn) % 3];
-            let measured = runtime.block_on(load(side));
+            let measured = runtime.block_on(load(side, CONNECTIONS));
             if round > 0 {
                 side.rounds.push(measured);
             }
@@ -114,6 +107,52 @@ pub(crate) fn run(report: &mut Report) {
     report.at_least("heartbeats, to passthrough on PostgreSQL", ratio(cached, uncached), 5.0);
 }
 
+/// A server with a policy that caches, and heartbeats for it.
+pub(crate) struct Heartbeats {
+    runtime: Runtime,
+    side: Side,
+    _server: Server,
+    _database: TestDatabase,
+}
+
+impl Heartbeats {
+    pub(crate) fn start() -> Self {
+        let runtime = runtime();
+        let database = empty_database(&runtime);
+        let server = start(&database, "ttl");
+        let side = Side::new("a heartbeat, cached", &server, heartbeats(&server, WORKSPACES));
+        Self { runtime, side, _server: server, _database: database }
+    }
+
+    /// The milliseconds in which each of so many connections has one answered.
+    pub(crate) fn ms_for_one_over_each(&self, connections: usize) -> f64 {
+        let round = self.runtime.block_on(load(&self.side, connections));
+        connections as f64 / round.per_second * 1e3
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+/// A database of PostgreSQL in which a server finds no table.
+fn empty_database(runtime: &Runtime) -> TestDatabase {
+    let (database, _) = runtime.block_on(stores::postgres(&ids(1))).expect("a database");
+    let dropped = async { sqlx::raw_sql("DROP TABLE workspaces").execute(database.pool()).await };
+    runtime.block_on(dropped).expect("no table");
+    database
+}
+
+fn start(database: &TestDatabase, policy: &str) -> Server {
+    let launch = Launch::new(database.url()).expect("a folder").arguments(["--policy", policy]);
+    launch.server().expect("it starts")
+}
+
+/// A heartbeat of each of so many new workspaces.
+fn heartbeats(server: &Server, count: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|number| heartbeat(server, &format!("w{number}"))).collect()
+}
+
 /// The bytes of a heartbeat of a new workspace.
 fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
     let token = server.create(id).expect("it can be created");
@@ -126,13 +165,13 @@ fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Asks for a while, over all connections at once.
-async fn load(side: &Side) -> Round {
+/// Asks for a while, over so many connections at once.
+async fn load(side: &Side, connections: usize) -> Round {
     let Side { process, address, ref requests, .. } = *side;
     let (started, spent) = (now(), processor_nanos(process));
-    let clients: Vec<_> = (0..CONNECTIONS)
+    let clients: Vec<_> = (0..connections)
         .map(|number| {
-            let mut own: Vec<Vec<u8>> = requests.iter().skip(number).step_by(CONNECTIONS).cloned().collect();
+            let mut own: Vec<Vec<u8>> = requests.iter().skip(number).step_by(connections).cloned().collect();
             if own.is_empty() {
                 own.push(requests[0].clone());
             }

@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 use crate::fleet::{Full, ids};
 use crate::report::{Report, Table, times};
 
+const RESILIENT: Choice = ("`resilient`", policies::RESILIENT, &[]);
 const FLEET: usize = 100_000;
 const SECONDS: u64 = 1_200;
 const DAY_FLEET: usize = 1_000;
@@ -32,10 +33,10 @@ pub(crate) fn run(report: &mut Report) {
     let spread: [Choice; 3] = [
         ("`ttl`", policies::TTL, &[]),
         ("`ttl`, jitter 2m30s", policies::TTL, &[("jitter", "2m30s")]),
-        ("`resilient`", policies::RESILIENT, &[]),
+        RESILIENT,
     ];
     for choice in spread {
-        let loads = loads_each_second(choice);
+        let loads = loads_each_second(choice, FLEET);
         let most = loads.iter().copied().max().unwrap_or_default() as f64;
         let mean = loads.iter().sum::<u64>() as f64 / loads.len() as f64;
         table.row([choice.0.to_owned(), format!("{most:.0}"), format!("{mean:.0}"), times(most / mean)]);
@@ -51,7 +52,7 @@ pub(crate) fn run(report: &mut Report) {
     let day: [Choice; 5] = [
         ("`passthrough`", policies::PASSTHROUGH, &[]),
         ("`ttl`", policies::TTL, &[]),
-        ("`resilient`", policies::RESILIENT, &[]),
+        RESILIENT,
         ("`watched`", policies::WATCHED, &[]),
         ("`negative`", policies::NEGATIVE, &[]),
     ];
@@ -59,6 +60,11 @@ pub(crate) fn run(report: &mut Report) {
         table.row([choice.0.to_owned(), format!("{:.3}", statements_per_heartbeat(choice))]);
     }
     report.table(&table);
+}
+
+/// The loads of the busiest second for a fleet of so many.
+pub(crate) fn busiest_second_of_resilient(count: usize) -> u64 {
+    loads_each_second(RESILIENT, count).into_iter().max().unwrap_or_default()
 }
 
 /// A fleet, its cache and its clock.
@@ -102,10 +108,10 @@ impl Fleet {
     }
 }
 
-fn loads_each_second(choice: Choice) -> Vec<u64> {
+fn loads_each_second(choice: Choice, count: usize) -> Vec<u64> {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let fleet = Fleet::start(choice, FLEET).await;
+        let fleet = Fleet::start(choice, count).await;
         fleet.read_all().await;
         let mut loads = Vec::new();
         for _ in 0..SECONDS {
