@@ -147,6 +147,8 @@ impl fmt::Debug for WorkspaceId {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use super::*;
 
     #[test]
@@ -167,6 +169,23 @@ mod tests {
             assert_ne!(id, WorkspaceId::new(&last_differs).unwrap());
             if length > 1 {
                 assert_ne!(id, WorkspaceId::new(&text[1..]).unwrap(), "a prefix is another id");
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_counts_for_equality_and_for_the_hash() {
+        let hash = |id: &WorkspaceId| BuildHasherDefault::<DefaultHasher>::default().hash_one(id);
+        for length in 1..=INLINE_BYTES + 2 {
+            let text = "x".repeat(length);
+            let id = WorkspaceId::new(&text).unwrap();
+            assert_eq!(hash(&id), hash(&id.clone()));
+            for place in 0..length {
+                let mut other = text.clone();
+                other.replace_range(place..=place, "y");
+                let other = WorkspaceId::new(other).unwrap();
+                assert_ne!(id, other, "byte {place} of {length}");
+                assert_ne!(hash(&id), hash(&other), "byte {place} of {length}");
             }
         }
     }
