@@ -28,6 +28,11 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+/// What replaced and removed secrets took goes back to the system within seconds.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long the process waits for work on other threads, such as the compiling of a policy, before it ends.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 

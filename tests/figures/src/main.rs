@@ -21,6 +21,10 @@ use std::process::{Command, ExitCode};
 
 use self::report::Report;
 
+/// That of the server.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/cache/BENCHMARKS.md");
 
 type Section = fn(&mut Report);
