@@ -41,13 +41,15 @@ pub(crate) fn policy() -> Policy {
     Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h")
 }
 
-/// A cache that holds all of them.
+/// A cache that holds all of them, as it is after its first sweep. Until then, 30 s at most, a map that has grown may be in
+/// two parts, and hits look in both.
 pub(crate) async fn warm(ids: &[WorkspaceId]) -> SecretCache {
     let builder = SecretCache::builder().database(Full).policy(policy()).capacity(ids.len() * 2);
     let cache = builder.build().await.expect("the default policy");
     for id in ids {
         cache.read(id).await.expect("everyone has a secret");
     }
+    cache.sweep();
     cache
 }
 

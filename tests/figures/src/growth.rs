@@ -42,6 +42,7 @@ pub(crate) fn run(report: &mut Report) {
         ("a swap alone", Box::new(|count| swap_alone(&runtime, count))),
         ("removal of each key", Box::new(|count| removals(&runtime, count))),
         ("reset", Box::new(|count| reset(&runtime, count))),
+        ("a sweep", Box::new(|count| sweep(&runtime, count))),
         ("twice as many keys as it has room for", Box::new(|count| evictions(&runtime, count))),
         ("first reads of a fleet, over PostgreSQL", Box::new(|count| batch::together_ms(count, CALLERS))),
     ];
@@ -140,6 +141,11 @@ fn removals(runtime: &Runtime, count: usize) -> f64 {
 fn reset(runtime: &Runtime, count: usize) -> f64 {
     let cache = runtime.block_on(warm(&ids(count)));
     ms(|| cache.reset())
+}
+
+fn sweep(runtime: &Runtime, count: usize) -> f64 {
+    let cache = runtime.block_on(warm(&ids(count)));
+    ms(|| cache.sweep())
 }
 
 fn evictions(runtime: &Runtime, count: usize) -> f64 {

@@ -62,6 +62,8 @@ impl Subjects {
         let leasehold = runtime.block_on(warm(ids));
         let papaya = papaya::HashMap::builder().hasher(Fast::default()).build();
         fill(&mut |key| drop(papaya.pin().insert(key.into(), value()).cloned()));
+        // To iterate it has to complete its growth, as it has for the cache's sweep.
+        assert!(papaya.pin().iter().next().is_some());
         let mut hashbrown = hashbrown::HashMap::default();
         fill(&mut |key| drop(hashbrown.insert(key.into(), value())));
         let moka = moka::sync::Cache::builder().max_capacity(room as u64).time_to_live(TTL);

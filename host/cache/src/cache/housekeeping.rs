@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -39,13 +40,16 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
         cache.core.slot.active().value.loaded.drop_unneeded();
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOKS_PER_SWEEP) {
-            cache.sweep();
+            // A million entries would keep a worker of the runtime from everyone else for tens of milliseconds. It can only
+            // fail where the runtime ends, and this task with it, or by a panic, which has been told.
+            let _ = spawn_blocking(move || cache.sweep()).await;
         }
     }
 }
 
 impl SecretCache {
-    /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s.
+    /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s, on a thread that may
+    /// block: it looks at each entry, and completes what the map has grown.
     pub fn sweep(&self) {
         let core = &self.core;
         add(&core.counters.swept, core.table.sweep(core.clock.now()) as u64);
