@@ -38,6 +38,9 @@ impl Admission {
 
     /// Waits for a seat. One that is not free in time was not needed any more: nothing has been sent.
     pub(crate) async fn seat(&self, _: &Ticket, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(seat) = self.seats.try_acquire() {
+            return Ok(seat);
+        }
         match timeout_at(deadline, self.seats.acquire()).await {
             Ok(Ok(seat)) => Ok(seat),
             // The semaphore is never closed.

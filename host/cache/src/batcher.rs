@@ -18,16 +18,13 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use crate::source::Obtained;
+use crate::source::{Obtained, Read};
 use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
 
 /// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
 /// wrong with, and a hundredth of what a load may wait by default.
 const PATIENCE: Duration = Duration::from_millis(10);
-
-/// What the database said of one workspace.
-type Read = Result<Obtained<Option<Secret>>, DatabaseError>;
 
 /// The SELECTs of one cache.
 pub(crate) struct Batcher {
@@ -49,6 +46,8 @@ struct Queue {
     under_way: usize,
     /// How many have waited so far: the number of the next one.
     count: u64,
+    /// How many times those who wait have been sent on their way.
+    sent: u64,
 }
 
 struct Waiting {
@@ -74,6 +73,8 @@ struct Lone(Arc<Batcher>);
 struct Place {
     batcher: Arc<Batcher>,
     is_held: bool,
+    /// The number of the last one that it has sent, if it has.
+    sent: Option<u64>,
 }
 
 impl Batcher {
@@ -167,8 +168,7 @@ impl Batcher {
         if queue.under_way < self.max_statements {
             queue.under_way += 1;
             drop(queue);
-            let place = Place { batcher: Arc::clone(self), is_held: true };
-            self.runtime.spawn(place.send_all());
+            self.runtime.spawn(Place::of(self).send_all());
         }
     }
 
@@ -251,13 +251,17 @@ impl Drop for Lone {
             queue.under_way -= 1;
         } else {
             drop(queue);
-            let place = Place { batcher: Arc::clone(&self.0), is_held: true };
-            self.0.runtime.spawn(place.send_all());
+            self.0.runtime.spawn(Place::of(&self.0).send_all());
         }
     }
 }
 
 impl Place {
+    /// One that has been counted.
+    fn of(batcher: &Arc<Batcher>) -> Self {
+        Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
+    }
+
     /// Sends statements until nobody waits.
     async fn send_all(mut self) {
         while let Some(batch) = self.take() {
@@ -268,14 +272,19 @@ impl Place {
     }
 
     /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
-    /// same critical section: whoever comes next finds it free.
+    /// same critical section: whoever comes next finds it free. So it is where they would not fill a statement and others
+    /// were sent since: when those end, they go with all who have come until then. One that hangs is older, and not waited for.
     fn take(&mut self) -> Option<Vec<Waiting>> {
         let mut queue = self.batcher.queue();
-        if queue.waiting.is_empty() {
+        let are_few = queue.waiting.len() < self.batcher.batch_size;
+        let is_outrun = queue.under_way > 1 && self.sent.is_some_and(|sent| sent < queue.sent);
+        if queue.waiting.is_empty() || (are_few && is_outrun) {
             queue.under_way -= 1;
             self.is_held = false;
             return None;
         }
+        queue.sent += 1;
+        self.sent = Some(queue.sent);
         let count = queue.waiting.len().min(self.batcher.batch_size);
         Some(queue.waiting.drain(..count).collect())
     }

@@ -175,26 +175,22 @@ impl SecretCache {
     pub fn stats(&self) -> Stats {
         let core = &self.core;
         let gauges = (core.table.len() as u64, core.flights.len() as u64);
-        core.counters.snapshot(core.source.database.statements(), gauges)
+        core.counters.snapshot(core.table.hits(), core.source.database.statements(), gauges)
     }
 
     /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
     #[inline]
     fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
         let core = &*self.core;
-        let found = core.table.lookup(workspace, core.slot.generation(), core.clock.now_coarse(), answer);
-        let value = match found {
-            Found::Hit(value) => value,
+        let terms = || (core.slot.generation(), core.clock.now_coarse());
+        match core.table.lookup(workspace, terms, answer) {
+            Found::Hit(value) => Some(value),
             Found::Refresh(value) => {
                 self.refresh(workspace);
-                value
+                Some(value)
             }
-            Found::Expired => return None,
-        };
-        if value.is_some() {
-            core.counters.hits.increment();
+            Found::Expired => None,
         }
-        Some(value)
     }
 
     /// Waits for a flight of this kind, starting it if there is none.
@@ -203,7 +199,7 @@ impl SecretCache {
             Ok(waiter) => waiter.outcome().await,
             Err(outcome) => {
                 if outcome.is_ok() {
-                    self.core.counters.hits.increment();
+                    self.core.table.count_hit();
                 }
                 outcome
             }

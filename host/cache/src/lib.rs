@@ -19,6 +19,7 @@ mod clock;
 mod database;
 mod error;
 mod flight;
+mod hits;
 mod lease;
 mod load;
 mod lookup;

@@ -14,7 +14,7 @@ use crate::lease::{Ceilings, Generation};
 use crate::policy::call::{Answer, Call, Change, Fault, Request};
 use crate::policy::slot::Slot;
 use crate::policy::tenure::Active;
-use crate::source::{IssueState, SentIssue, Source};
+use crate::source::{IssueState, Read, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
 use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
@@ -57,11 +57,22 @@ impl Core {
     pub(crate) async fn fill(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
         let deadline = self.source.deadline();
         let workspace = departure.workspace().clone();
+        let snapshot = self.snapshot(&workspace);
+        // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is asked,
+        // and no instance has to wait for it.
+        let read = match snapshot {
+            None => Some(self.source.select(&workspace, deadline).await),
+            Some(_) => None,
+        };
+        if let Some(Err(DatabaseError::Overloaded)) = read {
+            return departure.tell(Err(Error::Overloaded));
+        }
         let _seat = match self.reading.seat(&ticket, deadline).await {
             Ok(seat) => seat,
             Err(error) => return departure.tell(Err(self.turned_away(error))),
         };
-        let (mut call, answer) = self.ask(&active, &workspace, Request::Read, deadline).await;
+        let (mut call, answer) =
+            self.ask(&active, &workspace, Request::Read, snapshot, read.clone(), deadline).await;
         let outcome = match answer.and_then(|answer| call.judge_read(answer)) {
             Ok(Ok(lookup)) => Ok(lookup),
             Ok(Err(None)) => Err(Error::Absent),
@@ -70,7 +81,9 @@ impl Core {
                 self.note_fault(&active, &workspace, Request::Read, &fault);
                 // What a failed call put is not worth storing.
                 call.change();
-                Box::pin(self.select_directly(&workspace, deadline)).await
+                // Those who came while the policy waited for more are told what was read after they had come.
+                let read = read.filter(|_| !call.has_sent_select());
+                Box::pin(self.bypass(&workspace, read, deadline)).await
             }
         };
         let change = call.change();
@@ -156,7 +169,8 @@ impl Core {
     async fn issue_in_turn(&self, active: &Arc<Active>, workspace: &WorkspaceId, mode: IssueMode) -> Issued {
         let request = Request::Issue(mode);
         // The wait for its turn is over: what is sent now has the whole time to be answered.
-        let (mut call, answer) = self.ask(active, workspace, request, self.source.deadline()).await;
+        let (snapshot, deadline) = (self.snapshot(workspace), self.source.deadline());
+        let (mut call, answer) = self.ask(active, workspace, request, snapshot, None, deadline).await;
         let judged = answer.and_then(|answer| call.judge_issue(answer));
         let status = if judged.is_ok() { Status::Healed } else { Status::Bypassed };
         if let Err(fault) = &judged {
@@ -200,15 +214,21 @@ impl Core {
         active: &Active,
         workspace: &WorkspaceId,
         request: Request,
+        snapshot: Option<Snapshot>,
+        read: Option<Read>,
         deadline: Deadline,
     ) -> (Box<Call>, Result<Answer, Fault>) {
         count(&self.counters.policy_calls);
-        let snapshot = self.table.snapshot(workspace, self.clock.now());
         let source = Arc::clone(&self.source);
-        let call = Call::new(workspace.clone(), request, snapshot, source, self.ceilings, deadline);
+        let call = Call::new(workspace.clone(), request, snapshot, read, source, self.ceilings, deadline);
         // Boxed: on its way to the policy and back it changes hands a dozen times.
         let call = Box::new(call);
         active.value.loaded.call(call).await
+    }
+
+    /// What is kept of a workspace at this moment.
+    fn snapshot(&self, workspace: &WorkspaceId) -> Option<Snapshot> {
+        self.table.snapshot(workspace, self.clock.now())
     }
 
     fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
@@ -226,9 +246,14 @@ impl Core {
         }
     }
 
-    async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
+    /// Answers a read without the policy: from what was read before it was asked, or from a SELECT.
+    async fn bypass(&self, workspace: &WorkspaceId, read: Option<Read>, deadline: Deadline) -> Outcome {
         count(&self.counters.bypassed);
-        match self.source.select(workspace, deadline).await {
+        let read = match read {
+            Some(read) => read,
+            None => self.source.select(workspace, deadline).await,
+        };
+        match read {
             Ok(obtained) => {
                 obtained.value.map(|secret| Lookup { secret, status: Status::Bypassed }).ok_or(Error::Absent)
             }

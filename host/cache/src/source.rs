@@ -42,6 +42,9 @@ pub(crate) struct Obtained<T> {
     pub(crate) at: Instant,
 }
 
+/// What the database said of one workspace when it was read.
+pub(crate) type Read = Result<Obtained<Option<Secret>>, DatabaseError>;
+
 type IssueResult = Result<Obtained<Secret>, DatabaseError>;
 
 /// An issue that was sent. Dropping it stops nothing.
@@ -79,11 +82,7 @@ impl Source {
     }
 
     /// Reads the column, with a SELECT of its own or along with others that wait.
-    pub(crate) async fn select(
-        &self,
-        workspace: &WorkspaceId,
-        deadline: Deadline,
-    ) -> Result<Obtained<Option<Secret>>, DatabaseError> {
+    pub(crate) async fn select(&self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         if deadline <= Deadline::now() {
             // Nobody would wait for it, and those who come after would.
             return Err(DatabaseError::Timeout);

@@ -1,37 +1,16 @@
 //! What the cache has done, in numbers.
 //!
-//! A hit writes no cache line that another thread writes: hits are counted per thread and added up when asked. Everything
-//! else happens beside a statement or a policy call, where one shared counter costs nothing that shows.
+//! Hits are counted where they happen (`hits.rs`). Everything else happens beside a statement or a policy call, where one
+//! shared counter costs nothing that shows.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use crossbeam_utils::CachePadded;
-use thread_local::ThreadLocal;
-
-/// A count that every thread keeps for itself.
-#[derive(Default)]
-pub(crate) struct PerThread(ThreadLocal<CachePadded<AtomicU64>>);
-
-impl PerThread {
-    #[inline]
-    pub(crate) fn increment(&self) {
-        let own = self.0.get_or_default();
-        // Relaxed load and store, no read-modify-write: no other thread writes this one.
-        own.store(own.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-    }
-
-    pub(crate) fn sum(&self) -> u64 {
-        self.0.iter().map(|own| own.load(Ordering::Relaxed)).sum()
-    }
-}
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The shared counters.
         #[derive(Default)]
         pub(crate) struct Counters {
-            pub(crate) hits: CachePadded<PerThread>,
             $(pub(crate) $name: AtomicU64,)*
         }
 
@@ -51,9 +30,9 @@ macro_rules! counters {
         }
 
         impl Counters {
-            pub(crate) fn snapshot(&self, statements: u64, (entries, under_way): (u64, u64)) -> Stats {
+            pub(crate) fn snapshot(&self, hits: u64, statements: u64, (entries, under_way): (u64, u64)) -> Stats {
                 Stats {
-                    hits: self.hits.sum(),
+                    hits,
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     statements,
                     entries,
@@ -134,6 +113,6 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot(0, (0, 0)).fmt(f)
+        self.snapshot(0, 0, (0, 0)).fmt(f)
     }
 }

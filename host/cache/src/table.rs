@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use crate::hits::Hits;
 use crate::lease::{Cover, Generation, Lease, cover};
 use crate::sync::{AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
@@ -52,6 +53,7 @@ pub(crate) enum Found<R> {
 
 pub(crate) struct Table {
     entries: ConcurrentMap<WorkspaceId, Entry, RandomState>,
+    hits: Hits,
     capacity: usize,
     /// Held while entries are evicted: one task at a time looks through the whole table.
     evicting: Mutex<()>,
@@ -68,28 +70,46 @@ impl Table {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             entries: ConcurrentMap::builder().hasher(RandomState::default()).build(),
+            hits: Hits::default(),
             capacity,
             evicting: Mutex::default(),
         }
     }
 
     /// The hit path. Borrows the value under the map's guard: cloning it would bounce its reference count between cores.
+    ///
+    /// `terms` says which generation is active and what time it is. It is asked once the entry is found: all of it is done
+    /// while the entry is on its way from memory, where the guard's barriers would have it wait before and after.
     #[inline]
     pub(crate) fn lookup<R>(
         &self,
         workspace: &WorkspaceId,
-        active: Generation,
-        now: Instant,
+        terms: impl FnOnce() -> (Generation, Instant),
         answer: impl FnOnce(&Secret) -> R,
     ) -> Found<R> {
-        let entries = self.entries.pin();
-        let Some(entry) = entries.get(workspace) else { return Found::Expired };
-        match cover(&entry.lease, entry.generation, active, now) {
-            Cover::Hit => Found::Hit(entry.value.as_ref().map(answer)),
-            Cover::Refresh if entry.claim_refresh(now) => Found::Refresh(entry.value.as_ref().map(answer)),
-            Cover::Refresh => Found::Hit(entry.value.as_ref().map(answer)),
-            Cover::Expired => Found::Expired,
-        }
+        let guard = self.entries.guard();
+        let Some(entry) = self.entries.get(workspace, &guard) else { return Found::Expired };
+        let (active, now) = terms();
+        let refreshes = match cover(&entry.lease, entry.generation, active, now) {
+            Cover::Hit => false,
+            Cover::Refresh => entry.claim_refresh(now),
+            Cover::Expired => return Found::Expired,
+        };
+        let value = entry.value.as_ref().map(|secret| {
+            self.hits.count_own(guard.thread_id());
+            answer(secret)
+        });
+        if refreshes { Found::Refresh(value) } else { Found::Hit(value) }
+    }
+
+    /// Counts a hit that was none of [`lookup`](Self::lookup): it was stored while its caller was on the way to ask for it.
+    pub(crate) fn count_hit(&self) {
+        self.hits.count_shared();
+    }
+
+    /// How many reads were given a value.
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.sum()
     }
 
     /// What covers a read at this moment, without being the hit that a refresh waits for.

@@ -88,7 +88,12 @@ impl Subjects {
     fn sides<'a>(&'a self, requests: &'a [Request<'a>], threads: usize) -> Vec<Side<'a>> {
         let fresh = |deadline: Duration| assert!(coarse_now() < deadline);
         let side = |name, hit: Box<dyn Fn(&Request<'a>) -> u8 + Sync + 'a>| {
-            Side::new(name, move || on_threads(requests, threads, &*hit))
+            Side::new(name, move || {
+                // Once without a look at the time: the processor's caches hold what the side before has left, which may be
+                // the same map's.
+                on_threads(requests, threads, &*hit);
+                on_threads(requests, threads, &*hit)
+            })
         };
         vec![
             side("with", Box::new(|asked| self.leasehold.with(asked.id, last_byte).expect("a hit"))),
@@ -203,8 +208,9 @@ pub(crate) fn run(report: &mut Report) {
     report.section(
         "A hit",
         "Nanoseconds for which a hit keeps a core. `with` borrows the secret, `get` clones its handle, `read` is the async call \
-         where it hits. Each request is known once the one before has its answer. Peers check a deadline and clone an `Arc<[u8]>`; the two maps that do neither are what a lookup costs \
-         at least. All hash with foldhash, but for `cached`, which has ahash. Where the deadline is the user's own to check it \
+         where it hits. Each request is known once the one before has its answer, and each round makes all of its requests once \
+         before it is timed. Peers check a deadline and clone an `Arc<[u8]>`; the two maps that do neither are what a lookup \
+         costs at least. All hash with foldhash, but for `cached`, which has ahash. Where the deadline is the user's own to check it \
          is held against the same coarse clock as a lease; moka and `cached` read clocks of their own.",
     );
     let runtime = Runtime::new().expect("a runtime");

@@ -48,6 +48,7 @@ product! {
     clock = "../../../host/cache/src/clock.rs",
     error = "../../../host/cache/src/error.rs",
     flight = "../../../host/cache/src/flight.rs",
+    hits = "../../../host/cache/src/hits.rs",
     lease = "../../../host/cache/src/lease.rs",
     lookup = "../../../host/cache/src/lookup.rs",
     secret = "../../../host/cache/src/secret.rs",

@@ -64,7 +64,7 @@ impl Model {
 
     /// What a lease covers at this moment: a hit.
     pub(crate) fn covered(self: &Arc<Self>, workspace: &WorkspaceId) -> Option<Stamp> {
-        match self.table.lookup(workspace, self.active.generation(), NOW, Stamp::of) {
+        match self.table.lookup(workspace, || (self.active.generation(), NOW), Stamp::of) {
             Found::Hit(stamp) => stamp,
             Found::Refresh(stamp) => {
                 self.refresh(workspace);

@@ -7,9 +7,18 @@ use tokio::time::sleep;
 use super::*;
 use crate::{Answer, Answers, IssueMode, ManualClock};
 
+/// Which statements a database answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Closed,
+    /// Open for one statement, by its place in their order.
+    OpenFor(usize),
+    Open,
+}
+
 /// A database that waits at a gate, and whose secrets are the ids.
 struct Gated {
-    open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
     /// The workspaces of each statement, in the order in which they were sent.
     statements: Mutex<Vec<Vec<String>>>,
     under_way: AtomicUsize,
@@ -29,7 +38,7 @@ impl Drop for UnderWay<'_> {
 impl Gated {
     fn new(batch_size: usize, open: bool) -> Arc<Self> {
         Arc::new(Self {
-            open: watch::channel(open).0,
+            gate: watch::channel(if open { Gate::Open } else { Gate::Closed }).0,
             statements: Mutex::default(),
             under_way: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -39,10 +48,15 @@ impl Gated {
     }
 
     async fn carry_out(&self, workspaces: &[WorkspaceId]) {
-        self.statements.lock().unwrap().push(workspaces.iter().map(ToString::to_string).collect());
+        let number = {
+            let mut statements = self.statements.lock().unwrap();
+            statements.push(workspaces.iter().map(ToString::to_string).collect());
+            statements.len() - 1
+        };
         self.peak.fetch_max(self.under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _under_way = UnderWay(self);
-        self.open.subscribe().wait_for(|open| *open).await.unwrap();
+        let answers = |gate: &Gate| [Gate::Open, Gate::OpenFor(number)].contains(gate);
+        self.gate.subscribe().wait_for(answers).await.unwrap();
         if self.panics.load(Ordering::SeqCst) > 0 {
             self.panics.fetch_sub(1, Ordering::SeqCst);
             panic!("as the test wants");
@@ -127,7 +141,7 @@ async fn what_waits_while_a_statement_is_under_way_travels_together() {
     let batcher = batcher(&database, &clock, 4);
     let asked = ask_all(&batcher, 6).await;
     assert_eq!(database.sizes(), [1], "the first one alone and at once, the others behind it");
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     for (id, asked) in asked.into_iter().enumerate() {
         assert_eq!(text(asked).await, Ok(Some(format!("w{id}"))), "each has its own answer");
     }
@@ -142,7 +156,7 @@ async fn absence_and_an_error_are_told_to_whom_they_concern() {
     let batcher = batcher(&database, &clock, 1);
     let asked = ["w", "absent", "damaged", "x"].map(|id| ask(&batcher, id, in_a_second()));
     settle().await;
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     let mut told = Vec::new();
     for asked in asked {
         told.push(text(asked).await);
@@ -157,7 +171,7 @@ async fn a_whole_batch_does_not_wait_and_there_are_never_more_statements_than_al
     let batcher = batcher(&database, &clock, 3);
     let asked = ask_all(&batcher, 30).await;
     assert_eq!(database.sizes(), [1, 4, 4]);
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -174,7 +188,31 @@ async fn a_slow_statement_holds_nobody_up_for_longer_than_their_patience() {
     assert_eq!(database.sizes(), [1]);
     sleep(Duration::from_millis(2)).await;
     assert_eq!(database.sizes(), [1, 3]);
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_fill_no_statement_go_with_the_one_that_was_sent_last() {
+    let (database, clock) = (Gated::new(2, false), Arc::default());
+    let batcher = batcher(&database, &clock, 3);
+    let mut asked = ask_all(&batcher, 1).await;
+    asked.extend(ask_all(&batcher, 2).await);
+    asked.extend(ask_all(&batcher, 3).await);
+    assert_eq!(database.sizes(), [1, 2, 2]);
+    database.gate.send_replace(Gate::OpenFor(1));
+    settle().await;
+    assert_eq!(
+        database.sizes(),
+        [1, 2, 2],
+        "the one that is left waits for the statement that was sent last"
+    );
+    database.gate.send_replace(Gate::OpenFor(2));
+    settle().await;
+    assert_eq!(database.sizes(), [1, 2, 2, 1], "and not for the first one, which hangs");
+    database.gate.send_replace(Gate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -194,7 +232,7 @@ async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
     let counted = [&batcher.counters.selects, &batcher.counters.overloaded];
     assert_eq!(counted.map(|counter| counter.load(Ordering::SeqCst)), [1, 2]);
     assert_eq!(database.under_way.load(Ordering::SeqCst), 0, "what nobody waits for is dropped");
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     assert!(text(ask(&batcher, "later", in_a_second())).await.is_ok());
 }
 
@@ -209,7 +247,7 @@ async fn a_statement_goes_on_for_the_last_of_those_who_wait_for_it() {
     settle().await;
     assert_eq!(text(first).await, Err(DatabaseError::Timeout));
     assert_eq!(text(hasty).await, Err(DatabaseError::Timeout));
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     assert_eq!(text(patient).await, Ok(Some("w".to_owned())));
     assert_eq!(database.sizes(), [1, 2]);
 }
@@ -222,7 +260,7 @@ async fn a_load_that_is_dropped_passes_its_place_on() {
     asked.remove(0).abort();
     settle().await;
     assert_eq!(database.sizes(), [1, 2]);
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -234,7 +272,7 @@ async fn a_database_that_panics_fails_its_own_statement_only() {
     let batcher = batcher(&database, &clock, 1);
     let mut asked = ask_all(&batcher, 3).await;
     database.panics.store(1, Ordering::SeqCst);
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     assert!(matches!(text(asked.remove(0)).await, Err(DatabaseError::Unavailable(_))));
     for asked in asked {
         assert!(text(asked).await.is_ok());
@@ -249,7 +287,7 @@ async fn a_value_is_as_old_as_its_statement_and_not_as_its_question() {
     let before = clock.now();
     let mut asked = ask_all(&batcher, 2).await;
     clock.advance(Duration::from_secs(7));
-    database.open.send_replace(true);
+    database.gate.send_replace(Gate::Open);
     let second = asked.remove(1).await.unwrap().unwrap();
     let first = asked.remove(0).await.unwrap().unwrap();
     assert_eq!(first.at, before);

@@ -329,7 +329,7 @@ impl Builder {
         let connections = database.connections().unwrap_or(CONNECTIONS);
         let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
-        // Each statement reads for many loads, which run while it is under way.
+        // Each statement reads for many loads, which ask the policy when it has ended.
         let calls = max_loads.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_loads);
         let source = Source::new(
             database,

@@ -9,7 +9,7 @@ use tokio::time::Instant as Deadline;
 
 use super::errand::Errands;
 use crate::lease::{Ceilings, Lease};
-use crate::source::{IssueState, Obtained, SentIssue, Source};
+use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
@@ -68,12 +68,15 @@ pub(crate) struct Call {
     deadline: Deadline,
     errands: Errands,
     snapshot: Option<Snapshot>,
+    /// What the database said before the policy was asked, for its first select.
+    read: Option<Read>,
     change: Option<Change>,
     steps: u32,
     statements: u32,
     /// When the last select found none.
     absent_at: Option<Instant>,
     selected: bool,
+    has_sent_select: bool,
     failure: Option<DatabaseError>,
     issue: Option<(u32, SentIssue)>,
 }
@@ -83,6 +86,7 @@ impl Call {
         workspace: WorkspaceId,
         request: Request,
         snapshot: Option<Snapshot>,
+        read: Option<Read>,
         source: Arc<Source>,
         ceilings: Ceilings,
         deadline: Deadline,
@@ -95,11 +99,13 @@ impl Call {
             deadline,
             errands: Errands::default(),
             snapshot,
+            read,
             change: None,
             steps: 0,
             statements: 0,
             absent_at: None,
             selected: false,
+            has_sent_select: false,
             failure: None,
             issue: None,
         }
@@ -118,13 +124,10 @@ impl Call {
     pub(crate) async fn select(&mut self) -> Result<Result<Option<Handle>, DatabaseError>, Fault> {
         let step = self.statement()?;
         (self.absent_at, self.selected) = (None, true);
-        let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
-        let answer = self.errands.send(|tell| async move {
-            // The call may have been ended.
-            let _ = tell.send(source.select(&workspace, deadline).await);
-        });
-        let answer =
-            answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())));
+        let answer = match self.read.take() {
+            Some(read) => read,
+            None => self.send_select().await,
+        };
         if let Err(error) = &answer {
             self.failure = Some(error.clone());
         }
@@ -132,6 +135,16 @@ impl Call {
             self.absent_at = value.is_none().then_some(at);
             value.map(|secret| Handle { secret, obtained_at: at, origin: Origin::Selected, step })
         }))
+    }
+
+    async fn send_select(&mut self) -> Read {
+        self.has_sent_select = true;
+        let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
+        let answer = self.errands.send(|tell| async move {
+            // The call may have been ended.
+            let _ = tell.send(source.select(&workspace, deadline).await);
+        });
+        answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())))
     }
 
     /// `database.issue`.
@@ -208,6 +221,11 @@ impl Call {
     /// What the policy wants stored.
     pub(crate) fn change(&mut self) -> Option<Change> {
         self.change.take()
+    }
+
+    /// Whether it has sent a SELECT of its own, and so waited.
+    pub(crate) fn has_sent_select(&self) -> bool {
+        self.has_sent_select
     }
 
     /// The issue that the call sent, if it sent one.

@@ -18,8 +18,8 @@ fn entry(value: &str, refresh: u64, fresh: u64, keep: u64) -> Entry {
 }
 
 fn read(table: &Table, n: usize, now: u64) -> Found<String> {
-    let now = Instant::from_nanos(now);
-    table.lookup(&id(n), Generation::FIRST, now, |secret| secret.expose_str().unwrap().to_string())
+    let terms = || (Generation::FIRST, Instant::from_nanos(now));
+    table.lookup(&id(n), terms, |secret| secret.expose_str().unwrap().to_string())
 }
 
 #[test]

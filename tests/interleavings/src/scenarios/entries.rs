@@ -18,12 +18,16 @@ fn store(table: &Table, workspace: &WorkspaceId, version: u64, end: Instant) {
 
 /// What a hit gives at this moment. Borrows the secret over a few steps, in which others may drop it.
 fn hit(table: &Table, workspace: &WorkspaceId, now: Instant) -> Option<Stamp> {
-    let found = table.lookup(workspace, ACTIVE, now, |secret| {
-        let before = Stamp::of(secret);
-        crate::sync::point();
-        assert_eq!(before, Stamp::of(secret), "a borrowed secret changed");
-        before
-    });
+    let found = table.lookup(
+        workspace,
+        || (ACTIVE, now),
+        |secret| {
+            let before = Stamp::of(secret);
+            crate::sync::point();
+            assert_eq!(before, Stamp::of(secret), "a borrowed secret changed");
+            before
+        },
+    );
     match found {
         Found::Hit(stamp) | Found::Refresh(stamp) => stamp,
         Found::Expired => None,
@@ -129,7 +133,7 @@ pub fn a_refresh_is_claimed_by_one_of_the_hits_that_find_it_due() {
     let claimed = Arc::new(AtomicUsize::new(0));
     let hits = [(); 3].map(|()| {
         let (table, w, claimed) = (Arc::clone(&table), w.clone(), Arc::clone(&claimed));
-        thread::spawn(move || match table.lookup(&w, ACTIVE, NOW, Stamp::of) {
+        thread::spawn(move || match table.lookup(&w, || (ACTIVE, NOW), Stamp::of) {
             Found::Refresh(_) => drop(claimed.fetch_add(1, Ordering::Relaxed)),
             Found::Hit(_) => {}
             Found::Expired => panic!("its lease covers this"),

@@ -25,6 +25,9 @@ pub(crate) struct Builder<S>(S);
 pub(crate) trait Guard {
     /// Asks for what was retired to be freed soon. Here it is freed with the last guard that has seen it.
     fn flush(&self);
+
+    /// The number of the thread that holds it, among those that run.
+    fn thread_id(&self) -> usize;
 }
 
 /// Keeps whole what was seen under it.
@@ -58,6 +61,11 @@ impl<K, V> Guard for Pinning<K, V> {
     fn flush(&self) {
         point();
     }
+
+    fn thread_id(&self) -> usize {
+        // Tasks of the scheduler are no threads: none has a number of its own.
+        usize::MAX
+    }
 }
 
 impl<K, V> Pinning<K, V> {
@@ -73,6 +81,10 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> ConcurrentMap<K, V, S> {
 
     pub(crate) fn pin(&self) -> Pinned<'_, K, V, S> {
         Pinned { map: self, guard: self.guard() }
+    }
+
+    pub(crate) fn get<'g>(&self, key: &K, guard: &'g Pinning<K, V>) -> Option<&'g V> {
+        self.see(key, guard).map(|(_, value)| value)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,7 +148,7 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> ConcurrentMap<K, V, S> {
 
 impl<K: Clone + Eq + Hash, V, S: BuildHasher> Pinned<'_, K, V, S> {
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
-        self.map.see(key, &self.guard).map(|(_, value)| value)
+        self.map.get(key, &self.guard)
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
