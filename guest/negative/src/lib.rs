@@ -57,12 +57,10 @@ impl Policy for Negative {
             }
             _ => {}
         }
-        // An absence has no handle that would say when it was found, so it ages from before the SELECT.
-        let asked_at = cx.now();
         let found = cx.select()?;
         match &found {
             Some(secret) => cx.put(secret, self.lease(secret)),
-            None => cx.put_absent(Lease::until(asked_at + self.absent_ttl)),
+            None => self.put_absent(cx),
         }
         Ok(found)
     }
@@ -73,6 +71,15 @@ impl Policy for Negative {
 }
 
 impl Negative {
+    /// Absence ages from when it was found, as a secret does. It has no handle that would say when that was, but its entry
+    /// does, so it is put twice.
+    fn put_absent(&self, cx: &Context) {
+        cx.put_absent(Lease::until(cx.now() + self.absent_ttl));
+        if let Some(put) = cx.entry() {
+            cx.put_absent(Lease::until(put.obtained_at + self.absent_ttl));
+        }
+    }
+
     fn lease(&self, secret: &Secret) -> Lease {
         Lease::until(secret.obtained_at() + self.ttl)
     }

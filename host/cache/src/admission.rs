@@ -1,4 +1,4 @@
-//! Who may ask the database now, who has to wait, and who is turned away.
+//! Who may ask the policy now, who has to wait, and who is turned away.
 //!
 //! Each seat comes with an instance of the policy, so there are few, and a queue of a bounded length in front of them: a load
 //! that would have to wait behind it is refused at once, while its caller can still do something else. It knows neither what
@@ -16,7 +16,7 @@ use crate::Error;
 pub(crate) struct Admission {
     /// One for each load that runs or waits.
     tickets: Arc<Semaphore>,
-    /// One for each load that runs. On cache lines of its own: each load writes there, and each hit reads what is beside it.
+    /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is beside it.
     seats: CachePadded<Semaphore>,
 }
 
@@ -36,7 +36,7 @@ impl Admission {
         ticket.map(Ticket).map_err(|_| Error::Overloaded)
     }
 
-    /// Waits for a seat. One that is not free in time was not needed any more: nothing has been sent.
+    /// Waits for a seat. One that is not free in time is not needed any more.
     pub(crate) async fn seat(&self, _: &Ticket, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
         if let Ok(seat) = self.seats.try_acquire() {
             return Ok(seat);

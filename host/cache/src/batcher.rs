@@ -42,17 +42,20 @@ pub(crate) struct Batcher {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Statements, and who sends one sends the next one when it has ended, or sees to it that it is sent.
+    /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger one.
     under_way: usize,
     /// How many have waited so far: the number of the next one.
     count: u64,
     /// How many times those who wait have been sent on their way.
     sent: u64,
+    /// The last one of those statements, while it is under way.
+    youngest: Option<u64>,
 }
 
 struct Waiting {
     number: u64,
     workspace: WorkspaceId,
+    since: Deadline,
     /// When nobody waits for it any more.
     deadline: Deadline,
     answer: oneshot::Sender<Read>,
@@ -107,7 +110,8 @@ impl Batcher {
         }
         let (number, (answer, answered)) = (queue.count, oneshot::channel());
         queue.count += 1;
-        queue.waiting.push_back(Waiting { number, workspace: workspace.clone(), deadline, answer });
+        let (workspace, since) = (workspace.clone(), Deadline::now());
+        queue.waiting.push_back(Waiting { number, workspace, since, deadline, answer });
         if queue.waiting.len() >= self.batch_size {
             self.begin(queue);
         }
@@ -262,7 +266,7 @@ impl Place {
         Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
     }
 
-    /// Sends statements until nobody waits.
+    /// Sends statements until nobody waits, or others send them.
     async fn send_all(mut self) {
         while let Some(batch) = self.take() {
             self.batcher.send(batch).await;
@@ -272,21 +276,29 @@ impl Place {
     }
 
     /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
-    /// same critical section: whoever comes next finds it free. So it is where they would not fill a statement and others
-    /// were sent since: when those end, they go with all who have come until then. One that hangs is older, and not waited for.
+    /// same critical section: whoever comes next finds it free. So it is where they would not fill a statement and a younger
+    /// one is under way: when that ends they go with all who have come until then, unless their patience ends before.
     fn take(&mut self) -> Option<Vec<Waiting>> {
         let mut queue = self.batcher.queue();
+        self.ends_its_statement(&mut queue);
         let are_few = queue.waiting.len() < self.batcher.batch_size;
-        let is_outrun = queue.under_way > 1 && self.sent.is_some_and(|sent| sent < queue.sent);
-        if queue.waiting.is_empty() || (are_few && is_outrun) {
+        let are_patient = queue.waiting.front().is_none_or(|first| first.since.elapsed() < PATIENCE);
+        let is_outrun = self.sent.is_some() && queue.youngest.is_some();
+        if queue.waiting.is_empty() || (are_few && are_patient && is_outrun) {
             queue.under_way -= 1;
             self.is_held = false;
             return None;
         }
         queue.sent += 1;
-        self.sent = Some(queue.sent);
+        (self.sent, queue.youngest) = (Some(queue.sent), Some(queue.sent));
         let count = queue.waiting.len().min(self.batcher.batch_size);
         Some(queue.waiting.drain(..count).collect())
+    }
+
+    fn ends_its_statement(&self, queue: &mut Queue) {
+        if queue.youngest == self.sent {
+            queue.youngest = None;
+        }
     }
 }
 
@@ -295,6 +307,7 @@ impl Drop for Place {
         if self.is_held {
             // The runtime is being shut down, and would take no other task: nobody is to wait for one.
             let mut queue = self.batcher.queue();
+            self.ends_its_statement(&mut queue);
             queue.under_way -= 1;
             queue.waiting.clear();
         }

@@ -1,7 +1,7 @@
 //! What happens when no lease covers the answer: the policy is asked, and what it decides is stored if it still may be.
 //!
-//! Everything here runs in tasks that the host owns. The order is always the same: ask, hold the answer against the
-//! record of the call, change the table in the critical section of `flight.rs`, tell whoever waits. A policy that fails
+//! Everything here runs in tasks that the host owns. The order is always the same: read what any policy would have to
+//! read, ask, hold the answer against the record of the call, change the table in the critical section of `flight.rs`, tell whoever waits. A policy that fails
 //! costs its caller a direct statement and nothing else.
 
 use std::sync::Arc;
@@ -30,6 +30,9 @@ pub(crate) struct Core {
     pub(crate) ceilings: Ceilings,
     /// Fills and issues have seats of their own, so that a flood of misses does not keep a rotation out.
     pub(crate) reading: Admission,
+    /// Fills whose SELECT was answered before the policy is asked: they sit for as long as the policy computes, and not behind
+    /// those whose policy waits for the database.
+    pub(crate) answered: Admission,
     pub(crate) writing: Admission,
 }
 
@@ -60,19 +63,21 @@ impl Core {
         let snapshot = self.snapshot(&workspace);
         // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is asked,
         // and no instance has to wait for it.
-        let read = match snapshot {
-            None => Some(self.source.select(&workspace, deadline).await),
-            Some(_) => None,
+        let (read, seats) = match snapshot {
+            None => (Some(self.source.select(&workspace, deadline).await), &self.answered),
+            Some(_) => (None, &self.reading),
         };
-        if let Some(Err(DatabaseError::Overloaded)) = read {
-            return departure.tell(Err(Error::Overloaded));
-        }
-        let _seat = match self.reading.seat(&ticket, deadline).await {
+        let _seat = match seats.seat(&ticket, deadline).await {
             Ok(seat) => seat,
-            Err(error) => return departure.tell(Err(self.turned_away(error))),
+            Err(full) => {
+                let error = match read {
+                    Some(Err(error)) => read_error(error),
+                    Some(Ok(_)) | None => self.turned_away(full),
+                };
+                return departure.tell(Err(error));
+            }
         };
-        let (mut call, answer) =
-            self.ask(&active, &workspace, Request::Read, snapshot, read.clone(), deadline).await;
+        let (mut call, answer) = self.ask(&active, &workspace, Request::Read, snapshot, read, deadline).await;
         let outcome = match answer.and_then(|answer| call.judge_read(answer)) {
             Ok(Ok(lookup)) => Ok(lookup),
             Ok(Err(None)) => Err(Error::Absent),
@@ -81,9 +86,7 @@ impl Core {
                 self.note_fault(&active, &workspace, Request::Read, &fault);
                 // What a failed call put is not worth storing.
                 call.change();
-                // Those who came while the policy waited for more are told what was read after they had come.
-                let read = read.filter(|_| !call.has_sent_select());
-                Box::pin(self.bypass(&workspace, read, deadline)).await
+                Box::pin(self.select_directly(&workspace, deadline)).await
             }
         };
         let change = call.change();
@@ -246,14 +249,11 @@ impl Core {
         }
     }
 
-    /// Answers a read without the policy: from what was read before it was asked, or from a SELECT.
-    async fn bypass(&self, workspace: &WorkspaceId, read: Option<Read>, deadline: Deadline) -> Outcome {
+    /// Answers a read without the policy. What was read before the policy was asked will not do: some may have joined since,
+    /// who are told what was read after they had come.
+    async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
         count(&self.counters.bypassed);
-        let read = match read {
-            Some(read) => read,
-            None => self.source.select(workspace, deadline).await,
-        };
-        match read {
+        match self.source.select(workspace, deadline).await {
             Ok(obtained) => {
                 obtained.value.map(|secret| Lookup { secret, status: Status::Bypassed }).ok_or(Error::Absent)
             }

@@ -2,7 +2,7 @@
 //!
 //! A caller that goes away ends no statement. An issue runs to its end whatever becomes of the policy, and past the
 //! deadline: it may be committed. A SELECT is given up then, and where the policy goes on without it, so that what runs at
-//! once stays within the bound that loads are admitted by. It knows no policy and no entry.
+//! once stays within the batcher's bound. It knows no policy and no entry.
 
 use std::sync::Arc;
 use std::time::Duration;

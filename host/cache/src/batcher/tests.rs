@@ -219,6 +219,24 @@ async fn those_that_fill_no_statement_go_with_the_one_that_was_sent_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_without_patience_is_left_to_nobody_else() {
+    let (database, clock) = (Gated::new(2, false), Arc::default());
+    let batcher = batcher(&database, &clock, 3);
+    let mut asked = ask_all(&batcher, 1).await;
+    asked.extend(ask_all(&batcher, 2).await);
+    asked.extend(ask_all(&batcher, 3).await);
+    sleep(PATIENCE + Duration::from_millis(1)).await;
+    assert_eq!(database.sizes(), [1, 2, 2], "no more may be begun");
+    database.gate.send_replace(Gate::OpenFor(1));
+    settle().await;
+    assert_eq!(database.sizes(), [1, 2, 2, 1], "the one that was sent last may hang");
+    database.gate.send_replace(Gate::Open);
+    for asked in asked {
+        assert!(text(asked).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
     let (database, clock) = (Gated::new(1, false), Arc::default());
     let batcher = batcher(&database, &clock, 1);

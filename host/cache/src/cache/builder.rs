@@ -39,9 +39,12 @@ const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
-/// Loads that run at once at most, however many a statement can serve: each takes an instance of the policy, so this bounds
-/// its memory. Half of them wait in a batch while the other half is read; more of them were no faster.
-const MAX_CALLS: usize = 80;
+/// Loads that ask the policy at once at most, however many a statement can serve: each takes an instance of it, which may
+/// wait for the database, so this bounds its memory.
+const MAX_CALLS: usize = 64;
+/// The same of loads whose SELECT has been answered: they hold an instance for as long as the policy computes, so that about as
+/// many as there are processors are at it.
+const ANSWERED: usize = 16;
 /// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight seats, the
 /// last of them waits an eighth of a second.
 const QUEUE: usize = 1024;
@@ -266,7 +269,7 @@ impl Builder {
 
     /// How many statements that read are sent at once; by default three quarters of the database's connections, so that a
     /// flood of misses leaves some for issues. Where a database reads many workspaces in one statement, so many more loads
-    /// run at once.
+    /// are under way at once.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = Some(loads);
         self
@@ -347,6 +350,7 @@ impl Builder {
             counters,
             ceilings: self.ceilings,
             reading: Admission::new(calls, self.max_queue),
+            answered: Admission::new(ANSWERED, 0),
             writing: Admission::new(max_issues, self.max_queue),
         });
         housekeeping::start(&core);

@@ -76,7 +76,6 @@ pub(crate) struct Call {
     /// When the last select found none.
     absent_at: Option<Instant>,
     selected: bool,
-    has_sent_select: bool,
     failure: Option<DatabaseError>,
     issue: Option<(u32, SentIssue)>,
 }
@@ -105,7 +104,6 @@ impl Call {
             statements: 0,
             absent_at: None,
             selected: false,
-            has_sent_select: false,
             failure: None,
             issue: None,
         }
@@ -137,8 +135,7 @@ impl Call {
         }))
     }
 
-    async fn send_select(&mut self) -> Read {
-        self.has_sent_select = true;
+    async fn send_select(&self) -> Read {
         let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
         let answer = self.errands.send(|tell| async move {
             // The call may have been ended.
@@ -221,11 +218,6 @@ impl Call {
     /// What the policy wants stored.
     pub(crate) fn change(&mut self) -> Option<Change> {
         self.change.take()
-    }
-
-    /// Whether it has sent a SELECT of its own, and so waited.
-    pub(crate) fn has_sent_select(&self) -> bool {
-        self.has_sent_select
     }
 
     /// The issue that the call sent, if it sent one.

@@ -70,6 +70,7 @@ impl Theatre {
             counters,
             ceilings,
             reading: Admission::new(1, 1),
+            answered: Admission::new(1, 0),
             writing: Admission::new(1, 1),
         });
         // Weakly: the cache holds the database.
