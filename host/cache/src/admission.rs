@@ -16,7 +16,8 @@ use crate::Error;
 pub(crate) struct Admission {
     /// One for each load that runs or waits.
     tickets: Arc<Semaphore>,
-    /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is beside it.
+    /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is
+    /// beside it.
     seats: CachePadded<Semaphore>,
 }
 

@@ -42,7 +42,8 @@ pub(crate) struct Batcher {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger one.
+    /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger
+    /// one.
     under_way: usize,
     /// How many have waited so far: the number of the next one.
     count: u64,

@@ -124,6 +124,14 @@ async fn ask_all(batcher: &Arc<Batcher>, count: usize) -> Vec<JoinHandle<Read>> 
     asked
 }
 
+/// Where two make a statement full.
+async fn three_statements_and_one_that_waits(batcher: &Arc<Batcher>) -> Vec<JoinHandle<Read>> {
+    let mut asked = ask_all(batcher, 1).await;
+    asked.extend(ask_all(batcher, 2).await);
+    asked.extend(ask_all(batcher, 3).await);
+    asked
+}
+
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -198,9 +206,7 @@ async fn a_slow_statement_holds_nobody_up_for_longer_than_their_patience() {
 async fn those_that_fill_no_statement_go_with_the_one_that_was_sent_last() {
     let (database, clock) = (Gated::new(2, false), Arc::default());
     let batcher = batcher(&database, &clock, 3);
-    let mut asked = ask_all(&batcher, 1).await;
-    asked.extend(ask_all(&batcher, 2).await);
-    asked.extend(ask_all(&batcher, 3).await);
+    let asked = three_statements_and_one_that_waits(&batcher).await;
     assert_eq!(database.sizes(), [1, 2, 2]);
     database.gate.send_replace(Gate::OpenFor(1));
     settle().await;
@@ -222,9 +228,7 @@ async fn those_that_fill_no_statement_go_with_the_one_that_was_sent_last() {
 async fn one_without_patience_is_left_to_nobody_else() {
     let (database, clock) = (Gated::new(2, false), Arc::default());
     let batcher = batcher(&database, &clock, 3);
-    let mut asked = ask_all(&batcher, 1).await;
-    asked.extend(ask_all(&batcher, 2).await);
-    asked.extend(ask_all(&batcher, 3).await);
+    let asked = three_statements_and_one_that_waits(&batcher).await;
     sleep(PATIENCE + Duration::from_millis(1)).await;
     assert_eq!(database.sizes(), [1, 2, 2], "no more may be begun");
     database.gate.send_replace(Gate::OpenFor(1));
