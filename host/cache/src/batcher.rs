@@ -2,25 +2,28 @@
 //!
 //! One that finds nothing under way is sent alone and at once. While a statement is under way the next ones wait for its
 //! end and then go together, so a storm of misses costs the database a statement for each hundred of them and a lone miss
-//! waits for nobody. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and
-//! when it was asked.
+//! waits for nobody. Whoever has a statement under way looks after those who wait behind it: none of them needs a timer, and
+//! a load no task. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and when it
+//! was asked.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::source::{Obtained, Read};
 use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
+
+use listener::{Listener, tell_all};
+use place::Place;
 
 /// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
 /// wrong with, and a hundredth of what a load may wait by default.
@@ -59,27 +62,19 @@ struct Waiting {
     since: Deadline,
     /// When nobody waits for it any more.
     deadline: Deadline,
-    answer: oneshot::Sender<Read>,
+    listener: Listener,
 }
 
 /// How one gets to the database.
-enum Way {
+enum Way<'a> {
     Alone(Lone),
-    /// By its number.
-    Queued(u64, oneshot::Receiver<Read>),
+    /// To be joined by whoever was told so.
+    Queue(MutexGuard<'a, Queue>),
 }
 
 /// The right to send one statement, in the task of the load that it is for. Dropping it passes the place on to those who
 /// wait.
 struct Lone(Arc<Batcher>);
-
-/// The right to send statements, one after the other.
-struct Place {
-    batcher: Arc<Batcher>,
-    is_held: bool,
-    /// The number of the last one that it has sent, if it has.
-    sent: Option<u64>,
-}
 
 impl Batcher {
     pub(crate) fn new(
@@ -96,69 +91,84 @@ impl Batcher {
 
     /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
     pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
-        match self.enter(workspace, deadline) {
-            Way::Alone(lone) => lone.send(workspace, deadline).await,
-            Way::Queued(number, answered) => self.wait(number, answered, deadline).await,
+        let (number, answered) = match self.enter_for_caller(workspace, deadline) {
+            Ok(lone) => return lone.send(workspace, deadline).await,
+            Err(queued) => queued,
+        };
+        match timeout_at(deadline, answered).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(_)) => Err(ended_early()),
+            Err(_) if self.withdraw(number) => Err(self.not_sent()),
+            Err(_) => Err(DatabaseError::Timeout),
         }
     }
 
-    fn enter(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Way {
+    /// The same for a load, which goes on with the answer in a task of the runtime.
+    pub(crate) fn select_for<F>(
+        self: &Arc<Self>,
+        workspace: WorkspaceId,
+        deadline: Deadline,
+        load: impl FnOnce(Read) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.enter() {
+            Way::Alone(lone) => {
+                self.runtime.spawn(async move { load(lone.send(&workspace, deadline).await).await });
+            }
+            Way::Queue(queue) => {
+                self.join(queue, workspace, deadline, Listener::load(load));
+            }
+        }
+    }
+
+    /// Either alone, or by a number and with somebody else's statement.
+    fn enter_for_caller(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        deadline: Deadline,
+    ) -> Result<Lone, (u64, oneshot::Receiver<Read>)> {
+        match self.enter() {
+            Way::Alone(lone) => Ok(lone),
+            Way::Queue(queue) => {
+                let (caller, answered) = oneshot::channel();
+                Err((self.join(queue, workspace.clone(), deadline, Listener::Caller(caller)), answered))
+            }
+        }
+    }
+
+    /// How many are worth a statement beside another one: half a full one. While the one half is at the database, what the
+    /// other half were told is worked on.
+    fn worth_one(&self) -> usize {
+        self.batch_size.div_ceil(2)
+    }
+
+    fn enter(self: &Arc<Self>) -> Way<'_> {
         let mut queue = self.queue();
         let goes_alone = queue.under_way == 0 || self.batch_size == 1;
         if goes_alone && queue.waiting.is_empty() && queue.under_way < self.max_statements {
             queue.under_way += 1;
             return Way::Alone(Lone(Arc::clone(self)));
         }
-        let (number, (answer, answered)) = (queue.count, oneshot::channel());
-        queue.count += 1;
-        let (workspace, since) = (workspace.clone(), Deadline::now());
-        queue.waiting.push_back(Waiting { number, workspace, since, deadline, answer });
-        if queue.waiting.len() >= self.batch_size {
-            self.begin(queue);
-        }
-        Way::Queued(number, answered)
+        Way::Queue(queue)
     }
 
-    /// Waits for the answer of a statement that others send. Where that takes long one more is begun beside it.
-    async fn wait(
+    /// Returns the number of the one that waits from now on.
+    fn join(
         self: &Arc<Self>,
-        number: u64,
-        mut answered: oneshot::Receiver<Read>,
+        mut queue: MutexGuard<'_, Queue>,
+        workspace: WorkspaceId,
         deadline: Deadline,
-    ) -> Read {
-        let mut patience = PATIENCE;
-        let mut look_again = deadline.min(Deadline::now() + patience);
-        loop {
-            match timeout_at(look_again, &mut answered).await {
-                Ok(Ok(read)) => return read,
-                Ok(Err(_)) => return Err(ended_early()),
-                Err(_) if look_again < deadline => {
-                    // Where no more may be begun, to ask for it again and again is of no use.
-                    patience *= 2;
-                    let again = if self.hurry(number) { deadline } else { Deadline::now() + patience };
-                    look_again = deadline.min(again);
-                }
-                Err(_) if self.withdraw(number) => return Err(self.not_sent()),
-                Err(_) => return Err(DatabaseError::Timeout),
-            }
-        }
-    }
-
-    /// Sees to it that one which has waited for long is sent. Returns whether it has been.
-    fn hurry(self: &Arc<Self>, number: u64) -> bool {
-        let mut queue = self.queue();
-        if queue.position(number).is_err() {
-            return true;
-        }
-        // Those whose load has ended without them.
-        while queue.waiting.front().is_some_and(|first| first.answer.is_closed()) {
-            queue.waiting.pop_front();
-        }
-        // Those behind the first one go along with it.
-        if queue.waiting.front().is_some_and(|first| first.number == number) {
+        listener: Listener,
+    ) -> u64 {
+        let (number, since) = (queue.count, Deadline::now());
+        queue.count += 1;
+        queue.waiting.push_back(Waiting { number, workspace, since, deadline, listener });
+        // Whoever makes so many whole begins a statement for them, and nobody between.
+        if queue.waiting.len().is_multiple_of(self.worth_one()) {
             self.begin(queue);
         }
-        false
+        number
     }
 
     /// Takes one back that nobody waits for any more. Returns whether it had not been sent.
@@ -166,6 +176,49 @@ impl Batcher {
         let mut queue = self.queue();
         let position = queue.position(number);
         position.is_ok_and(|position| queue.waiting.remove(position).is_some())
+    }
+
+    /// Waits for a statement until a deadline, and looks after those behind it meanwhile.
+    async fn wait_for<T>(
+        self: &Arc<Self>,
+        mut statement: Pin<&mut impl Future<Output = T>>,
+        deadline: Deadline,
+    ) -> Option<T> {
+        loop {
+            let look_again = self.look_after().min(deadline);
+            match timeout_at(look_again, statement.as_mut()).await {
+                Ok(answer) => return Some(answer),
+                Err(_) if look_again == deadline => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Sends those on their way whose patience is over, and turns those away whose time is up. Returns when to look again.
+    fn look_after(self: &Arc<Self>) -> Deadline {
+        let (now, mut late) = (Deadline::now(), Vec::new());
+        let mut queue = self.queue();
+        // A load behind the first one has come later, and may wait as long. A caller withdraws by himself.
+        while let Some(first) =
+            queue.waiting.pop_front_if(|first| first.deadline <= now || first.listener.is_gone())
+        {
+            late.push(first);
+        }
+        let patience = queue.waiting.front().map_or(now, |first| first.since) + PATIENCE;
+        let look_again = if patience <= now {
+            // Those behind the first one go along with it.
+            self.begin(queue);
+            now + PATIENCE
+        } else {
+            drop(queue);
+            patience
+        };
+        self.turn_away(late);
+        look_again
+    }
+
+    fn turn_away(&self, late: Vec<Waiting>) {
+        tell_all(&self.runtime, late.into_iter().map(|one| (one.listener, Err(self.not_sent()))));
     }
 
     /// Begins one more row of statements, if there may be one.
@@ -179,32 +232,39 @@ impl Batcher {
 
     /// Sends one statement, and tells everyone what it said of his workspace.
     async fn send(self: &Arc<Self>, batch: Vec<Waiting>) {
-        let (batch, expired) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > Deadline::now());
-        for waiting in expired {
-            // Nobody may be waiting any more; here as below.
-            let _ = waiting.answer.send(Err(self.not_sent()));
-        }
-        let (workspaces, callers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|one| (one.workspace, (one.deadline, one.answer))).unzip();
-        // The last to give up. The others are told by their own deadlines.
-        let Some(deadline) = callers.iter().map(|(deadline, _)| *deadline).max() else { return };
+        let now = Deadline::now();
+        let (batch, late) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > now);
+        self.turn_away(late);
+        let (workspaces, mut listeners): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|one| (one.workspace, Some((one.deadline, one.listener)))).unzip();
         add(&self.counters.selects, workspaces.len() as u64);
         // Before the statement is sent: what it reads cannot be older than this.
         let at = self.clock.now();
-        // Past the deadline the statement is dropped, and its connection with it.
-        let found = match timeout_at(deadline, contained(self.ask(&workspaces))).await {
-            Ok(Ok(found)) if found.len() == workspaces.len() => found,
-            Ok(Ok(_)) => {
+        let mut statement = pin!(contained(self.ask(&workspaces)));
+        let found = loop {
+            // The next one to give up. Where nobody is left the statement is dropped, and its connection with it.
+            let Some(deadline) = listeners.iter().flatten().map(|(deadline, _)| *deadline).min() else {
+                return;
+            };
+            if let Some(found) = self.wait_for(statement.as_mut(), deadline).await {
+                break found;
+            }
+            let late = listeners.iter_mut().filter_map(|one| one.take_if(|(until, _)| *until <= deadline));
+            tell_all(&self.runtime, late.map(|(_, listener)| (listener, Err(DatabaseError::Timeout))));
+        };
+        let found = match found {
+            Ok(found) if found.len() == workspaces.len() => found,
+            Ok(_) => {
                 let error =
                     DatabaseError::Unavailable("the database did not answer for each workspace".into());
                 vec![Err(error); workspaces.len()]
             }
-            Ok(Err(Panicked)) => vec![Err(ended_early()); workspaces.len()],
-            Err(_elapsed) => vec![Err(DatabaseError::Timeout); workspaces.len()],
+            Err(Panicked) => vec![Err(ended_early()); workspaces.len()],
         };
-        for ((_, answer), found) in callers.into_iter().zip(found) {
-            let _ = answer.send(found.map(|value| Obtained { value, at }));
-        }
+        let answers = listeners.into_iter().zip(found).filter_map(|(listener, found)| {
+            listener.map(|(_, listener)| (listener, found.map(|value| Obtained { value, at })))
+        });
+        tell_all(&self.runtime, answers);
     }
 
     async fn ask(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Option<Secret>, DatabaseError>> {
@@ -235,16 +295,16 @@ impl Queue {
 
 impl Lone {
     async fn send(self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
-        let batcher = &*self.0;
+        let batcher = &self.0;
         count(&batcher.counters.selects);
         // Before the statement is sent, and dropped past the deadline: as for a batch.
         let at = batcher.clock.now();
         // In a block of its own, so that a panic before the first await is contained as well.
-        let select = async { batcher.database.select(workspace).await };
-        match timeout_at(deadline, contained(select)).await {
-            Ok(Ok(found)) => found.map(|value| Obtained { value, at }),
-            Ok(Err(Panicked)) => Err(ended_early()),
-            Err(_elapsed) => Err(DatabaseError::Timeout),
+        let select = pin!(contained(async { batcher.database.select(workspace).await }));
+        match batcher.wait_for(select, deadline).await {
+            Some(Ok(found)) => found.map(|value| Obtained { value, at }),
+            Some(Err(Panicked)) => Err(ended_early()),
+            None => Err(DatabaseError::Timeout),
         }
     }
 }
@@ -257,60 +317,6 @@ impl Drop for Lone {
         } else {
             drop(queue);
             self.0.runtime.spawn(Place::of(&self.0).send_all());
-        }
-    }
-}
-
-impl Place {
-    /// One that has been counted.
-    fn of(batcher: &Arc<Batcher>) -> Self {
-        Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
-    }
-
-    /// Sends statements until nobody waits, or others send them.
-    async fn send_all(mut self) {
-        while let Some(batch) = self.take() {
-            self.batcher.send(batch).await;
-            // Those who were answered may ask again before the next one goes, and travel along.
-            yield_now().await;
-        }
-    }
-
-    /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
-    /// same critical section: whoever comes next finds it free. So it is where they would not fill a statement and a younger
-    /// one is under way: when that ends they go with all who have come until then, unless their patience ends before.
-    fn take(&mut self) -> Option<Vec<Waiting>> {
-        let mut queue = self.batcher.queue();
-        self.ends_its_statement(&mut queue);
-        let are_few = queue.waiting.len() < self.batcher.batch_size;
-        let are_patient = queue.waiting.front().is_none_or(|first| first.since.elapsed() < PATIENCE);
-        let is_outrun = self.sent.is_some() && queue.youngest.is_some();
-        if queue.waiting.is_empty() || (are_few && are_patient && is_outrun) {
-            queue.under_way -= 1;
-            self.is_held = false;
-            return None;
-        }
-        queue.sent += 1;
-        (self.sent, queue.youngest) = (Some(queue.sent), Some(queue.sent));
-        let count = queue.waiting.len().min(self.batcher.batch_size);
-        Some(queue.waiting.drain(..count).collect())
-    }
-
-    fn ends_its_statement(&self, queue: &mut Queue) {
-        if queue.youngest == self.sent {
-            queue.youngest = None;
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.is_held {
-            // The runtime is being shut down, and would take no other task: nobody is to wait for one.
-            let mut queue = self.batcher.queue();
-            self.ends_its_statement(&mut queue);
-            queue.under_way -= 1;
-            queue.waiting.clear();
         }
     }
 }
@@ -336,5 +342,7 @@ async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked>
     .await
 }
 
+mod listener;
+mod place;
 #[cfg(test)]
 mod tests;

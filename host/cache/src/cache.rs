@@ -225,7 +225,7 @@ impl SecretCache {
         }
     }
 
-    /// Starts the task of a flight, unless too many wait already: then the flight ends here.
+    /// Starts a flight, unless too many wait already: then the flight ends here.
     fn depart(&self, kind: Kind, active: Arc<Active>, departure: Departure) {
         let core = Arc::clone(&self.core);
         let admission = match kind {
@@ -236,10 +236,9 @@ impl SecretCache {
             Ok(ticket) => ticket,
             Err(error) => return departure.tell(Err(core.turned_away(error))),
         };
-        let runtime = &self.core.source.runtime;
         match kind {
-            Kind::Fill => drop(runtime.spawn(core.fill(active, departure, ticket))),
-            Kind::Heal => drop(runtime.spawn(core.heal(active, departure, ticket))),
+            Kind::Fill => core.begin_fill(active, departure, ticket),
+            Kind::Heal => drop(self.core.source.runtime.spawn(core.heal(active, departure, ticket))),
         }
     }
 

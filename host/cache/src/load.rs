@@ -36,6 +36,12 @@ pub(crate) struct Core {
     pub(crate) writing: Admission,
 }
 
+/// What there is of a workspace before the policy is asked.
+enum Known {
+    Kept(Snapshot),
+    Read(Read),
+}
+
 /// What an issue came to.
 struct Issued {
     outcome: Result<Secret, Error>,
@@ -56,16 +62,36 @@ impl Core {
         Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
     }
 
-    /// Loads one workspace for all who wait for it.
-    pub(crate) async fn fill(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
+    /// Starts to load one workspace for all who wait for it.
+    pub(crate) fn begin_fill(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
         let deadline = self.source.deadline();
         let workspace = departure.workspace().clone();
-        let snapshot = self.snapshot(&workspace);
-        // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is asked,
-        // and no instance has to wait for it.
-        let (read, seats) = match snapshot {
-            None => (Some(self.source.select(&workspace, deadline).await), &self.answered),
-            Some(_) => (None, &self.reading),
+        let source = Arc::clone(&self.source);
+        match self.snapshot(&workspace) {
+            // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is
+            // asked, and no instance has to wait for it.
+            None => source.select_for(workspace, deadline, move |read| {
+                self.fill(active, departure, ticket, Known::Read(read), deadline)
+            }),
+            Some(kept) => {
+                source.runtime.spawn(self.fill(active, departure, ticket, Known::Kept(kept), deadline));
+            }
+        }
+    }
+
+    /// Loads one workspace.
+    async fn fill(
+        self: Arc<Self>,
+        active: Arc<Active>,
+        departure: Departure,
+        ticket: Ticket,
+        known: Known,
+        deadline: Deadline,
+    ) {
+        let workspace = departure.workspace().clone();
+        let (snapshot, read, seats) = match known {
+            Known::Kept(snapshot) => (Some(snapshot), None, &self.reading),
+            Known::Read(read) => (None, Some(read), &self.answered),
         };
         let _seat = match seats.seat(&ticket, deadline).await {
             Ok(seat) => seat,

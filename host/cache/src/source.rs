@@ -90,6 +90,18 @@ impl Source {
         self.batcher.select(workspace, deadline).await
     }
 
+    /// Reads the column for a load, which goes on with the answer in a task of the host's own.
+    pub(crate) fn select_for<F>(
+        &self,
+        workspace: WorkspaceId,
+        deadline: Deadline,
+        load: impl FnOnce(Read) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.batcher.select_for(workspace, deadline, load);
+    }
+
     /// Mints a secret and sends the statement that stores it.
     pub(crate) fn send_issue(&self, workspace: &WorkspaceId, mode: IssueMode) -> SentIssue {
         count(&self.counters.issues);

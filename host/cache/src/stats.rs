@@ -78,7 +78,7 @@ counters! {
     selects,
     /// Issues sent to the database: rotations and heals.
     issues,
-    /// Loads and issues that were turned away: too many were waiting for the database.
+    /// Loads and issues that were turned away: too many were waiting for the database or for a call of the policy.
     overloaded,
     /// Calls of the policy.
     policy_calls,

@@ -85,7 +85,8 @@ pub(super) fn costs() -> OperatorCost {
     }
 }
 
-/// Lets the policy run on, from look to look: how long in all is for the meter to say.
+/// Lets the policy run on, from look to look: how long in all is for the meter to say. The next slice begins here, so that a
+/// call which spends less than that is not interrupted.
 pub(super) fn refill<T>(store: &mut Store<T>) -> wasmtime::Result<()> {
     store.fuel_async_yield_interval(Some(SLICE))?;
     store.set_fuel(u64::MAX)

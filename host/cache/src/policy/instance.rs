@@ -128,6 +128,8 @@ impl Instance {
     }
 
     async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
+        let refilled = fuel::refill(&mut self.store);
+        refilled.map_err(|error| Failure::of(&error).fault("begin", self.store.data()))?;
         let policy = self.exports.leasehold_policy_policy();
         match request {
             Request::Read => {

@@ -1,0 +1,76 @@
+//! Who waits for the answer of a statement, and how he is told.
+//!
+//! A caller has a task, and is woken. A load that nobody has asked the policy about has none yet: with its answer it goes on in
+//! a task that it shares with some of those who were answered along with it. Most are done within the one poll that they
+//! get there; what has to wait goes on in a task of its own. Nothing here knows what a load does.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
+use crate::source::Read;
+
+/// How many loads go on in one task: so many that the task hardly counts, and so few that each thread of a runtime has its
+/// share of a statement.
+const LOADS_OF_A_TASK: usize = 16;
+
+/// What is done with an answer.
+pub(super) type Load = Box<dyn FnOnce(Read) -> Running + Send>;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) enum Listener {
+    Caller(oneshot::Sender<Read>),
+    Load(Load),
+}
+
+impl Listener {
+    pub(super) fn load<F>(load: impl FnOnce(Read) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::Load(Box::new(move |read| Box::pin(load(read))))
+    }
+
+    /// Whether nobody would hear it.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Caller(caller) if caller.is_closed())
+    }
+}
+
+/// Tells each of them his answer.
+pub(super) fn tell_all(runtime: &Handle, answers: impl Iterator<Item = (Listener, Read)>) {
+    let mut loads = Vec::new();
+    for (listener, read) in answers {
+        match listener {
+            // Nobody may be waiting any more.
+            Listener::Caller(caller) => drop(caller.send(read)),
+            Listener::Load(load) => loads.push((load, read)),
+        }
+        if loads.len() == LOADS_OF_A_TASK {
+            runtime.spawn(go_on(runtime.clone(), std::mem::take(&mut loads)));
+        }
+    }
+    if !loads.is_empty() {
+        runtime.spawn(go_on(runtime.clone(), loads));
+    }
+}
+
+async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
+    for (load, read) in loads {
+        let mut running = load(read);
+        let polled =
+            poll_fn(|context| Poll::Ready(catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)))));
+        // One that panicked ends here and tells so by being dropped. The others go on.
+        if let Ok(Poll::Pending) = polled.await {
+            runtime.spawn(running);
+            // It may have computed for long, and so may the next one.
+            yield_now().await;
+        }
+    }
+}

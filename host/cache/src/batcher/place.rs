@@ -1,0 +1,74 @@
+//! A place among the statements under way: whoever has it sends one after the other until nobody waits.
+
+use std::sync::Arc;
+
+use tokio::task::yield_now;
+
+use super::{Batcher, PATIENCE, Queue, Waiting};
+
+/// The right to send statements, one after the other.
+pub(super) struct Place {
+    batcher: Arc<Batcher>,
+    is_held: bool,
+    /// The number of the last one that it has sent, if it has.
+    sent: Option<u64>,
+}
+
+impl Place {
+    /// One that has been counted.
+    pub(super) fn of(batcher: &Arc<Batcher>) -> Self {
+        Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
+    }
+
+    /// Sends statements until nobody waits, or others send them.
+    pub(super) async fn send_all(mut self) {
+        while let Some(batch) = self.take() {
+            self.batcher.send(batch).await;
+            // Those who were answered may ask again before the next one goes, and travel along: first their loads go on, and
+            // then they do.
+            yield_now().await;
+            yield_now().await;
+        }
+    }
+
+    /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
+    /// same critical section: whoever comes next finds it free. So it is where they are not worth a statement and a younger
+    /// one is under way: when that ends they go with all who have come until then, unless their patience ends before.
+    fn take(&mut self) -> Option<Vec<Waiting>> {
+        let mut queue = self.batcher.queue();
+        self.ends_its_statement(&mut queue);
+        let are_few = queue.waiting.len() < self.batcher.worth_one();
+        let are_patient = queue.waiting.front().is_none_or(|first| first.since.elapsed() < PATIENCE);
+        let is_outrun = self.sent.is_some() && queue.youngest.is_some();
+        if queue.waiting.is_empty() || (are_few && are_patient && is_outrun) {
+            queue.under_way -= 1;
+            self.is_held = false;
+            return None;
+        }
+        queue.sent += 1;
+        (self.sent, queue.youngest) = (Some(queue.sent), Some(queue.sent));
+        let count = queue.waiting.len().min(self.batcher.batch_size);
+        Some(queue.waiting.drain(..count).collect())
+    }
+
+    fn ends_its_statement(&self, queue: &mut Queue) {
+        if queue.youngest == self.sent {
+            queue.youngest = None;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_held {
+            // The runtime is being shut down, and would take no other task: nobody is to wait for one.
+            let mut queue = self.batcher.queue();
+            self.ends_its_statement(&mut queue);
+            queue.under_way -= 1;
+            let waiting = std::mem::take(&mut queue.waiting);
+            // Whoever is told by being dropped is told outside the lock.
+            drop(queue);
+            drop(waiting);
+        }
+    }
+}
