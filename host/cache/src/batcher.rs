@@ -140,7 +140,7 @@ impl Batcher {
     /// How many are worth a statement beside another one: half a full one. While the one half is at the database, what the
     /// other half were told is worked on.
     fn worth_one(&self) -> usize {
-        self.batch_size.div_ceil(2)
+        self.batch_size.div_ceil(2).max(2).min(self.batch_size)
     }
 
     fn enter(self: &Arc<Self>) -> Way<'_> {
@@ -164,8 +164,10 @@ impl Batcher {
         let (number, since) = (queue.count, Deadline::now());
         queue.count += 1;
         queue.waiting.push_back(Waiting { number, workspace, since, deadline, listener });
-        // Whoever makes so many whole begins a statement for them, and nobody between.
-        if queue.waiting.len().is_multiple_of(self.worth_one()) {
+        // Whoever makes so many whole begins a statement for them, and nobody between. And one that is to look after those who
+        // wait may itself wait for a thread.
+        let are_worth_one = queue.waiting.len().is_multiple_of(self.worth_one());
+        if are_worth_one || queue.waiting.front().is_some_and(|first| first.has_no_patience(since)) {
             self.begin(queue);
         }
         number
@@ -198,7 +200,7 @@ impl Batcher {
     fn look_after(self: &Arc<Self>) -> Deadline {
         let (now, mut late) = (Deadline::now(), Vec::new());
         let mut queue = self.queue();
-        // A load behind the first one has come later, and may wait as long. A caller withdraws by himself.
+        // A load behind the first one has come later, and may wait as long. A caller whose time is up withdraws by himself.
         while let Some(first) =
             queue.waiting.pop_front_if(|first| first.deadline <= now || first.listener.is_gone())
         {
@@ -218,7 +220,8 @@ impl Batcher {
     }
 
     fn turn_away(&self, late: Vec<Waiting>) {
-        tell_all(&self.runtime, late.into_iter().map(|one| (one.listener, Err(self.not_sent()))));
+        let late = late.into_iter().filter(|one| !one.listener.is_gone());
+        tell_all(&self.runtime, late.map(|one| (one.listener, Err(self.not_sent()))));
     }
 
     /// Begins one more row of statements, if there may be one.
@@ -249,7 +252,8 @@ impl Batcher {
             if let Some(found) = self.wait_for(statement.as_mut(), deadline).await {
                 break found;
             }
-            let late = listeners.iter_mut().filter_map(|one| one.take_if(|(until, _)| *until <= deadline));
+            let now = Deadline::now().max(deadline);
+            let late = listeners.iter_mut().filter_map(|one| one.take_if(|(until, _)| *until <= now));
             tell_all(&self.runtime, late.map(|(_, listener)| (listener, Err(DatabaseError::Timeout))));
         };
         let found = match found {
@@ -283,6 +287,12 @@ impl Batcher {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing that may panic is done under the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn has_no_patience(&self, now: Deadline) -> bool {
+        now.duration_since(self.since) >= PATIENCE
     }
 }
 

@@ -37,7 +37,8 @@ pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseErro
 /// One column of secrets, by workspace.
 ///
 /// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A select whose
-/// load has waited long enough is dropped: its connection must not go to the next borrower with an answer still in it.
+/// load has waited long enough is dropped: its connection must not go to the next borrower with an answer still in it. No
+/// poll may block its thread: other loads wait for the same task.
 pub trait Database: Send + Sync + 'static {
     /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;

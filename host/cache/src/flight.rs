@@ -1,6 +1,6 @@
 //! One load per workspace at a time, and who may store what it brings.
 //!
-//! A flight is one load that the host runs in a task of its own and that any number of callers wait for. The one rule:
+//! A flight is one load that the host runs in tasks of its own and that any number of callers wait for. The one rule:
 //! *a flight may store its result only while it is registered here*. Whatever makes its result too old (an issue, a
 //! removal, a reset) takes it out of the register in the same critical section in which it changes the table, so a
 //! late result can neither be stored nor joined. Nothing here knows what a flight does.
@@ -81,7 +81,7 @@ pub(crate) enum Boarding {
 /// Waits for the outcome of a flight. Dropping it cancels nothing.
 pub(crate) struct Waiter(Landing);
 
-/// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register, and tells whoever
+/// A registered flight, held by what runs it. Dropping it takes the flight out of the register, and tells whoever
 /// waits that it was lost.
 pub(crate) struct Departure {
     flights: Arc<Flights>,

@@ -8,16 +8,21 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
+use crate::clock::monotonic;
 use crate::source::Read;
 
 /// How many loads go on in one task: so many that the task hardly counts, and so few that each thread of a runtime has its
 /// share of a statement.
 const LOADS_OF_A_TASK: usize = 16;
+
+/// After so long they let others have the thread: a policy may compute for long.
+const TURN: Duration = Duration::from_micros(200);
 
 /// What is done with an answer.
 pub(super) type Load = Box<dyn FnOnce(Read) -> Running + Send>;
@@ -62,6 +67,7 @@ pub(super) fn tell_all(runtime: &Handle, answers: impl Iterator<Item = (Listener
 }
 
 async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
+    let mut since = monotonic();
     for (load, read) in loads {
         let mut running = load(read);
         let polled =
@@ -69,8 +75,10 @@ async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
         // One that panicked ends here and tells so by being dropped. The others go on.
         if let Ok(Poll::Pending) = polled.await {
             runtime.spawn(running);
-            // It may have computed for long, and so may the next one.
+        }
+        if monotonic().saturating_sub(since) > TURN {
             yield_now().await;
+            since = monotonic();
         }
     }
 }

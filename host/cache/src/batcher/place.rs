@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use tokio::task::yield_now;
+use tokio::time::Instant as Deadline;
 
-use super::{Batcher, PATIENCE, Queue, Waiting};
+use super::{Batcher, Queue, Waiting};
 
 /// The right to send statements, one after the other.
 pub(super) struct Place {
@@ -24,8 +25,8 @@ impl Place {
     pub(super) async fn send_all(mut self) {
         while let Some(batch) = self.take() {
             self.batcher.send(batch).await;
-            // Those who were answered may ask again before the next one goes, and travel along: first their loads go on, and
-            // then they do.
+            // Those who were answered may ask again before the next one goes, and travel along: their loads go on in the one
+            // turn, and most of them in the other.
             yield_now().await;
             yield_now().await;
         }
@@ -38,9 +39,8 @@ impl Place {
         let mut queue = self.batcher.queue();
         self.ends_its_statement(&mut queue);
         let are_few = queue.waiting.len() < self.batcher.worth_one();
-        let are_patient = queue.waiting.front().is_none_or(|first| first.since.elapsed() < PATIENCE);
-        let is_outrun = self.sent.is_some() && queue.youngest.is_some();
-        if queue.waiting.is_empty() || (are_few && are_patient && is_outrun) {
+        let are_patient = !queue.waiting.front().is_some_and(|first| first.has_no_patience(Deadline::now()));
+        if queue.waiting.is_empty() || (are_few && are_patient && queue.youngest.is_some()) {
             queue.under_way -= 1;
             self.is_held = false;
             return None;

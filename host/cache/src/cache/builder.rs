@@ -39,6 +39,8 @@ const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
+/// Whoever waits for a secret has long gone by then.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Loads that ask the policy at once at most, however many a statement can serve: each takes an instance of it, which may
 /// wait for the database, so this bounds its memory.
 const MAX_CALLS: usize = 64;
@@ -170,8 +172,8 @@ impl Builder {
         self
     }
 
-    /// How long a load may wait for the database in all, after which it fails with a typed error; 1 s by default. An
-    /// issue may wait as long again for its turn. It should be longer than the database's own waits for a connection
+    /// How long a load may wait for the database in all, after which it fails with a typed error; 1 s by default, an hour
+    /// at most. An issue may wait as long again for its turn. It should be longer than the database's own waits for a connection
     /// or a lock (0.8 s at most for those of this crate): an issue that is given up on while it waits there has an
     /// outcome that is unknown, though nothing was sent.
     pub fn database_timeout(mut self, span: Duration) -> Self {
@@ -362,7 +364,11 @@ impl Builder {
         for (good, name, expected) in [
             (self.capacity > 0, "capacity", "at least one entry"),
             (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
-            (self.database_timeout >= millisecond, "database_timeout", "at least 1 ms"),
+            (
+                (millisecond..=LONGEST_TIMEOUT).contains(&self.database_timeout),
+                "database_timeout",
+                "between 1 ms and an hour",
+            ),
             (self.breaker.0 > 0, "breaker", "at least one fault"),
             (self.probation.faults > 0, "probation", "at least one fault"),
             (
