@@ -82,3 +82,34 @@ async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::DatabaseError;
+
+    #[tokio::test]
+    async fn loads_that_compute_for_long_let_others_have_the_thread_in_between() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let loads = (0..4).map(|_| {
+            let done = Arc::clone(&done);
+            let load = Listener::load(async move |_| {
+                let began = monotonic();
+                while monotonic() - began <= TURN {}
+                done.fetch_add(1, Ordering::SeqCst);
+            });
+            (load, Err(DatabaseError::Timeout))
+        });
+        tell_all(&Handle::current(), loads);
+        let mut seen = Vec::new();
+        while seen.last() < Some(&4) {
+            seen.push(done.load(Ordering::SeqCst));
+            yield_now().await;
+        }
+        seen.dedup();
+        assert_eq!(seen, [0, 1, 2, 3, 4], "they keep the thread to themselves");
+    }
+}
