@@ -1,7 +1,7 @@
 //! SELECTs on their way to the database: several that wait travel as one statement.
 //!
 //! One that finds nothing under way is sent alone and at once. While a statement is under way the next ones wait for its
-//! end and then go together, so a storm of misses costs the database a statement for each hundred of them and a lone miss
+//! end, or until they are half a full one, and then go together, so a storm of misses costs the database a statement for each hundred of them and a lone miss
 //! waits for nobody. Whoever has a statement under way looks after those who wait behind it: none of them needs a timer, and
 //! a load no task. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and when it
 //! was asked.
@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -341,15 +341,18 @@ struct Panicked;
 /// Keeps a panic to the statement that it befell: others wait for the task that sent it.
 async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut statement = pin!(statement);
-    poll_fn(|context| {
-        // It is not polled again after a panic.
-        match catch_unwind(AssertUnwindSafe(|| statement.as_mut().poll(context))) {
-            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(Err(Panicked)),
-        }
-    })
-    .await
+    poll_fn(|context| poll_contained(statement.as_mut(), context)).await
+}
+
+/// Polls something that is not polled again after a panic.
+fn poll_contained<F: Future + ?Sized>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+) -> Poll<Result<F::Output, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    }
 }
 
 mod listener;

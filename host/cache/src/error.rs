@@ -45,7 +45,8 @@ pub enum Error {
     /// entry is dropped either way. Read again to learn which.
     #[error("the issue may or may not have been committed: {0}")]
     OutcomeUnknown(Arc<str>),
-    /// The server's fault: too many loads are waiting already, for the database or for a call of the policy. Retry after a pause.
+    /// The server's fault: too many loads are waiting already, for the database or for a call of the policy. Retry after a
+    /// pause.
     #[error("too many loads are waiting for the database")]
     Overloaded,
     /// Our fault: a task of the cache ended without an answer. Please report it.

@@ -1,8 +1,8 @@
 //! What happens when no lease covers the answer: the policy is asked, and what it decides is stored if it still may be.
 //!
-//! All but the beginning of a fill runs in tasks that the host owns. The order is always the same: read what any policy would have to
-//! read, ask, hold the answer against the record of the call, change the table in the critical section of `flight.rs`, tell
-//! whoever waits. A policy that fails costs its caller a direct statement and nothing else.
+//! All but the beginning of a fill runs in tasks that the host owns. The order is always the same: read what any policy
+//! would have to read, ask, hold the answer against the record of the call, change the table in the critical section of
+//! `flight.rs`, tell whoever waits. A policy that fails costs its caller a direct statement and nothing else.
 
 use std::sync::Arc;
 

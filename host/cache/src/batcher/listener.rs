@@ -5,7 +5,6 @@
 //! get there; what has to wait goes on in a task of its own. Nothing here knows what a load does.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
+use super::poll_contained;
 use crate::clock::monotonic;
 use crate::source::Read;
 
@@ -70,10 +70,9 @@ async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
     let mut since = monotonic();
     for (load, read) in loads {
         let mut running = load(read);
-        let polled =
-            poll_fn(|context| Poll::Ready(catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)))));
+        let polled = poll_fn(|context| Poll::Ready(poll_contained(running.as_mut(), context))).await;
         // One that panicked ends here and tells so by being dropped. The others go on.
-        if let Ok(Poll::Pending) = polled.await {
+        if polled.is_pending() {
             runtime.spawn(running);
         }
         if monotonic().saturating_sub(since) > TURN {

@@ -2,6 +2,7 @@
 //!
 //! Every bound is checked here, once, so that nothing behind it has to.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -39,8 +40,8 @@ const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
 /// What a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
-/// Whoever waits for a secret has long gone by then.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// What a database may be waited for: whoever waits for a secret has gone long before an hour is over.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
 /// Loads that ask the policy at once at most, however many a statement can serve: each takes an instance of it, which may
 /// wait for the database, so this bounds its memory.
 const MAX_CALLS: usize = 64;
@@ -173,9 +174,9 @@ impl Builder {
     }
 
     /// How long a load may wait for the database in all, after which it fails with a typed error; 1 s by default, an hour
-    /// at most. An issue may wait as long again for its turn. It should be longer than the database's own waits for a connection
-    /// or a lock (0.8 s at most for those of this crate): an issue that is given up on while it waits there has an
-    /// outcome that is unknown, though nothing was sent.
+    /// at most. An issue may wait as long again for its turn. It should be longer than the database's own waits for a
+    /// connection or a lock (0.8 s at most for those of this crate): an issue that is given up on while it waits there has
+    /// an outcome that is unknown, though nothing was sent.
     pub fn database_timeout(mut self, span: Duration) -> Self {
         self.database_timeout = span;
         self
@@ -364,11 +365,7 @@ impl Builder {
         for (good, name, expected) in [
             (self.capacity > 0, "capacity", "at least one entry"),
             (self.ceilings.max_keep >= self.ceilings.max_fresh, "max_keep", "at least max_fresh"),
-            (
-                (millisecond..=LONGEST_TIMEOUT).contains(&self.database_timeout),
-                "database_timeout",
-                "between 1 ms and an hour",
-            ),
+            (TIMEOUTS.contains(&self.database_timeout), "database_timeout", "between 1 ms and an hour"),
             (self.breaker.0 > 0, "breaker", "at least one fault"),
             (self.probation.faults > 0, "probation", "at least one fault"),
             (
@@ -399,22 +396,4 @@ fn is_digest(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_out_of_range_is_refused_by_name() {
-        let builder = crate::SecretCache::builder;
-        assert_eq!(builder().check(), Ok(()));
-        for (refused, method) in [
-            (builder().capacity(0), "capacity"),
-            (builder().database_timeout(Duration::ZERO), "database_timeout"),
-            (builder().database_timeout(Duration::MAX), "database_timeout"),
-            (builder().max_loads(0), "max_loads"),
-            (builder().max_issues(0), "max_issues"),
-            (builder().policy_cpu_limit(Duration::from_millis(2)), "policy_cpu_limit"),
-        ] {
-            assert!(matches!(refused.check(), Err(BuildError::OutOfRange { name, .. }) if name == method));
-        }
-    }
-}
+mod tests;
