@@ -4,6 +4,8 @@
 //! data while it is down. It knows nothing of what connects to it. Whatever becomes of the test, the server ends with the
 //! fixture. Its methods block: a test with load of its own calls them from another thread.
 
+mod standby;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
@@ -28,6 +30,8 @@ const VARIABLE: &str = "LEASEHOLD_TEST_POSTGRES_BIN";
 const ATTEMPTS: u32 = 5;
 /// Longer than a start, a recovery or a stop takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What the log says of a server that has started, one that may only be read included.
+const READY: &str = "ready to accept ";
 /// Nothing here is kept for longer than a test, so nothing has to be on a disk unless a test says so.
 const SETTINGS: [&str; 3] = ["fsync=off", "listen_addresses=127.0.0.1", "log_checkpoints=off"];
 
@@ -52,7 +56,8 @@ pub struct Cluster {
     server: Mutex<Option<Server>>,
 }
 
-struct Server {
+/// A server process of any kind that logs to stderr. It ends with this value.
+pub(crate) struct Server {
     child: Child,
     /// What it logs. It ends when the last of its processes has.
     log: Receiver<String>,
@@ -64,22 +69,32 @@ impl Cluster {
         let bin = env::var_os(VARIABLE).map(PathBuf::from).with_context(|| {
             format!("{VARIABLE} is not set: run the tests with tests/run, which knows where PostgreSQL is")
         })?;
+        let password = random_word()?;
+        let settings = SETTINGS.iter().chain(settings).map(ToString::to_string).collect();
+        let cluster = Self::in_new_folder(bin, password, settings)?;
+        cluster.initialize()?;
+        cluster.started()
+    }
+
+    /// A cluster whose data folder has yet to be made.
+    fn in_new_folder(bin: PathBuf, password: String, settings: Vec<String>) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("leasehold-cluster.").tempdir()?;
         let user = server_user()?;
-        let password = random_word()?;
         fs::write(home.path().join("password"), &password)?;
         if let Some((uid, gid)) = user {
             chown(home.path(), Some(uid), Some(gid))?;
             chown(home.path().join("password"), Some(uid), Some(gid))?;
         }
-        let settings = SETTINGS.iter().chain(settings).map(ToString::to_string).collect();
-        let mut cluster = Self { bin, home, user, password, settings, port: 0, server: Mutex::new(None) };
-        cluster.initialize()?;
+        Ok(Self { bin, home, user, password, settings, port: 0, server: Mutex::new(None) })
+    }
+
+    /// The cluster, running on a port that was free.
+    fn started(mut self) -> Result<Self> {
         for _ in 0..ATTEMPTS {
-            cluster.port = free_port()?;
-            match cluster.start() {
-                Err(error) if error.to_string().contains("could not bind") => {}
-                started => return started.map(|()| cluster),
+            self.port = free_port()?;
+            match self.start() {
+                Err(error) if format!("{error:#}").contains("could not bind") => {}
+                started => return started.map(|()| self),
             }
         }
         bail!("{ATTEMPTS} free ports in a row were taken by somebody else");
@@ -95,7 +110,7 @@ impl Cluster {
         for setting in &self.settings {
             command.arg("-c").arg(setting);
         }
-        let started = Server::start(command)?;
+        let started = Server::start(command, READY)?;
         *server = Some(started);
         Ok(())
     }
@@ -163,8 +178,8 @@ impl Cluster {
 }
 
 impl Server {
-    /// Starts the server, and waits until it accepts connections.
-    fn start(mut command: Command) -> Result<Self> {
+    /// Starts the server, and waits until it has logged these words.
+    pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("stderr is not piped")?;
         let (sender, log) = channel();
@@ -175,20 +190,26 @@ impl Server {
             }
         });
         let mut server = Self { child, log };
+        if let Err(error) = server.says(ready) {
+            server.end();
+            return Err(error.context("the server did not start"));
+        }
+        Ok(server)
+    }
+
+    /// Waits until the server logs these words. What was logged before the last such wait does not count.
+    pub(crate) fn says(&self, words: &str) -> Result<()> {
         let mut said = Vec::new();
         loop {
-            match server.log.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains("ready to accept connections") => return Ok(server),
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(words) => return Ok(()),
                 Ok(line) => said.push(line),
-                Err(error) => {
-                    server.end();
-                    bail!("the server did not start ({error}): {}", said.join("\n"));
-                }
+                Err(error) => bail!("it did not say {words:?} ({error}): {}", said.join("\n")),
             }
         }
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(Pid::from_child(&self.child), signal).context("sending the server a signal")
     }
 
@@ -232,7 +253,7 @@ impl fmt::Debug for Cluster {
 }
 
 /// The ids of a user who owns little, where we are root: `postgres`, or else `nobody`, who is always there.
-fn server_user() -> Result<Option<(u32, u32)>> {
+pub(crate) fn server_user() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
@@ -249,7 +270,7 @@ fn server_user() -> Result<Option<(u32, u32)>> {
 }
 
 /// A port that is free and that no system hands out by itself, so that it is still ours after a stop.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..50 {
         let mut bytes = [0; 2];
         fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -261,7 +282,7 @@ fn free_port() -> Result<u16> {
     bail!("50 random ports on 127.0.0.1 are all taken");
 }
 
-fn random_word() -> Result<String> {
+pub(crate) fn random_word() -> Result<String> {
     let mut bytes = [0; 18];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

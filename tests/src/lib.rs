@@ -13,6 +13,7 @@ mod fixture;
 pub mod guest_memory;
 pub mod hostile;
 mod lane;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod scripted;

@@ -70,7 +70,8 @@ struct Weather {
 
 #[derive(Debug)]
 struct State {
-    server: SocketAddr,
+    /// Where new connections lead.
+    server: Mutex<SocketAddr>,
     weather: watch::Sender<Weather>,
     next: Mutex<Option<(Statement, Fate)>>,
     /// How many statements have met their fate.
@@ -87,8 +88,7 @@ struct State {
 impl Proxy {
     /// Starts a proxy in front of the server that `options` name, and says how to connect through it.
     pub async fn start(options: &PgConnectOptions) -> Result<(Self, PgConnectOptions)> {
-        let server = (options.get_host(), options.get_port());
-        let server = tokio::net::lookup_host(server).await?.next().context("the server has no address")?;
+        let server = Mutex::new(resolve(options).await?);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::new(State {
@@ -106,6 +106,13 @@ impl Proxy {
         connections.spawn(accept(listener, Arc::clone(&state)));
         let options = options.clone().host("127.0.0.1").port(address.port()).ssl_mode(PgSslMode::Disable);
         Ok((Self { address, state, _connections: connections }, options))
+    }
+
+    /// Has new connections lead to another server, as when an address moves. Those that there are stay where they are.
+    pub async fn point(&self, options: &PgConnectOptions) -> Result<()> {
+        let server = resolve(options).await?;
+        *self.state.server.lock().unwrap() = server;
+        Ok(())
     }
 
     /// Where it listens.
@@ -189,6 +196,11 @@ impl Proxy {
     }
 }
 
+async fn resolve(options: &PgConnectOptions) -> Result<SocketAddr> {
+    let server = (options.get_host(), options.get_port());
+    tokio::net::lookup_host(server).await?.next().context("the server has no address")
+}
+
 async fn accept(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -245,7 +257,8 @@ impl Connection {
     }
 
     async fn run(mut self, mut client: TcpStream) -> std::io::Result<()> {
-        let mut server = TcpStream::connect(self.state.server).await?;
+        let address = *self.state.server.lock().unwrap();
+        let mut server = TcpStream::connect(address).await?;
         server.set_nodelay(true)?;
         client.set_nodelay(true)?;
         let End = self.relay(&mut client, &mut server).await;
