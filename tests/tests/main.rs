@@ -7,6 +7,7 @@ mod database;
 mod fake;
 mod faults;
 mod faults_sqlite;
+mod field;
 mod http;
 mod plaintext;
 mod policies;
