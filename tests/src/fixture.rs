@@ -115,7 +115,11 @@ impl Fixture {
     /// Connects the code under test to the secrets of the table [`WORKSPACES`], over a small pool that waits for as long
     /// as it takes: on a busy machine a test must not fail because a login was slow.
     pub async fn secrets(&self) -> Result<Arc<dyn Database>> {
-        let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
+        self.patiently(Column::new("workspaces", "id", "platform_inbound_secret")?).await
+    }
+
+    /// The same for any column.
+    pub async fn patiently(&self, column: Column) -> Result<Arc<dyn Database>> {
         Ok(match self {
             Self::Postgres(database) => {
                 let options = database.options().application_name("leasehold");

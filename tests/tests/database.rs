@@ -3,9 +3,11 @@
 mod batch;
 mod both;
 mod kept;
+mod poolers;
 mod postgres;
 mod schema;
 mod sqlite;
+mod written;
 
 use std::sync::Arc;
 
@@ -57,6 +59,11 @@ async fn select_batch(
     answers.into_iter().map(|answer| answer.map(|secret| secret.map(text))).collect()
 }
 
+/// A moment by which every statement can be sent.
+fn at_leisure() -> tokio::time::Instant {
+    tokio::time::Instant::now() + leasehold_tests::PATIENCE
+}
+
 /// What is stored after an issue, as text.
 async fn issue(
     database: &dyn Database,
@@ -64,7 +71,7 @@ async fn issue(
     mode: IssueMode,
     minted: &str,
 ) -> Result<String, DatabaseError> {
-    let secret = database.issue(&id(workspace), mode, Secret::new(minted)).await?;
+    let secret = database.issue(&id(workspace), mode, Secret::new(minted), at_leisure()).await?;
     Ok(secret.expose_str().expect("text").to_owned())
 }
 
@@ -78,12 +85,25 @@ fn spawn_issue(
     tokio::spawn(async move { issue(&*database, "w", mode, &minted).await })
 }
 
-/// Asserts that the statement was refused without effect, and that no output of the error holds `secret`.
+/// Asserts that the statement was refused for now and without effect, and that no output of the error holds `secret`.
 #[track_caller]
 fn assert_unavailable<T>(answer: Result<T, DatabaseError>, words: &str, secret: &str) {
     let error = answer.err().expect("an error");
+    assert!(matches!(error, DatabaseError::Unavailable(_)), "{error:?}");
+    assert_words(&error, words, secret);
+}
+
+/// The same for one that is refused until somebody changes something.
+#[track_caller]
+fn assert_refused<T>(answer: Result<T, DatabaseError>, words: &str, secret: &str) {
+    let error = answer.err().expect("an error");
+    assert!(matches!(error, DatabaseError::Refused(_)), "{error:?}");
+    assert_words(&error, words, secret);
+}
+
+#[track_caller]
+fn assert_words(error: &DatabaseError, words: &str, secret: &str) {
     let output = format!("{error} {error:?}");
-    assert!(matches!(error, DatabaseError::Unavailable(_)), "{output}");
     assert!(output.contains(words), "{output}");
     assert!(!output.contains(secret), "the error quotes the secret");
 }

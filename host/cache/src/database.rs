@@ -13,10 +13,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::time::Instant as Deadline;
+
 use crate::{DatabaseError, Secret, WorkspaceId};
 
 pub use column::Column;
-pub use postgres::Postgres;
+pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
 pub use sqlite::Sqlite;
 
 /// What an issue does when a secret is stored already.
@@ -60,12 +62,19 @@ pub trait Database: Send + Sync + 'static {
         1
     }
 
-    /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed.
+    /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed: what the row holds,
+    /// whatever a trigger makes of it.
     ///
-    /// [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that the outcome is unknown. After any other error
-    /// nothing was changed.
-    fn issue<'a>(&'a self, workspace: &'a WorkspaceId, mode: IssueMode, minted: Secret)
-    -> Answer<'a, Secret>;
+    /// Nothing may be sent after `send_by`: the caller goes then, and an answer of [`DatabaseError::Overloaded`] tells it that
+    /// nothing was done. [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that the outcome is unknown. After any
+    /// other error nothing was changed.
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+        send_by: Deadline,
+    ) -> Answer<'a, Secret>;
 
     /// How many statements were sent since the start.
     fn statements(&self) -> u64;
@@ -94,8 +103,9 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: Deadline,
     ) -> Answer<'a, Secret> {
-        (**self).issue(workspace, mode, minted)
+        (**self).issue(workspace, mode, minted, send_by)
     }
 
     fn statements(&self) -> u64 {

@@ -35,9 +35,13 @@ pub enum Error {
     /// An issue found no row for the workspace, so that there was nowhere to store a secret. Nothing was stored.
     #[error("the workspace has no row in the database")]
     UnknownWorkspace,
-    /// The database's fault: it could not be reached, or refused the statement. Nothing was stored. Retry later.
+    /// The database's fault: it could not be reached, or refused the statement for now. Nothing was stored. Retry later.
     #[error("the database is unavailable: {0}")]
     Unavailable(Arc<str>),
+    /// The database refuses the statement, and will until somebody changes the table, its triggers, the role or the value: no
+    /// privilege, a constraint, a view that cannot be written, a trigger that swallows the write. Nothing was stored.
+    #[error("the database refuses it: {0}")]
+    Refused(Arc<str>),
     /// The database's fault: it did not answer a read in time. Retry later.
     #[error("the database did not answer in time")]
     Timeout,
@@ -59,7 +63,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Timeout | Self::OutcomeUnknown(_) | Self::Overloaded => true,
-            Self::Absent | Self::UnknownWorkspace | Self::Internal(_) => false,
+            Self::Absent | Self::UnknownWorkspace | Self::Refused(_) | Self::Internal(_) => false,
         }
     }
 }
@@ -68,9 +72,12 @@ impl Error {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// It could not be reached, or refused the statement. Nothing was changed.
+    /// It could not be reached, or refused the statement for now. Nothing was changed.
     #[error("{0}")]
     Unavailable(Arc<str>),
+    /// It refuses the statement, and will until somebody changes the table, the role or the value. Nothing was changed.
+    #[error("{0}")]
+    Refused(Arc<str>),
     /// The connection was lost after the statement was sent, so that its effect is unknown.
     #[error("the connection was lost: {0}")]
     Lost(Arc<str>),
@@ -112,7 +119,10 @@ pub enum ConnectError {
         /// What the driver said.
         reason: String,
     },
-    /// The database has no such table or column.
+    /// The database has no such table or column, or one that cannot be used.
     #[error("{0}")]
     Schema(String),
+    /// A pooler between us and the database runs prepared statements on connections where they are other statements.
+    #[error("the database is behind a pooler that cannot be used: {0}")]
+    Pooler(String),
 }

@@ -33,7 +33,10 @@ mod workspace;
 
 pub use cache::{BuildError, Builder, Operator, SecretCache};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
-pub use database::{Answer, Answers, Column, Database, IssueMode, Postgres, Sqlite};
+pub use database::{
+    Answer, Answers, Column, Database, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,
+    PostgresWrite, Sessions, Sqlite,
+};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
 pub use lookup::{Lookup, Status};
 pub use policy::{

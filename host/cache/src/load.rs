@@ -342,6 +342,7 @@ impl Issued {
 fn read_error(error: DatabaseError) -> Error {
     match error {
         DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),
+        DatabaseError::Refused(reason) => Error::Refused(reason),
         DatabaseError::Timeout => Error::Timeout,
         DatabaseError::UnknownWorkspace => Error::UnknownWorkspace,
         DatabaseError::Overloaded => Error::Overloaded,

@@ -23,6 +23,9 @@ const ISSUE_LIMIT: Duration = Duration::from_secs(60);
 /// connections ask for, and a little more.
 const LOST_LIMIT: Duration = Duration::from_secs(35);
 
+/// How much of its time an issue may wait for a connection. Then it is sent, or never.
+const SHARE_BEFORE_SENDING: f32 = 0.8;
+
 /// A database and a clock, with what it takes to run statements.
 pub(crate) struct Source {
     pub(crate) database: Arc<dyn Database>,
@@ -107,9 +110,11 @@ impl Source {
         count(&self.counters.issues);
         let (sender, receiver) = watch::channel(None);
         let (database, key, clock) = (Arc::clone(&self.database), workspace.clone(), Arc::clone(&self.clock));
+        // Before the caller goes, so that it hears that nothing was sent where that is so.
+        let send_by = Deadline::now() + self.timeout.mul_f32(SHARE_BEFORE_SENDING);
         self.runtime.spawn(async move {
             let result = match Secret::mint() {
-                Ok(minted) => database.issue(&key, mode, minted).await,
+                Ok(minted) => database.issue(&key, mode, minted, send_by).await,
                 Err(error) => Err(DatabaseError::Unavailable(format!("no random bytes: {error}").into())),
             };
             let result = result.map(|value| Obtained { value, at: clock.now() });

@@ -26,7 +26,13 @@ impl Database for Hot {
         Box::pin(async { Ok(id.as_str().starts_with("hot").then(|| Secret::new("stored"))) })
     }
 
-    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+    fn issue<'a>(
+        &'a self,
+        _: &'a WorkspaceId,
+        _: IssueMode,
+        minted: Secret,
+        _: tokio::time::Instant,
+    ) -> Answer<'a, Secret> {
         Box::pin(async { Ok(minted) })
     }
 

@@ -17,7 +17,13 @@ impl Database for Full {
         Box::pin(async { workspaces.iter().map(|_| Ok(Some(Secret::new(SECRET)))).collect() })
     }
 
-    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+    fn issue<'a>(
+        &'a self,
+        _: &'a WorkspaceId,
+        _: IssueMode,
+        minted: Secret,
+        _: tokio::time::Instant,
+    ) -> Answer<'a, Secret> {
         Box::pin(async { Ok(minted) })
     }
 

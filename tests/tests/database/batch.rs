@@ -4,7 +4,7 @@ use anyhow::Result;
 use leasehold::DatabaseError;
 use leasehold_tests::Engine;
 
-use super::{assert_unavailable, on_both, select, select_batch};
+use super::{assert_refused, column, on_both, select, select_batch};
 
 on_both! {
     each_workspace_is_answered_in_its_place_as_it_would_be_alone,
@@ -58,14 +58,14 @@ async fn what_is_wrong_with_one_workspace_is_no_error_of_another(engine: Engine)
     for id in ["a", "b", "c", "d", "e"] {
         fixture.insert(id, Some(&format!("of {id}"))).await?;
     }
-    let database = fixture.secrets().await?;
+    let database = fixture.patiently(column().assume_unique()).await?;
     // Two rows, no more of them than workspaces are asked for; and then many.
     for secret in ["of-twice-1", "of-twice-2"] {
         fixture.insert("twice", Some(secret)).await?;
     }
     let mut answers = select_batch(&*database, &["twice", "missing", "a"]).await;
     assert_eq!(answers.split_off(1), [Ok(None), Ok(Some("of a".to_owned()))]);
-    assert_unavailable(answers.remove(0), "unique", "of-twice");
+    assert_refused(answers.remove(0), "unique", "of-twice");
     for _ in 0..20 {
         fixture.insert("twice", Some("of-twice")).await?;
     }
@@ -73,7 +73,7 @@ async fn what_is_wrong_with_one_workspace_is_no_error_of_another(engine: Engine)
     let answers = select_batch(&*database, &["a", "b", "twice", "missing", "c", "d", "e"]).await;
     for (id, answer) in ["a", "b", "twice", "missing", "c", "d", "e"].iter().zip(answers) {
         match *id {
-            "twice" => assert_unavailable(answer, "unique", "of-twice"),
+            "twice" => assert_refused(answer, "unique", "of-twice"),
             "missing" => assert_eq!(answer, Ok(None)),
             id => assert_eq!(answer, Ok(Some(format!("of {id}")))),
         }
@@ -88,7 +88,7 @@ async fn a_database_that_fails_fails_all_of_them(engine: Engine) -> Result<()> {
     assert_eq!(select_batch(&*database, &["v", "w"]).await, [Ok(None), Ok(None)]);
     fixture.execute("ALTER TABLE workspaces RENAME TO elsewhere").await?;
     for answer in select_batch(&*database, &["v", "w"]).await {
-        assert!(matches!(answer, Err(DatabaseError::Unavailable(_))), "{answer:?}");
+        assert!(matches!(answer, Err(DatabaseError::Refused(_))), "{answer:?}");
     }
     fixture.execute("ALTER TABLE elsewhere RENAME TO workspaces").await?;
     assert_eq!(select_batch(&*database, &["v", "w"]).await, [Ok(None), Ok(None)]);
@@ -105,7 +105,7 @@ async fn a_value_that_is_not_text_is_an_error_of_its_own_workspace() -> Result<(
     let database = fixture.secrets().await?;
     let mut answers = select_batch(&*database, &["blob", "a", "missing"]).await;
     assert_eq!(answers.split_off(1), [Ok(Some("of a".to_owned())), Ok(None)]);
-    assert_unavailable(answers.remove(0), "not UTF-8 text", "733");
+    assert_refused(answers.remove(0), "not UTF-8 text", "733");
     Ok(())
 }
 
@@ -121,7 +121,7 @@ async fn a_row_that_cannot_be_computed_is_an_error_of_its_own_workspace() -> Res
             format!("CREATE VIEW workspaces AS SELECT id, {compute} AS platform_inbound_secret FROM ids");
         fixture.execute(&view).await?;
         fixture.execute("INSERT INTO ids VALUES ('a'), ('bad'), ('c'), ('d'), ('e')").await?;
-        let database = fixture.secrets().await?;
+        let database = fixture.patiently(column().read_only()).await?;
         for (id, answer) in ["a", "bad", "c", "d", "e"]
             .iter()
             .zip(select_batch(&*database, &["a", "bad", "c", "d", "e"]).await)

@@ -4,7 +4,7 @@ use anyhow::Result;
 use leasehold::{Database, DatabaseError, IssueMode};
 use leasehold_tests::Engine;
 
-use super::{assert_unavailable, column, issue, on_both, select, spawn_issue};
+use super::{assert_refused, column, issue, on_both, select, spawn_issue};
 
 on_both! {
     null_the_empty_string_and_a_missing_row_are_absence,
@@ -143,7 +143,7 @@ async fn an_issue_that_fails_at_its_commit_is_an_error(engine: Engine) -> Result
     fixture.insert("w", None).await?;
     let database = fixture.secrets().await?;
     for mode in [IssueMode::Heal, IssueMode::Rotate] {
-        assert_unavailable(issue(&*database, "w", mode, "forbidden").await, "constraint", "forbidden");
+        assert_refused(issue(&*database, "w", mode, "forbidden").await, "constraint", "forbidden");
         assert_eq!(select(&*database, "w").await?, None);
     }
     Ok(())
@@ -158,7 +158,7 @@ async fn a_refused_issue_does_not_quote_the_secret(engine: Engine) -> Result<()>
     let database = fixture.secrets().await?;
     for mode in [IssueMode::Rotate, IssueMode::Heal] {
         let refused = issue(&*database, "w", mode, "longer-than-10").await;
-        assert_unavailable(refused, "constraint", "longer-than-10");
+        assert_refused(refused, "constraint", "longer-than-10");
     }
     assert_eq!(select(&*database, "w").await?, None);
     Ok(())
@@ -175,7 +175,8 @@ async fn every_statement_is_counted_and_nothing_else(engine: Engine) -> Result<(
     issue(&*database, "w", IssueMode::Rotate, "b").await?;
     let refused = issue(&*database, "missing", IssueMode::Rotate, "c").await;
     assert_eq!(refused, Err(DatabaseError::UnknownWorkspace));
-    assert_eq!(database.statements(), 5);
+    // SQLite does not say why a write has changed nothing: that takes one more.
+    assert_eq!(database.statements(), if engine == Engine::Sqlite { 6 } else { 5 });
     Ok(())
 }
 
@@ -184,8 +185,8 @@ async fn a_key_column_that_is_not_unique_serves_nobody(engine: Engine) -> Result
     fixture.execute("CREATE TABLE workspaces (id TEXT, platform_inbound_secret TEXT)").await?;
     fixture.insert("w", Some("first-one")).await?;
     fixture.insert("w", Some("second-one")).await?;
-    let database = fixture.secrets().await?;
-    assert_unavailable(select(&*database, "w").await, "unique", "-one");
+    let database = fixture.patiently(column().assume_unique()).await?;
+    assert_refused(select(&*database, "w").await, "unique", "-one");
     Ok(())
 }
 
@@ -194,8 +195,8 @@ async fn a_dropped_table_is_an_error_and_not_absence(engine: Engine) -> Result<(
     let database = fixture.secrets().await?;
     assert_eq!(select(&*database, "w").await?, None);
     fixture.execute("DROP TABLE workspaces").await?;
-    assert_unavailable(select(&*database, "w").await, "(SQL", "minted");
-    assert_unavailable(issue(&*database, "w", IssueMode::Rotate, "minted").await, "(SQL", "minted");
+    assert_refused(select(&*database, "w").await, "(SQL", "minted");
+    assert_refused(issue(&*database, "w", IssueMode::Rotate, "minted").await, "(SQL", "minted");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use leasehold::{Database as _, IssueMode, Postgres, Secret, Sqlite};
 use leasehold_tests::{Engine, postgres, sqlite};
 use sqlx::postgres::PgPoolOptions;
 
-use super::{column, id, select};
+use super::{at_leisure, column, id, select};
 
 /// Long enough for a connection to go back by itself, and far below what a caller would wait for one.
 const SOON: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ async fn an_issue_never_uses_a_connection_that_was_kept() -> Result<()> {
         assert!(select(&database, "w").await?.is_some());
         sqlx::query(end).fetch_one(fixture.pool()).await?;
         // On the ended one its outcome would be unknown.
-        database.issue(&id("w"), IssueMode::Rotate, Secret::new("new")).await?;
+        database.issue(&id("w"), IssueMode::Rotate, Secret::new("new"), at_leisure()).await?;
     }
     Ok(())
 }
@@ -91,7 +91,7 @@ async fn of_a_small_pool_none_is_kept_and_of_a_full_one_it_goes_to_whoever_issue
     }
     for _ in 0..20 {
         assert!(select(&database, "w").await?.is_some());
-        database.issue(&id("w"), IssueMode::Rotate, Secret::new("new")).await?;
+        database.issue(&id("w"), IssueMode::Rotate, Secret::new("new"), at_leisure()).await?;
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ async fn a_view_can_be_read(engine: Engine) -> Result<()> {
     fixture
         .execute("CREATE VIEW served AS SELECT id AS workspace, platform_inbound_secret AS s FROM workspaces")
         .await?;
-    let database = fixture.connect(Column::new("served", "workspace", "s")?).await?;
+    let database = fixture.connect(Column::new("served", "workspace", "s")?.read_only()).await?;
     assert_eq!(select(&*database, "w").await?.as_deref(), Some("s3cret"));
     Ok(())
 }

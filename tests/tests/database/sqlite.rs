@@ -9,7 +9,7 @@ use leasehold_tests::sqlite::TestDatabase;
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::SqlitePoolOptions;
 
-use super::{assert_unavailable, column, issue, select, select_batch};
+use super::{assert_refused, assert_unavailable, column, issue, select, select_batch};
 
 async fn workspaces() -> Result<TestDatabase> {
     let fixture = TestDatabase::create().await?;
@@ -27,7 +27,7 @@ async fn a_value_that_is_not_text_is_an_error_and_not_absence() -> Result<()> {
         let insert = format!("INSERT INTO workspaces VALUES ('{number}', {value})");
         fixture.execute(&insert).await?;
         let read = select(&*database, &number.to_string()).await;
-        assert_unavailable(
+        assert_refused(
             read,
             "workspaces.platform_inbound_secret holds a value that is not UTF-8 text",
             "337",
@@ -36,7 +36,7 @@ async fn a_value_that_is_not_text_is_an_error_and_not_absence() -> Result<()> {
             continue;
         }
         let healed = issue(&*database, &number.to_string(), IssueMode::Heal, "minted").await;
-        assert_unavailable(healed, "not UTF-8 text", "337");
+        assert_refused(healed, "not UTF-8 text", "337");
     }
     let stored = fixture.text("SELECT hex(platform_inbound_secret) FROM workspaces WHERE id = '0'").await?;
     assert_eq!(stored.as_deref(), Some("73336372"), "a heal keeps what is stored");
@@ -61,12 +61,14 @@ async fn a_column_that_turns_text_into_numbers_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_key_of_numbers_or_without_case_is_found_by_its_own_spelling_only() -> Result<()> {
     for (declared, stored, others) in [
-        ("INTEGER PRIMARY KEY", "42", ["042", "42.0", " 42", "+42", "forty-two", "99999999999999999999"]),
-        ("TEXT COLLATE NOCASE PRIMARY KEY", "abc", ["ABC", "Abc", "abC", "abc ", "ab", "abcd"]),
+        ("INTEGER", "42", ["042", "42.0", " 42", "+42", "forty-two", "99999999999999999999"]),
+        ("TEXT COLLATE NOCASE", "abc", ["ABC", "Abc", "abC", "abc ", "ab", "abcd"]),
     ] {
         let fixture = Engine::Sqlite.empty().await?;
         fixture
-            .execute(&format!("CREATE TABLE workspaces (id {declared}, platform_inbound_secret TEXT)"))
+            .execute(&format!(
+                "CREATE TABLE workspaces (id {declared} PRIMARY KEY, platform_inbound_secret TEXT)"
+            ))
             .await?;
         fixture.insert(stored, Some("s3cret")).await?;
         let database = fixture.secrets().await?;
@@ -85,9 +87,10 @@ async fn a_key_of_numbers_or_without_case_is_found_by_its_own_spelling_only() ->
 
 #[tokio::test]
 async fn the_key_is_looked_up_in_its_index() -> Result<()> {
-    for declared in ["TEXT PRIMARY KEY", "INTEGER PRIMARY KEY", "TEXT COLLATE NOCASE PRIMARY KEY"] {
+    for declared in ["TEXT", "INTEGER", "TEXT COLLATE NOCASE"] {
         let fixture = TestDatabase::create().await?;
-        let table = format!("CREATE TABLE workspaces (id {declared}, platform_inbound_secret TEXT)");
+        let table =
+            format!("CREATE TABLE workspaces (id {declared} PRIMARY KEY, platform_inbound_secret TEXT)");
         sqlx::raw_sql(AssertSqlSafe(table)).execute(fixture.pool()).await?;
         let (key, list) = ("\"workspaces\".\"id\"", "(?1, ?2)");
         for (is_one, id) in [("=", "?1"), ("IN", list)] {

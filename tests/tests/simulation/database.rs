@@ -325,6 +325,7 @@ impl Database for SimDatabase {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        _: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
         Box::pin(self.issue(key(workspace), mode, minted))
     }

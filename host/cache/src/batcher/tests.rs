@@ -92,7 +92,13 @@ impl Database for Gated {
         self.batch_size
     }
 
-    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+    fn issue<'a>(
+        &'a self,
+        _: &'a WorkspaceId,
+        _: IssueMode,
+        minted: Secret,
+        _: tokio::time::Instant,
+    ) -> Answer<'a, Secret> {
         Box::pin(async { Ok(minted) })
     }
 

@@ -1,6 +1,6 @@
-//! Which column holds the secrets, and the four statements that are ever sent about it.
+//! Which column holds the secrets, and the words of SQL for it that both databases share.
 //!
-//! It knows SQL text and no driver. Identifiers cannot be bound as parameters, so they are checked here, once, and always
+//! It knows SQL text and no driver; the statements are put together beside each driver. Identifiers cannot be bound as parameters, so they are checked here, once, and always
 //! quoted. A column is always qualified with its table as well: SQLite takes a bare quoted name that it does not know for
 //! a string literal, and would answer with the column's name where the secret should be.
 //!
@@ -9,7 +9,6 @@
 //! `abc`: two ids and so two cached entries for one row, of which an issue would renew only one.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::ConnectError;
 
@@ -19,13 +18,15 @@ const MAX_IDENTIFIER_BYTES: usize = 63;
 /// The column that holds the secrets: its table, and the column that holds the workspace's id.
 ///
 /// Names are compared as the database compares quoted names: PostgreSQL minds the case, SQLite does not. The key column
-/// has to be unique (a primary key or a unique index).
+/// has to be unique (a primary key or a unique index); see [`assume_unique`](Self::assume_unique).
 #[derive(Clone, Debug)]
 pub struct Column {
     schema: Option<String>,
     table: String,
     key: String,
     secret: String,
+    is_unique_by_word: bool,
+    is_read_only: bool,
 }
 
 impl Column {
@@ -55,6 +56,8 @@ impl Column {
             table: bare.to_owned(),
             key: key.to_owned(),
             secret: secret.to_owned(),
+            is_unique_by_word: false,
+            is_read_only: false,
         })
     }
 
@@ -86,41 +89,59 @@ impl Column {
         }
     }
 
-    /// The statements for this column in one dialect.
-    pub(super) fn statements(&self, dialect: Dialect<'_>) -> Statements {
-        let table = self.quoted_table();
-        // A qualifier is the table's own name: `"schema"."table"."column"` is not accepted everywhere.
-        let key = format!("{}.{}", quoted(&self.table), quoted(&self.key));
-        let secret = format!("{}.{}", quoted(&self.table), quoted(&self.secret));
-        // What is assigned to may not be qualified, and is never taken for a literal.
-        let target = quoted(&self.secret);
-        let Words { id, minted, typed_id, bytewise, text } = dialect.words(&secret);
-        let found = format!("{key} = {typed_id} AND CAST({key} AS text) COLLATE {bytewise} = {id}");
-        Statements {
-            // Two rows, so that a key column that is not unique is noticed.
-            select: format!("SELECT {text} FROM {table} WHERE {found} LIMIT 2").into(),
-            // A row for each row changed. Counting changes instead would miss those made through a view in SQLite.
-            rotate: format!("UPDATE {table} SET {target} = {minted} WHERE {found} RETURNING 1").into(),
-            heal: format!(
-                "UPDATE {table} SET {target} = CASE WHEN {secret} IS NULL OR {secret} = '' THEN {minted} \
-                 ELSE {secret} END WHERE {found} RETURNING {text}"
-            )
-            .into(),
-        }
+    /// The key column, qualified. A qualifier is the table's own name: `"schema"."table"."column"` is not accepted everywhere.
+    pub(super) fn quoted_key(&self) -> String {
+        format!("{}.{}", quoted(&self.table), quoted(&self.key))
     }
 
-    /// A statement that reads `size` workspaces: the ids of those that have a row, as text, and their secrets. The last
-    /// parameter is one more than the rows that there may be if the key column is unique.
-    pub(super) fn select_batch(&self, dialect: Dialect<'_>, size: usize) -> String {
-        let table = self.quoted_table();
-        let key = format!("{}.{}", quoted(&self.table), quoted(&self.key));
-        let secret = format!("{}.{}", quoted(&self.table), quoted(&self.secret));
-        let Words { bytewise, text, .. } = dialect.words(&secret);
-        let (typed, exact, limit) = dialect.one_of(size);
-        format!(
-            "SELECT CAST({key} AS text), {text} FROM {table} WHERE {key} {typed} \
-             AND CAST({key} AS text) COLLATE {bytewise} {exact} LIMIT {limit}"
-        )
+    /// The secret column, qualified.
+    pub(super) fn quoted_secret(&self) -> String {
+        format!("{}.{}", quoted(&self.table), quoted(&self.secret))
+    }
+
+    /// The secret column as it is assigned to: not qualified, and never taken for a literal.
+    pub(super) fn target(&self) -> String {
+        quoted(&self.secret)
+    }
+
+    /// Takes it on trust that no two rows have one key. Without this a database is refused that has no unique index on the
+    /// key column alone, since an issue could meet the rows of several workspaces. (It would be refused then, and change
+    /// nothing.) A view has no index, and is taken without a word.
+    #[must_use]
+    pub fn assume_unique(mut self) -> Self {
+        self.is_unique_by_word = true;
+        self
+    }
+
+    /// For a column that is only ever read, such as one of a view that cannot be written: an issue is refused, and a database
+    /// is taken that could not do one.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
+        self
+    }
+
+    /// Whether nothing is written.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// Whether the operator says that the key column is unique.
+    pub(super) fn is_assumed_unique(&self) -> bool {
+        self.is_unique_by_word
+    }
+
+    /// What to do where the key column has no unique index.
+    pub(super) fn not_unique(&self) -> ConnectError {
+        ConnectError::Schema(format!(
+            "the key column {:?} of the table {} has no unique index, so that an issue could meet several rows; make one \
+             (CREATE UNIQUE INDEX ON {} ({})), name a column that has one, or say that it is unique all the same \
+             (Column::assume_unique)",
+            self.key,
+            self.quoted_table(),
+            self.quoted_table(),
+            quoted(&self.key)
+        ))
     }
 }
 
@@ -131,82 +152,6 @@ impl fmt::Display for Column {
             write!(f, "{schema}.")?;
         }
         write!(f, "{}.{}", self.table, self.secret)
-    }
-}
-
-/// How a database wants to be spoken to.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Dialect<'a> {
-    /// SQLite: a column has an affinity, and a value may be of any type.
-    Sqlite,
-    /// PostgreSQL.
-    Postgres {
-        /// The type of the key column where it is not text, quoted as SQL wants it.
-        key_type: Option<&'a str>,
-    },
-}
-
-/// The three statements, ready to be sent. `$1` or `?1` is the workspace's id, the second parameter a minted secret.
-#[derive(Clone, Debug)]
-pub(super) struct Statements {
-    /// Reads the secret: no row or one, and two only if the key column is not unique.
-    pub(super) select: Arc<str>,
-    /// Replaces the secret: one row if there was one to change.
-    pub(super) rotate: Arc<str>,
-    /// Stores the secret where none is, and returns the one that is stored then.
-    pub(super) heal: Arc<str>,
-}
-
-struct Words {
-    id: &'static str,
-    minted: &'static str,
-    /// The id as a value of the key column's type.
-    typed_id: String,
-    bytewise: &'static str,
-    /// The secret as it is read.
-    text: String,
-}
-
-impl Dialect<'_> {
-    fn words(self, secret: &str) -> Words {
-        match self {
-            // Not cast when read: a BLOB would become text, and what is not text is to be refused.
-            Self::Sqlite => Words {
-                id: "?1",
-                minted: "?2",
-                typed_id: "?1".to_owned(),
-                bytewise: "BINARY",
-                text: secret.to_owned(),
-            },
-            // Cast when read: a domain or a padded char arrives as the text that it stands for.
-            Self::Postgres { key_type } => Words {
-                id: "$1",
-                minted: "$2",
-                typed_id: key_type
-                    .map_or_else(|| "$1".to_owned(), |name| format!("CAST($1::text AS {name})")),
-                bytewise: "\"C\"",
-                text: format!("CAST({secret} AS text)"),
-            },
-        }
-    }
-}
-
-impl Dialect<'_> {
-    /// How a key is compared with each of `size` ids: as a value of its own type, and as text; and the parameter after them.
-    fn one_of(self, size: usize) -> (String, String, String) {
-        match self {
-            // A list has no affinity of its own: the key's is applied, as it is for one id.
-            Self::Sqlite => {
-                let ids: Vec<String> = (1..=size).map(|number| format!("?{number}")).collect();
-                let list = format!("IN ({})", ids.join(", "));
-                (list.clone(), list, format!("?{}", size + 1))
-            }
-            // One array, whatever its length.
-            Self::Postgres { key_type } => {
-                let name = key_type.unwrap_or("text");
-                (format!("= ANY(CAST($1::text[] AS {name}[]))"), "= ANY($1)".to_owned(), "$2".to_owned())
-            }
-        }
     }
 }
 
@@ -256,27 +201,5 @@ mod tests {
     fn only_a_table_may_have_a_schema() {
         assert!(Column::new("a.t", "k", "s").is_ok());
         assert!(Column::new("t", "t.k", "s").is_err());
-    }
-
-    #[test]
-    fn a_key_that_is_not_text_is_compared_as_its_own_type_and_as_text() {
-        let column = Column::new("t", "k", "s").unwrap();
-        let statements = column.statements(Dialect::Postgres { key_type: Some("uuid") });
-        assert_eq!(
-            &*statements.select,
-            "SELECT CAST(\"t\".\"s\" AS text) FROM \"t\" WHERE \"t\".\"k\" = CAST($1::text AS uuid) \
-             AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = $1 LIMIT 2"
-        );
-        assert_eq!(
-            column.select_batch(Dialect::Postgres { key_type: Some("uuid") }, 128),
-            "SELECT CAST(\"t\".\"k\" AS text), CAST(\"t\".\"s\" AS text) FROM \"t\" \
-             WHERE \"t\".\"k\" = ANY(CAST($1::text[] AS uuid[])) \
-             AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = ANY($1) LIMIT $2"
-        );
-        assert_eq!(
-            column.select_batch(Dialect::Sqlite, 2),
-            "SELECT CAST(\"t\".\"k\" AS text), \"t\".\"s\" FROM \"t\" WHERE \"t\".\"k\" IN (?1, ?2) \
-             AND CAST(\"t\".\"k\" AS text) COLLATE BINARY IN (?1, ?2) LIMIT ?3"
-        );
     }
 }

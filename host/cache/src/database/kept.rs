@@ -45,6 +45,8 @@ pub(super) struct Lent<DB: Database> {
     since: Instant,
     /// When its statement was sent, and once that has ended, when it ended.
     used_at: Instant,
+    /// The server's process that is at its other end, where that is known.
+    pub(super) process: Option<i32>,
     /// Where it is given back if it is dropped.
     home: Handle,
 }
@@ -60,7 +62,7 @@ impl<DB: Database> Kept<DB> {
         // Boxed: it is larger by far than all else on the way of a SELECT, and most need none.
         let connection = Some(Box::pin(self.0.pool.acquire()).await?);
         let now = Instant::now();
-        Ok(Lent { connection, since: now, used_at: now, home: Handle::current() })
+        Ok(Lent { connection, since: now, used_at: now, process: None, home: Handle::current() })
     }
 
     /// The one that is kept, if there is one.
@@ -99,6 +101,14 @@ impl<DB: Database> Kept<DB> {
     /// Gives one back that was not kept.
     pub(super) fn give_back(&self, lent: Lent<DB>) {
         self.0.give_back(lent);
+    }
+
+    /// Closes what is kept: it is like one that has turned out to be of no use.
+    pub(super) fn discard(&self) {
+        let lent = self.0.state().lent.take();
+        if let Some(lent) = lent {
+            lent.close();
+        }
     }
 
     /// Gives back what is kept if the pool has no other connection to lend.

@@ -1,67 +1,55 @@
-//! PostgreSQL, over sqlx.
+//! A column of a PostgreSQL database, over sqlx.
 //!
-//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. A connection is acquired before
-//! the statement is counted and sent, so that "not sent" and "sent, but what became of it?" stay apart: an issue of the
-//! second kind is [`DatabaseError::Lost`] or [`DatabaseError::Timeout`], never `Unavailable`.
+//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. What a statement was sent for and what
+//! its rows mean is known here; how it gets to the database and back in `pool.rs`.
 
 mod connect;
 mod failure;
 mod key;
+mod pool;
+mod sessions;
+mod statements;
+mod tagged;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use scopeguard::{ScopeGuard, guard};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Row as _};
-use tokio::time::timeout;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row as _};
+use tokio::time::Instant as Deadline;
 
 use self::failure::Failure;
 use self::key::Key;
+use self::pool::Link;
+use self::statements::{Statements, Written};
+use self::tagged::{ANSWER, Parameter};
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
-use super::column::{Dialect, Statements};
-use super::kept::{Kept, Lent};
 use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
-/// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
-/// This one is for a server that has vanished without closing the connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-
-/// The same for a SELECT on a connection that was kept, after which it is sent on another one: as long as an idle connection
-/// of the pool may take for a sign of life.
-const KEPT_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresWrite};
+pub use self::sessions::Sessions;
 
 /// A column of a PostgreSQL database. A clone shares the pool and the count of statements.
 #[derive(Clone)]
 pub struct Postgres {
-    pool: PgPool,
-    kept: Kept<sqlx::Postgres>,
+    link: Link,
     column: Arc<Column>,
-    statements: Statements,
-    select_batch: Arc<str>,
+    statements: Arc<Statements>,
     key: Key,
     /// Whether an id may be no value of the key column's type at all.
     key_is_cast: bool,
-    sent: Arc<AtomicU64>,
 }
 
 impl Postgres {
-    /// Connects to `url` (`postgres://user:password@host:port/database`) and checks that it has the column.
-    ///
-    /// The attempt is given up after 5 s. The pool holds 10 connections at most; waiting for one takes 1 s at most. The
-    /// server is asked to cancel a statement after 30 s, unless `options` in the URL says something else.
+    /// Connects to `url` (`postgres://user:password@host:port/database`) and checks that it has the column: as
+    /// [`PostgresPool::connect`] and [`new`](Self::new).
     ///
     /// # Errors
     ///
     /// [`ConnectError`] says what is wrong with the URL, the way to the server, or the table. It never holds the password.
     pub async fn connect(url: &str, column: Column) -> Result<Self, ConnectError> {
-        let options = connect::options(url)?;
-        let key_type = connect::check_server(&options, &column).await?;
-        Ok(Self::new(connect::pool(options), column, key_type))
+        Self::new(&PostgresPool::connect(url).await?, column).await
     }
 
     /// Uses a pool that exists, with its own limits, after checking that its database has the column.
@@ -74,94 +62,39 @@ impl Postgres {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    /// As [`PostgresPool::from_pool`] and [`new`](Self::new).
     pub async fn from_pool(pool: PgPool, column: Column) -> Result<Self, ConnectError> {
-        let key_type = connect::check_pool(&pool, &column).await?;
-        Ok(Self::new(pool, column, key_type))
+        Self::new(&PostgresPool::from_pool(pool).await?, column).await
+    }
+
+    /// A column over connections that others use too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    pub async fn new(pool: &PostgresPool, column: Column) -> Result<Self, ConnectError> {
+        let link = pool.link();
+        let key_type = connect::check(&link, &column).await?;
+        Ok(Self {
+            link,
+            statements: Arc::new(Statements::new(&column, key_type.as_deref())),
+            key: Key::of(key_type.as_deref()),
+            column: Arc::new(column),
+            key_is_cast: key_type.is_some(),
+        })
     }
 
     /// The pool, to share it with the rest of a server.
     pub fn pool(&self) -> &PgPool {
-        &self.pool
-    }
-
-    fn new(pool: PgPool, column: Column, key_type: Option<String>) -> Self {
-        let dialect = Dialect::Postgres { key_type: key_type.as_deref() };
-        Self {
-            kept: Kept::new(pool.clone(), connect::give_back),
-            pool,
-            statements: column.statements(dialect),
-            select_batch: column.select_batch(dialect, BATCH_SIZE).into(),
-            key: Key::of(key_type.as_deref()),
-            column: Arc::new(column),
-            key_is_cast: key_type.is_some(),
-            sent: Arc::default(),
-        }
-    }
-
-    /// Sends one statement and waits for the end of its answer, which is when it is committed.
-    async fn send(&self, statement: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>, Failure> {
-        self.kept.make_way();
-        let lent = self.kept.acquire().await.map_err(Failure::NotSent)?;
-        let (lent, answer) = self.send_over(lent, statement).await?;
-        self.kept.give_back(lent);
-        answer
-    }
-
-    /// Sends one that changes nothing.
-    async fn send_select<'q>(
-        &self,
-        statement: impl Fn() -> Query<'q, sqlx::Postgres, PgArguments>,
-    ) -> Result<Vec<PgRow>, Failure> {
-        if let Some(kept) = self.kept.take()
-            && let Ok(sent) = timeout(KEPT_ANSWER_TIMEOUT, self.send_over(kept, statement())).await
-        {
-            let (kept, answer) = sent?;
-            match answer {
-                Err(failure) if failure.is_of_connection() => kept.close(),
-                answer => {
-                    self.kept.keep(kept);
-                    return answer;
-                }
-            }
-        }
-        // One that was kept was not asked for a sign of life. This one is.
-        let lent = self.kept.acquire().await.map_err(Failure::NotSent)?;
-        let (lent, answer) = self.send_over(lent, statement()).await?;
-        match &answer {
-            Ok(_) => self.kept.keep(lent),
-            Err(_) => self.kept.give_back(lent),
-        }
-        answer
-    }
-
-    /// The connection comes back unless it is silent.
-    async fn send_over(
-        &self,
-        lent: Lent<sqlx::Postgres>,
-        statement: Query<'_, sqlx::Postgres, PgArguments>,
-    ) -> Result<(Lent<sqlx::Postgres>, Result<Vec<PgRow>, Failure>), Failure> {
-        // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
-        let mut lent = guard(lent, Lent::close);
-        // A statistic that orders nothing else.
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let connection = lent.connection().map_err(Failure::NotSent)?;
-        let answer = timeout(ANSWER_TIMEOUT, statement.fetch_all(connection)).await;
-        let answer = answer.map_err(|_elapsed| Failure::Silent)?;
-        Ok((ScopeGuard::into_inner(lent), answer.map_err(Failure::Sent)))
+        self.link.pool().pool()
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
-        let statement = || query(&self.statements.select).bind(workspace.as_str());
-        let rows = match self.send_select(statement).await {
-            Ok(rows) => rows,
-            Err(failure) if self.key_is_cast && failure.says_no_such_value() => return Ok(None),
-            Err(failure) => return Err(failure.of_select()),
-        };
-        match rows.as_slice() {
-            [] => Ok(None),
-            [row] => self.decode(row, 0),
-            _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+        match self.link.read(&self.statements.select, &[Parameter::Text(workspace.as_str())]).await {
+            Ok(rows) => self.decode_first(&rows, ANSWER),
+            Err(failure) if self.key_is_cast && failure.says_no_such_value() => Ok(None),
+            Err(failure) if failure.says_several_rows() => Err(self.not_unique()),
+            Err(failure) => Err(failure.of_select()),
         }
     }
 
@@ -173,13 +106,19 @@ impl Postgres {
         }
         // One more than there can be if the key column is unique: then somebody has two.
         let limit = i64::try_from(ids.len() + 1).unwrap_or(i64::MAX);
-        let rows = match self.send_select(|| query(&self.select_batch).bind(&ids).bind(limit)).await {
+        let parameters = [Parameter::Texts(&ids), Parameter::Count(limit)];
+        let rows = match self.link.read(&self.statements.select_batch, &parameters).await {
             Ok(rows) if rows.len() > ids.len() => return Several::Splits,
             Ok(rows) => rows,
             Err(failure) if failure.may_be_of_one_row() => return Several::Splits,
             Err(failure) => return Several::Failed(failure.of_select()),
         };
-        let found = rows.iter().map(|row| Ok((row.try_get(0)?, self.decode(row, 1))));
+        let found = rows.iter().filter_map(|row| match row.try_get(ANSWER) {
+            // Nobody has a row.
+            Ok(None) => None,
+            Ok(Some(id)) => Some(Ok((id, self.decode(row, ANSWER + 1)))),
+            Err(error) => Some(Err(error)),
+        });
         match found.collect::<Result<_, sqlx::Error>>() {
             Ok(found) => Several::Found(found),
             Err(_) => Several::Splits,
@@ -191,45 +130,81 @@ impl Postgres {
         id: &WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
-        let text = minted
-            .expose_str()
-            .ok_or_else(|| self.unusable("holds text only, and the secret is not text"))?;
-        let statement = match mode {
-            IssueMode::Rotate => &self.statements.rotate,
-            IssueMode::Heal => &self.statements.heal,
-        };
-        let rows = match self.send(query(statement).bind(id.as_str()).bind(text)).await {
+        if self.column.is_read_only() {
+            return Err(self.refused("is only read, as it was asked for"));
+        }
+        let text =
+            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
+        let parameters = [Parameter::Text(id.as_str()), Parameter::Text(text)];
+        let rows = match self.link.write(self.statements.issue(mode), &parameters, send_by).await {
             Ok(rows) => rows,
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => {
                 return Err(DatabaseError::UnknownWorkspace);
             }
+            Err(failure) if failure.says_several_rows() => return Err(self.not_unique()),
             Err(failure) => return Err(failure.of_issue()),
         };
-        match (rows.first(), mode) {
-            (None, _) => Err(DatabaseError::UnknownWorkspace),
-            (Some(_), IssueMode::Rotate) => Ok(minted),
-            (Some(row), IssueMode::Heal) => self
-                .decode(row, 0)?
-                .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
+        let row = rows.first().ok_or_else(|| self.unknown("has answered without a row"))?;
+        let answered =
+            |column| row.try_get(column).map_err(|_| self.unknown("has answered with other columns"));
+        let changed: i64 =
+            row.try_get(Written::CHANGED).map_err(|_| self.unknown("has answered with other columns"))?;
+        if changed == 0 {
+            return Err(self.swallowed(id, answered(Written::EXISTED)?).await);
         }
+        let stored = if answered(Written::IS_REWRITTEN)? {
+            self.read(id)
+                .await
+                .map_err(|error| self.unknown(&format!("was written, and cannot be read back: {error}")))?
+        } else {
+            self.decode(row, Written::STORED).map_err(|error| self.unknown(&error.to_string()))?
+        };
+        stored.ok_or_else(|| self.unknown("stays empty when it is written; look at its triggers"))
+    }
+
+    /// Why a write has met no row.
+    async fn swallowed(&self, id: &WorkspaceId, existed: bool) -> DatabaseError {
+        // Gone before the write, or between the write and a look at what was there before.
+        let exists = existed && self.exists(id).await.unwrap_or(true);
+        if !exists {
+            return DatabaseError::UnknownWorkspace;
+        }
+        self.refused(
+            "keeps what it holds: the row is there, and the database has swallowed the write without an error. Look for a \
+             BEFORE UPDATE trigger that returns NULL, for row-level security without an UPDATE policy, and for rules",
+        )
+    }
+
+    async fn exists(&self, id: &WorkspaceId) -> Result<bool, Failure> {
+        let rows = self.link.read(&self.statements.exists, &[Parameter::Text(id.as_str())]).await?;
+        Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
+    }
+
+    fn decode_first(&self, rows: &[PgRow], column: usize) -> Result<Option<Secret>, DatabaseError> {
+        rows.first().map_or(Ok(None), |row| self.decode(row, column))
     }
 
     fn decode(&self, row: &PgRow, column: usize) -> Result<Option<Secret>, DatabaseError> {
         // The driver's own words are dropped: nobody promises that they do not quote the value.
         let text: Option<&str> =
-            row.try_get(column).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+            row.try_get(column).map_err(|_| self.refused("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
     }
 
-    fn unusable(&self, problem: &str) -> DatabaseError {
-        DatabaseError::Unavailable(format!("the column {} {problem}", self.column).into())
+    fn not_unique(&self) -> DatabaseError {
+        self.refused("has more than one row for a workspace; its key column has to be unique")
     }
-}
 
-/// The text holds checked identifiers only; see `Column`.
-fn query(statement: &Arc<str>) -> Query<'_, sqlx::Postgres, PgArguments> {
-    sqlx::query(AssertSqlSafe(Arc::clone(statement)))
+    fn refused(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Refused(format!("the column {} {problem}", self.column).into())
+    }
+
+    /// The row may hold another secret by now.
+    fn unknown(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
+    }
 }
 
 impl Readable for Postgres {
@@ -260,17 +235,17 @@ impl Database for Postgres {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: Deadline,
     ) -> Answer<'a, Secret> {
-        Box::pin(self.write(workspace, mode, minted))
+        Box::pin(self.write(workspace, mode, minted, send_by))
     }
 
     fn statements(&self) -> u64 {
-        // A statistic that orders nothing else.
-        self.sent.load(Ordering::Relaxed)
+        self.link.sent()
     }
 
     fn connections(&self) -> Option<usize> {
-        usize::try_from(self.pool.options().get_max_connections()).ok()
+        usize::try_from(self.pool().options().get_max_connections()).ok()
     }
 }
 

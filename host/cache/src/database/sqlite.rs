@@ -5,6 +5,7 @@
 
 mod connect;
 mod failure;
+mod statements;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use self::failure::Failure;
+use self::statements::Statements;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
-use super::column::{Dialect, Statements};
 use super::kept::Kept;
 use super::{Answer, Answers, Column, Database, IssueMode};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
@@ -30,8 +31,6 @@ pub struct Sqlite {
     kept: Kept<sqlx::Sqlite>,
     column: Arc<Column>,
     statements: Statements,
-    /// By size, the smallest first. A batch takes the first that it fits in: few texts, each of them prepared once.
-    select_batch: Arc<[(usize, Arc<str>)]>,
     sent: Arc<AtomicU64>,
     /// One, for the issue whose turn it is. SQLite lets one connection write at a time: were the others to wait for the
     /// lock on connections of their own, none would be left for reads, which need no lock.
@@ -64,10 +63,7 @@ impl Sqlite {
         Ok(Self {
             kept: Kept::new(pool.clone(), drop),
             pool,
-            statements: column.statements(Dialect::Sqlite),
-            select_batch: sizes()
-                .map(|size| (size, column.select_batch(Dialect::Sqlite, size).into()))
-                .collect(),
+            statements: Statements::new(&column),
             column: Arc::new(column),
             sent: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),
@@ -77,18 +73,6 @@ impl Sqlite {
     /// The pool, to share it with the rest of a server.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
-    }
-
-    /// Runs one statement to the end of its answer, which is when it is committed.
-    async fn send(
-        &self,
-        statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, Failure> {
-        self.kept.make_way();
-        let mut connection = self.pool.acquire().await.map_err(Failure::NotSent)?;
-        // A statistic that orders nothing else.
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        statement.fetch_all(&mut *connection).await.map_err(Failure::Sent)
     }
 
     /// Runs one that changes nothing.
@@ -114,12 +98,12 @@ impl Sqlite {
         match rows.as_slice() {
             [] => Ok(None),
             [row] => self.decode(row, 0),
-            _ => Err(self.unusable("has more than one row for a workspace; its key column has to be unique")),
+            _ => Err(self.not_unique()),
         }
     }
 
     async fn read_several(&self, workspaces: &[WorkspaceId]) -> Several {
-        let fitting = self.select_batch.iter().find(|(size, _)| workspaces.len() <= *size);
+        let fitting = self.statements.select_batch(workspaces.len());
         let Some((size, statement)) = fitting else { return Several::Splits };
         let ids = workspaces.iter().map(|workspace| Some(workspace.as_str()));
         // NULL is equal to nothing.
@@ -145,27 +129,57 @@ impl Sqlite {
         id: &WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
-        let text = minted
-            .expose_str()
-            .ok_or_else(|| self.unusable("holds text only, and the secret is not text"))?;
-        let statement = match mode {
-            IssueMode::Rotate => &self.statements.rotate,
-            IssueMode::Heal => &self.statements.heal,
-        };
-        // As long as for a connection, which is what it would wait for otherwise.
-        let patience = self.pool.options().get_acquire_timeout();
-        let Ok(Ok(_turn)) = timeout(patience, self.turn.acquire()).await else {
+        let text =
+            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
+        let Ok(Ok(_turn)) = timeout_at(send_by, self.turn.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
-        let rows =
-            self.send(query(statement).bind(id.as_str()).bind(text)).await.map_err(Failure::of_issue)?;
-        match (rows.first(), mode) {
-            (None, _) => Err(DatabaseError::UnknownWorkspace),
-            (Some(_), IssueMode::Rotate) => Ok(minted),
-            (Some(row), IssueMode::Heal) => self
-                .decode(row, 0)?
-                .ok_or_else(|| self.unusable("stays empty when it is written; look at its triggers")),
+        self.kept.make_way();
+        let Ok(connection) = timeout_at(send_by, self.pool.acquire()).await else {
+            return Err(DatabaseError::Overloaded);
+        };
+        let mut connection = connection.map_err(|error| Failure::NotSent(error).of_issue())?;
+        // Statistics that order nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let update = query(self.statements.issue(mode)).bind(id.as_str()).bind(text);
+        // All rows are read: SQLite commits at their end.
+        let changed =
+            update.fetch_all(&mut *connection).await.map_err(|error| Failure::Sent(error).of_issue())?;
+        let Some(row) = changed.first() else {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let count = query(&self.statements.count).bind(id.as_str()).fetch_one(&mut *connection).await;
+            return Err(self.swallowed(count.and_then(|row| row.try_get(0))));
+        };
+        let stored = if row.try_get(1).map_or(true, |triggers: i64| triggers != 0) {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            let select = query(&self.statements.select).bind(id.as_str());
+            let rows =
+                select.fetch_all(&mut *connection).await.map_err(|error| Failure::Sent(error).of_select());
+            rows.and_then(|rows| rows.first().map_or(Ok(None), |row| self.decode(row, 0)))
+        } else {
+            self.decode(row, 0)
+        };
+        match stored {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => Err(self.unknown("stays empty when it is written; look at its triggers")),
+            // It was there before, and nobody has touched it.
+            Err(error) if mode == IssueMode::Heal => Err(error),
+            Err(error) => Err(self.unknown(&format!("was written, and cannot be read back: {error}"))),
+        }
+    }
+
+    /// Why a write has changed no row, by the number of rows that there are.
+    fn swallowed(&self, rows: Result<i64, sqlx::Error>) -> DatabaseError {
+        match rows {
+            Ok(0) => DatabaseError::UnknownWorkspace,
+            Ok(1) => self.refused(
+                "keeps what it holds: the row is there, and the database has swallowed the write without an error. Look for \
+                 a BEFORE UPDATE trigger that raises IGNORE",
+            ),
+            Ok(_) => self.not_unique(),
+            Err(error) => Failure::Sent(error).of_select(),
         }
     }
 
@@ -173,23 +187,27 @@ impl Sqlite {
         // A BLOB or a number is refused here as well: a column of SQLite holds values of any type. The driver's own words
         // are dropped, because nobody promises that they do not quote the value.
         let text: Option<&str> =
-            row.try_get(column).map_err(|_| self.unusable("holds a value that is not UTF-8 text"))?;
+            row.try_get(column).map_err(|_| self.refused("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
     }
 
-    fn unusable(&self, problem: &str) -> DatabaseError {
-        DatabaseError::Unavailable(format!("the column {} {problem}", self.column).into())
+    fn not_unique(&self) -> DatabaseError {
+        self.refused("has more than one row for a workspace; its key column has to be unique")
+    }
+
+    fn refused(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Refused(format!("the column {} {problem}", self.column).into())
+    }
+
+    /// The row may hold another secret by now.
+    fn unknown(&self, problem: &str) -> DatabaseError {
+        DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
     }
 }
 
 /// The text holds checked identifiers only; see `Column`.
 fn query(statement: &Arc<str>) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
     sqlx::query(AssertSqlSafe(Arc::clone(statement)))
-}
-
-/// The powers of two up to the size of a batch.
-fn sizes() -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(2), |size| Some(size * 2)).take_while(|size| *size <= BATCH_SIZE)
 }
 
 impl Readable for Sqlite {
@@ -220,8 +238,9 @@ impl Database for Sqlite {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: Deadline,
     ) -> Answer<'a, Secret> {
-        Box::pin(self.write(workspace, mode, minted))
+        Box::pin(self.write(workspace, mode, minted, send_by))
     }
 
     fn statements(&self) -> u64 {

@@ -177,7 +177,9 @@ impl From<IssueMode> for types::IssueMode {
 impl From<DatabaseError> for types::DatabaseError {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) | DatabaseError::Lost(_) => Self::Unavailable,
+            DatabaseError::Unavailable(_) | DatabaseError::Refused(_) | DatabaseError::Lost(_) => {
+                Self::Unavailable
+            }
             DatabaseError::Timeout => Self::Timeout,
             DatabaseError::UnknownWorkspace => Self::UnknownWorkspace,
             DatabaseError::Overloaded => Self::Overloaded,

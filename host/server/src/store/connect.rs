@@ -7,8 +7,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use leasehold::{ConnectError, PostgresOptions, PostgresPool};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -27,8 +28,6 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 /// Together they are below the second that a load waits, so that a statement that was never sent is not taken for a late one.
 const ACQUIRE: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(400);
-/// After this the server itself ends a statement, such as one that waits for a lock, and rolls it back.
-const STATEMENT_TIMEOUT: &str = "30s";
 /// How long the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
@@ -81,33 +80,19 @@ async fn open_sqlite(url: &str) -> anyhow::Result<(Store, String)> {
 }
 
 async fn open_postgres(url: &str) -> anyhow::Result<(Store, String)> {
-    let options = PgConnectOptions::from_str(url)
-        .context("--database cannot be read; expected postgres://USER@HOST:PORT/NAME")?
-        .application_name("leasehold");
-    let options = match options.get_options() {
-        // The operator's own.
-        Some(_) => options,
-        None => options.options([("statement_timeout", STATEMENT_TIMEOUT)]),
-    };
-    // The driver logs notices, and a trigger may put a secret into one.
-    let options = options.options([("client_min_messages", "error")]);
-    let shown = show_postgres(&options);
-    // The pool would try again until its timeout and then forget why: one connection of its own says why.
-    let first = tokio::time::timeout(FIRST_CONNECT, PgConnection::connect_with(&options))
-        .await
-        .with_context(|| format!("{shown} does not answer; check its host, port and firewall"))?
-        .with_context(|| {
-            format!("cannot connect to {shown}; check its host and port, and the user and password (PGPASSWORD or ~/.pgpass)")
-        })?;
-    // A failure to say goodbye is the other end's loss.
-    let _ = first.close().await;
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(ACQUIRE)
-        .connect_with(options)
-        .await
-        .with_context(|| format!("cannot connect to {shown}"))?;
-    migrator(POSTGRES_MIGRATION).run(&pool).await.with_context(|| cannot_migrate(&shown))?;
+    let options = PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS);
+    let pool = PostgresPool::connect_with(options).await.map_err(|error| {
+        let hint = match &error {
+            ConnectError::Url { .. } => "correct --database",
+            ConnectError::Unreachable { .. } => {
+                "check its host, port and firewall, and the user and password (PGPASSWORD or ~/.pgpass)"
+            }
+            _ => return error.into(),
+        };
+        anyhow::anyhow!("{error}; {hint}")
+    })?;
+    let shown = show_postgres(&pool.pool().connect_options());
+    migrator(POSTGRES_MIGRATION).run(pool.pool()).await.with_context(|| cannot_migrate(&shown))?;
     Ok((Store::Postgres(pool), shown))
 }
 

@@ -105,11 +105,12 @@ impl Database for Watched {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
             self.0.hide(minted.expose_str().expect("base64url"));
             self.0.look("before an issue");
-            let answer = self.0.database.issue(workspace, mode, minted).await;
+            let answer = self.0.database.issue(workspace, mode, minted, send_by).await;
             self.0.looks_left.store(LOOKS_AT_CLOCK, Ordering::SeqCst);
             answer
         })

@@ -2,54 +2,154 @@
 //!
 //! Nothing here may print the URL, which holds a password. Messages name the server by what was parsed from it.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{
-    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, SqlSafeStr as _,
-};
-use tokio::time::{Instant, timeout};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _};
+use tokio::time::timeout;
 
-use super::failure::describe;
-use crate::ConnectError;
+use super::failure::{Failure, describe};
+use super::pool::Link;
+use super::statements::Statements;
+use super::tagged::{ANSWER, Parameter, Tagged};
 use crate::database::Column;
-use crate::database::column::Dialect;
+use crate::{ConnectError, IssueMode};
 
 /// How long the first connection and the look at the table may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement waits for a connection: short, since whoever waits behind it can be told to come again.
 /// Below the second that a load waits by default, so that a statement that was never sent is not taken for a late one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
-/// How long an idle connection may take for a sign of life: several round trips, and enough of the time that is left then
-/// to open another one.
-const PING_TIMEOUT: Duration = Duration::from_millis(250);
-/// The same for a connection that goes back: nobody waits for it, but it takes up a place.
+/// How long a connection that goes back may take for a sign of life: nobody waits for it, but it takes up a place.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Many workspaces travel in one statement, so a few connections carry thousands of workspaces.
-const MAX_CONNECTIONS: u32 = 10;
 /// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that nobody lets go of.
 const STATEMENT_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 
 /// Each column of a table, with the type that it is declared as and the one that it is based on if that is a domain.
 /// `-1` as the modifier leaves a length out, and makes `character` what it is here: of any length.
 const COLUMNS: &str = "SELECT CAST(a.attname AS text), format_type(a.atttypid, a.atttypmod), \
-     format_type(b.oid, -1), CAST(b.typcategory AS text) \
+     format_type(b.oid, -1), CAST(b.typcategory AS text), \
+     r.relkind NOT IN ('r', 'p') OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid \
+     AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) \
      FROM pg_catalog.pg_attribute a \
+     JOIN pg_catalog.pg_class r ON r.oid = a.attrelid \
      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      JOIN pg_catalog.pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
-     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
+     WHERE a.attrelid = to_regclass($4) AND a.attnum > 0 AND NOT a.attisdropped";
 
-/// Reads the URL.
-pub(super) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
+/// The parameters of a URL that the driver knows.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Where a pool's connections come from. Read again for each change of the password.
+pub(super) struct Origin {
+    /// It may hold a password.
+    url: String,
+    /// Whether the other end takes the startup parameter `options`, which a pooler may refuse.
+    takes_options: bool,
+}
+
+impl Origin {
+    /// Connects once, outside any pool: a pool would try again and again and then say no more than that time is up.
+    pub(super) async fn find(url: &str) -> Result<Self, ConnectError> {
+        let mut origin = Self { url: url.to_owned(), takes_options: true };
+        let options = origin.options()?;
+        let attempt = async {
+            match login(&options).await {
+                Err(error) if refuses_parameter(&error) => {
+                    origin.takes_options = false;
+                    login(&origin.options()?).await
+                }
+                connected => connected,
+            }
+            .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })
+        };
+        match timeout(CONNECT_TIMEOUT, attempt).await {
+            Ok(Ok(())) => Ok(origin),
+            Ok(Err(error)) => Err(at(&options, error)),
+            Err(_elapsed) => {
+                let reason = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
+                Err(at(&options, ConnectError::Unreachable { reason }))
+            }
+        }
+    }
+
+    pub(super) fn takes_options(&self) -> bool {
+        self.takes_options
+    }
+
+    /// Reads the URL, and the files that belong to it.
+    pub(super) fn options(&self) -> Result<PgConnectOptions, ConnectError> {
+        // A number of ours has no fraction, and a pooler refuses what it does not know.
+        let options = parse(&self.url)?.extra_float_digits(None);
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("leasehold"),
+        };
+        if !self.takes_options {
+            return Ok(options);
+        }
+        // The driver logs notices, and a trigger may put anything into one.
+        let options = options.options([("client_min_messages", "error")]);
+        let chosen = options.get_options().is_some_and(|given| given.contains(STATEMENT_TIMEOUT.0));
+        Ok(if chosen { options } else { options.options([STATEMENT_TIMEOUT]) })
+    }
+}
+
+async fn login(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    let connection = PgConnection::connect_with(options).await?;
+    // The server ends the session when the socket closes, polite farewell or not.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+/// Whether a pooler refuses a startup parameter. It has no code of its own for that.
+fn refuses_parameter(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("unsupported startup parameter"))
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
     let refuse = |reason: String| ConnectError::Url { reason };
     match url.split_once("://") {
         Some(("postgres" | "postgresql", _)) => {}
         Some(_) => return Err(refuse("its scheme is not postgres://".to_owned())),
         None => return Err(refuse("it does not begin with postgres://".to_owned())),
     }
-    let options: PgConnectOptions = url.parse().map_err(|error| {
+    // The driver would log one that it does not know, with its value.
+    let query =
+        url.split_once('#').map_or(url, |(before, _)| before).split_once('?').map_or("", |(_, query)| query);
+    let names = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    for name in names {
+        if !PARAMETERS.contains(&name) && !name.starts_with("options[") && !name.starts_with("options%5B") {
+            return Err(refuse(format!(
+                "it has the unknown parameter {name:?}; expected one of {}, options[NAME]",
+                PARAMETERS.join(", ")
+            )));
+        }
+    }
+    url.parse().map_err(|error| {
         let problem = match error {
             sqlx::Error::Configuration(problem) => problem.to_string(),
             _ => "it cannot be parsed".to_owned(),
@@ -58,56 +158,41 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, ConnectError> {
             "{problem}; expected postgres://user:password@host:port/database, with any of @ : / ? # % in the user or \
              the password written as %40 %3A %2F %3F %23 %25"
         ))
-    })?;
-    let options = match options.get_application_name() {
-        Some(_) => options,
-        None => options.application_name("leasehold"),
+    })
+}
+
+/// The same error with the name of the server in it.
+pub(super) fn at(options: &PgConnectOptions, error: ConnectError) -> ConnectError {
+    let server = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
     };
-    // The driver logs notices, and a trigger may put anything into one.
-    let options = options.options([("client_min_messages", "error")]);
-    let chosen = options.get_options().is_some_and(|given| given.contains(STATEMENT_TIMEOUT.0));
-    Ok(if chosen { options } else { options.options([STATEMENT_TIMEOUT]) })
+    match error {
+        ConnectError::Unreachable { reason } => {
+            ConnectError::Unreachable { reason: format!("{server}: {reason}") }
+        }
+        ConnectError::Pooler(reason) => ConnectError::Pooler(format!("{server}: {reason}")),
+        error => error,
+    }
 }
 
 /// The pool that all statements share. It opens connections as they are needed.
-pub(super) fn pool(options: PgConnectOptions) -> PgPool {
-    let silent_at = Arc::new(SilentAt::default());
-    PgPoolOptions::new()
-        .max_connections(MAX_CONNECTIONS)
+pub(super) fn pool(options: PgConnectOptions, max_connections: u32, sets_limit: bool) -> PgPool {
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // One round trip before each statement finds the connection that a restart or a firewall has ended. Without it,
-        // the first issues after a restart would be lost, each with an outcome that nobody knows. The pool's own look has
-        // no limit of time.
-        .test_before_acquire(false)
-        .before_acquire(move |connection, idle| {
-            let silent_at = Arc::clone(&silent_at);
-            Box::pin(async move { is_alive(connection, idle.idle_for, &silent_at).await })
+        // Each connection is asked for a sign of life by whoever takes it, in a time that has a limit.
+        .test_before_acquire(false);
+    let pool = if sets_limit {
+        pool.after_connect(|connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql("SET statement_timeout = '30s'").execute(connection).await.map(drop)
+            })
         })
-        .connect_lazy_with(options)
-}
-
-/// When a connection last gave no sign of life, if one ever did.
-type SilentAt = Mutex<Option<Instant>>;
-
-/// Whether a connection that was idle may be used.
-async fn is_alive(
-    connection: &mut PgConnection,
-    idle_for: Duration,
-    silent_at: &SilentAt,
-) -> Result<bool, sqlx::Error> {
-    let last = || silent_at.lock().unwrap_or_else(PoisonError::into_inner);
-    let asked_at = Instant::now();
-    // Those that were not used since another one was found silent share its fate: waiting for each would take too long.
-    if last().is_some_and(|silent_at| asked_at.checked_sub(idle_for).is_none_or(|since| since < silent_at)) {
-        return Ok(false);
-    }
-    match timeout(PING_TIMEOUT, connection.ping()).await {
-        Ok(answer) => answer.map(|()| true),
-        Err(_elapsed) => {
-            *last() = Some(asked_at);
-            Ok(false)
-        }
-    }
+    } else {
+        pool
+    };
+    pool.connect_lazy_with(options)
 }
 
 /// Gives a connection back to its pool, which asks for a sign of life first, and would wait for it as long as it takes.
@@ -117,60 +202,33 @@ pub(super) fn give_back(mut connection: PoolConnection<Postgres>) {
     tokio::spawn(async move { timeout(RETURN_TIMEOUT, returned).await });
 }
 
-/// Connects once, outside the pool, and checks the column. Returns the key's type if it is not text.
-///
-/// A pool would try again and again and then say no more than that time is up; a connection says what is wrong.
-pub(super) async fn check_server(
-    options: &PgConnectOptions,
-    column: &Column,
-) -> Result<Option<String>, ConnectError> {
-    let server = match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
-    let unreachable = |why: &str| ConnectError::Unreachable { reason: format!("{server}: {why}") };
-    let attempt = async {
-        let mut connection =
-            PgConnection::connect_with(options).await.map_err(|error| unreachable(&describe(&error)))?;
-        let key_type = check(&mut connection, column).await?;
-        // The server ends the session when the socket closes, polite farewell or not.
-        let _ = connection.close().await;
-        Ok(key_type)
-    };
-    match timeout(CONNECT_TIMEOUT, attempt).await {
-        Ok(checked) => checked,
-        Err(_elapsed) => Err(unreachable(&format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
-    }
-}
-
-/// Checks the column over a pool that exists. Returns the key's type if it is not text.
-pub(super) async fn check_pool(pool: &PgPool, column: &Column) -> Result<Option<String>, ConnectError> {
-    let mut connection = pool
-        .acquire()
-        .await
-        .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })?;
-    match timeout(CONNECT_TIMEOUT, check(&mut connection, column)).await {
+/// Checks that the database has the column, and that its key column is unique. Returns the key's type if it is not text.
+pub(super) async fn check(link: &Link, column: &Column) -> Result<Option<String>, ConnectError> {
+    match timeout(CONNECT_TIMEOUT, look_up(link, column)).await {
         Ok(checked) => checked,
         Err(_elapsed) => {
-            // It still waits for an answer, so that the next borrower would too.
-            drop(connection.detach());
             let reason = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
             Err(ConnectError::Unreachable { reason })
         }
     }
 }
 
-async fn check(connection: &mut PgConnection, column: &Column) -> Result<Option<String>, ConnectError> {
+async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, ConnectError> {
     let table = column.quoted_table();
-    let rows = sqlx::query(COLUMNS).bind(&table).fetch_all(&mut *connection).await.map_err(|e| failed(&e))?;
-    if rows.is_empty() {
+    let columns = Tagged::read("columns", |guard| {
+        format!("c.* FROM (SELECT 1) AS one LEFT JOIN ({COLUMNS} AND {guard}) AS c ON true")
+    });
+    // All of it over one connection, which the first SELECT uses next.
+    let mut glance = link.glance().await.map_err(failed)?;
+    let rows = glance.read(&columns, &[Parameter::Text(&table)]).await.map_err(failed)?;
+    let mut types = Vec::with_capacity(rows.len());
+    for row in &rows {
+        types.extend(ColumnType::read(row).map_err(|error| failed(Failure::Sent(error)))?);
+    }
+    if types.is_empty() {
         return Err(ConnectError::Schema(format!(
             "the database has no table {table}; names are case-sensitive"
         )));
-    }
-    let mut types = Vec::with_capacity(rows.len());
-    for row in &rows {
-        types.push(ColumnType::read(row).map_err(|error| failed(&error))?);
     }
     let find = |name: &str, role: &str| {
         types.iter().find(|candidate| candidate.column == name).ok_or_else(|| {
@@ -188,22 +246,33 @@ async fn check(connection: &mut PgConnection, column: &Column) -> Result<Option<
             secret.declared
         )));
     }
+    if !key.is_unique && !column.is_assumed_unique() {
+        return Err(column.not_unique());
+    }
     let key_type = (key.base != "text").then(|| key.base.clone());
-    // Whatever else is wrong (an index in place of a table, a key type that has no equality) shows when it is parsed.
-    let select = column.statements(Dialect::Postgres { key_type: key_type.as_deref() }).select;
-    connection.prepare(AssertSqlSafe(select).into_sql_str()).await.map_err(|error| {
-        ConnectError::Schema(format!(
-            "the column {column} cannot be read by the key column {:?} of type {}: {}",
-            column.key(),
-            key.declared,
-            describe(&error)
-        ))
-    })?;
+    let statements = Statements::new(column, key_type.as_deref());
+    // Whatever else is wrong (an index in place of a table, a key type that has no equality, a view that cannot be written)
+    // shows when the statements are parsed.
+    let both = [(&statements.select, 1, "read"), (statements.issue(IssueMode::Rotate), 2, "written")];
+    for (statement, texts, done) in both.into_iter().take(if column.is_read_only() { 1 } else { 2 }) {
+        glance.prepare(statement, texts).await.map_err(|failure| {
+            ConnectError::Schema(format!(
+                "the column {column} cannot be {done} by the key column {:?} of type {}: {}",
+                column.key(),
+                key.declared,
+                failure.of_select()
+            ))
+        })?;
+    }
+    glance.end();
     Ok(key_type)
 }
 
-fn failed(error: &sqlx::Error) -> ConnectError {
-    ConnectError::Schema(format!("the table could not be looked up: {}", describe(error)))
+fn failed(failure: Failure) -> ConnectError {
+    match failure {
+        Failure::NotSent(error) => ConnectError::Unreachable { reason: describe(&error).into_owned() },
+        failure => ConnectError::Schema(format!("the table could not be looked up: {}", failure.of_select())),
+    }
 }
 
 struct ColumnType {
@@ -214,15 +283,52 @@ struct ColumnType {
     base: String,
     /// PostgreSQL's own grouping of types; `S` is strings.
     category: String,
+    /// Whether no two rows can have the same value, as far as that can be seen: nobody knows of a view.
+    is_unique: bool,
 }
 
 impl ColumnType {
-    fn read(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
-        Ok(Self {
-            column: row.try_get(0)?,
-            declared: row.try_get(1)?,
-            base: row.try_get(2)?,
-            category: row.try_get(3)?,
-        })
+    /// `None` for the row that stands for none.
+    fn read(row: &sqlx::postgres::PgRow) -> Result<Option<Self>, sqlx::Error> {
+        let Some(column) = row.try_get(ANSWER)? else { return Ok(None) };
+        Ok(Some(Self {
+            column,
+            declared: row.try_get(ANSWER + 1)?,
+            base: row.try_get(ANSWER + 2)?,
+            category: row.try_get(ANSWER + 3)?,
+            is_unique: row.try_get(ANSWER + 4)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_that_the_driver_does_not_know_is_refused_by_name_alone() {
+        for (url, name) in [
+            ("postgres://u@h/d?sslpassword=hunter2", "sslpassword"),
+            ("postgres://u@h/d?sslmode=disable&secret=hunter2", "secret"),
+            ("postgres://u@h/d?hunter=2#x", "hunter"),
+            ("postgres://u@h/d?SSLMODE=hunter2", "SSLMODE"),
+        ] {
+            let error = parse(url).expect_err("it is refused").to_string();
+            assert!(error.contains(&format!("unknown parameter {name:?}")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_the_driver_knows_are_taken() {
+        for query in [
+            "",
+            "sslmode=disable",
+            "options[search_path]=a&application_name=x",
+            "options%5Ba%5D=b",
+            "&host=x",
+        ] {
+            assert!(parse(&format!("postgres://u@h/d?{query}")).is_ok(), "{query}");
+        }
     }
 }

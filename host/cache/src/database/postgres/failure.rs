@@ -4,9 +4,11 @@
 //! could hold a value: a server quotes rows in its details, and a trigger may quote them anywhere.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
+use super::tagged::Mismatch;
 use crate::DatabaseError;
 
 /// Why there are no rows.
@@ -17,11 +19,17 @@ pub(super) enum Failure {
     Sent(sqlx::Error),
     /// No answer came within our own limit.
     Silent,
+    /// An answer came, and it is not to this statement.
+    Mixed(Mismatch),
+    /// Nothing is sent for now, in these words.
+    Held(Arc<str>),
+    /// There was no time left to send it.
+    Late,
 }
 
 /// Classes of SQLSTATE whose messages speak of the server and of nobody's data: connection, transaction state, login,
-/// catalog, resources, limits, object state, operator, system.
-const CLASSES_SAFE_TO_QUOTE: [&str; 9] = ["08", "25", "28", "3D", "53", "54", "55", "57", "58"];
+/// catalog, resources, limits, object state, operator, system; and what is not supported.
+const CLASSES_SAFE_TO_QUOTE: [&str; 10] = ["0A", "08", "25", "28", "3D", "53", "54", "55", "57", "58"];
 
 /// Missing privilege, missing table, missing column: an operator needs the name, and it is not data.
 const CODES_SAFE_TO_QUOTE: [&str; 3] = ["42501", "42P01", "42703"];
@@ -31,6 +39,18 @@ const CLASSES_OF_ALL_ROWS: [&str; 10] = ["0A", "08", "25", "26", "28", "3D", "40
 
 /// Missing privilege, table, column or function.
 const CODES_OF_ALL_ROWS: [&str; 4] = ["42501", "42P01", "42703", "42883"];
+
+/// A prepared statement that is not there, one that is there already, one with other parameters, and parameters that are not of
+/// the types that a statement has: what a pooler answers that loses prepared statements.
+const CODES_OF_A_MIX_UP: [&str; 5] = ["26000", "42P05", "08P01", "22P03", "22021"];
+
+/// A session that may only read, and one whose statements were prepared for a table that is another one by now: both go, and
+/// the next one is as good as new.
+const CODES_OF_A_STALE_SESSION: [&str; 2] = ["25006", "0A000"];
+
+/// Classes of what stays refused until somebody changes the table, the role or the value: not supported, cardinality, data,
+/// constraint, SQL routine, external routine, syntax and access, view, and what a function of the database raises.
+const CLASSES_REFUSED_FOR_GOOD: [&str; 10] = ["0A", "21", "22", "23", "2F", "38", "39", "42", "44", "P0"];
 
 impl Failure {
     /// Whether the id is no value of the key column's type, so that there cannot be a row for it.
@@ -42,13 +62,51 @@ impl Failure {
 
     /// Whether it is the connection that has failed, or the session at its other end.
     pub(super) fn is_of_connection(&self) -> bool {
-        match self {
-            Self::NotSent(_) | Self::Silent => false,
-            Self::Sent(error) => match server(error) {
-                Some(answer) => ends_session(answer),
-                None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)),
-            },
+        let Self::Sent(error) = self else { return false };
+        match server(error) {
+            Some(answer) => ends_session(answer),
+            None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)),
         }
+    }
+
+    /// Whether the connection must not be used again.
+    pub(super) fn spoils_connection(&self) -> bool {
+        if self.is_of_connection() || self.is_of_stale_session() || self.is_mix_up() {
+            return true;
+        }
+        self.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code))
+    }
+
+    /// Whether another session would have done it: this one may not write any more, or holds on to a table that is gone.
+    /// Nothing was changed.
+    pub(super) fn is_of_stale_session(&self) -> bool {
+        self.code().is_some_and(|code| CODES_OF_A_STALE_SESSION.contains(&code))
+    }
+
+    /// Whether it says that prepared statements are not where they were prepared.
+    pub(super) fn is_mix_up(&self) -> bool {
+        matches!(self, Self::Mixed(_)) || self.code().is_some_and(|code| CODES_OF_A_MIX_UP.contains(&code))
+    }
+
+    /// Whether the other end does not take what it was sent.
+    pub(super) fn is_protocol_violation(&self) -> bool {
+        self.code() == Some("08P01")
+    }
+
+    /// Whether more than one row answers for one id.
+    pub(super) fn says_several_rows(&self) -> bool {
+        self.code() == Some("21000")
+    }
+
+    /// Whether the server does not let us in, with the name and the password that it was given.
+    pub(super) fn is_login_refused(&self) -> bool {
+        matches!(self, Self::NotSent(error) if server(error).is_some_and(|error| error.code().starts_with("28")))
+    }
+
+    /// What the server said, where the statement has reached one.
+    fn code(&self) -> Option<&str> {
+        let Self::Sent(error) = self else { return None };
+        server(error).map(PgDatabaseError::code)
     }
 
     /// Whether a statement for several rows may have failed for the sake of one of them: by what is in it, and not by what
@@ -57,7 +115,9 @@ impl Failure {
         let Self::Sent(error) = self else { return false };
         server(error).is_some_and(|error| {
             let class = error.code().get(..2).unwrap_or_default();
-            !CLASSES_OF_ALL_ROWS.contains(&class) && !CODES_OF_ALL_ROWS.contains(&error.code())
+            let of_all =
+                CODES_OF_ALL_ROWS.contains(&error.code()) || CODES_OF_A_MIX_UP.contains(&error.code());
+            !CLASSES_OF_ALL_ROWS.contains(&class) && !of_all
         })
     }
 
@@ -68,7 +128,10 @@ impl Failure {
             Self::Sent(error) if server(&error).is_some_and(|error| error.code() == "57014") => {
                 DatabaseError::Timeout
             }
-            Self::NotSent(error) | Self::Sent(error) => unavailable(&error),
+            Self::NotSent(error) | Self::Sent(error) => refused(&error),
+            Self::Mixed(mismatch) => DatabaseError::Unavailable(mismatch.words().into()),
+            Self::Held(words) => DatabaseError::Unavailable(words),
+            Self::Late => DatabaseError::Overloaded,
         }
     }
 
@@ -76,10 +139,14 @@ impl Failure {
     pub(super) fn of_issue(self) -> DatabaseError {
         match self {
             Self::Silent => DatabaseError::Timeout,
-            Self::NotSent(error) => unavailable(&error),
+            Self::NotSent(error) => refused(&error),
             // Not encoded, so not sent, or an answer of the server, which rolls back what it refuses.
-            Self::Sent(error) if is_certain(&error) => unavailable(&error),
+            Self::Sent(error) if is_certain(&error) => refused(&error),
             Self::Sent(error) => DatabaseError::Lost(describe(&error).into()),
+            // What became of ours nobody has said.
+            Self::Mixed(mismatch) => DatabaseError::Lost(mismatch.words().into()),
+            Self::Held(words) => DatabaseError::Unavailable(words),
+            Self::Late => DatabaseError::Overloaded,
         }
     }
 }
@@ -90,8 +157,10 @@ fn is_certain(error: &sqlx::Error) -> bool {
         (sqlx::Error::Encode(_), _) => true,
         // A connection that ends with its answer (fatal, 08: protocol) may end after the commit, and 40003 says that the
         // server itself does not know. A cancelled statement (57014) is rolled back.
+        // A protocol violation (08P01) is found before anything is run: the statement has other parameters.
         (_, Some(error)) => {
-            !ends_session(error) && !error.code().starts_with("08") && error.code() != "40003"
+            let lost = error.code().starts_with("08") && error.code() != "08P01";
+            !ends_session(error) && !lost && error.code() != "40003"
         }
         _ => false,
     }
@@ -101,8 +170,19 @@ fn ends_session(error: &PgDatabaseError) -> bool {
     matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
 }
 
-fn unavailable(error: &sqlx::Error) -> DatabaseError {
-    DatabaseError::Unavailable(describe(error).into())
+fn refused(error: &sqlx::Error) -> DatabaseError {
+    let words = describe(error).into();
+    match server(error) {
+        Some(error) if is_for_good(error) => DatabaseError::Refused(words),
+        _ => DatabaseError::Unavailable(words),
+    }
+}
+
+/// Whether it will be refused again until somebody changes something.
+fn is_for_good(error: &PgDatabaseError) -> bool {
+    let (code, class) = (error.code(), error.code().get(..2).unwrap_or_default());
+    let of_table = CLASSES_REFUSED_FOR_GOOD.contains(&class) || code == "55000";
+    of_table && !CODES_OF_A_MIX_UP.contains(&code)
 }
 
 fn server(error: &sqlx::Error) -> Option<&PgDatabaseError> {
@@ -135,6 +215,8 @@ fn describe_answer(error: &PgDatabaseError) -> String {
         return format!("{} (SQLSTATE {code})", error.message());
     }
     match (class, error.constraint()) {
+        ("21", _) => "more than one row belongs to one workspace; the key column has to be unique".to_owned(),
+        ("26", _) => format!("the prepared statement is not there (SQLSTATE {code})"),
         ("23", Some(constraint)) => format!("the constraint {constraint:?} forbids it (SQLSTATE {code})"),
         ("22", _) => format!("the column cannot hold the value (SQLSTATE {code})"),
         ("40", _) => format!("a concurrent transaction was in the way (SQLSTATE {code})"),

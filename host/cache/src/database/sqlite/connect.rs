@@ -2,15 +2,18 @@
 //!
 //! A file is created only if the URL says so: a mistyped path is an error, not an empty database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
 
 use super::failure::describe;
-use crate::ConnectError;
+use super::statements::Statements;
 use crate::database::Column;
-use crate::database::column::Dialect;
+use crate::{ConnectError, IssueMode};
 
 /// How long a statement waits for a connection, and then for a lock: short, since whoever waits behind it can be told to
 /// come again. Together they are below the second that a load waits by default, so that a refusal arrives as one, and
@@ -71,37 +74,54 @@ pub(super) async fn check(pool: &SqlitePool, column: &Column) -> Result<(), Conn
         // SQLite does not mind the case of a name.
         types
             .iter()
-            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .find(|candidate| candidate.name.eq_ignore_ascii_case(name))
             .ok_or_else(|| ConnectError::Schema(format!("the table {table} has no {role} {name:?}")))
     };
-    find(column.key(), "key column")?;
-    let (_, declared) = find(column.secret(), "secret column")?;
+    let key = find(column.key(), "key column")?;
+    let declared = &find(column.secret(), "secret column")?.declared;
     if !keeps_text(declared) {
         return Err(ConnectError::Schema(format!(
             "the secret column {column} has the type {declared}, in which SQLite stores text that looks like a number as \
              a number; expected TEXT"
         )));
     }
-    // Whatever else is wrong shows when the statement is parsed.
-    let select = column.statements(Dialect::Sqlite).select;
-    let prepared = connection.prepare(AssertSqlSafe(select).into_sql_str()).await;
-    prepared.map_err(|error| {
-        ConnectError::Schema(format!("the column {column} cannot be read: {}", describe(&error)))
-    })?;
+    if !key.is_unique && !column.is_assumed_unique() {
+        return Err(column.not_unique());
+    }
+    // Whatever else is wrong shows when the statements are parsed.
+    let statements = Statements::new(column);
+    let both = [(&statements.select, "read"), (statements.issue(IssueMode::Rotate), "written")];
+    for (statement, done) in both.into_iter().take(if column.is_read_only() { 1 } else { 2 }) {
+        let text = AssertSqlSafe(Arc::clone(statement)).into_sql_str();
+        connection.prepare(text).await.map_err(|error| {
+            ConnectError::Schema(format!("the column {column} cannot be {done}: {}", describe(&error)))
+        })?;
+    }
     Ok(())
 }
 
-/// The name and the declared type of each column of the table, or of the view.
-async fn columns(
-    connection: &mut SqliteConnection,
-    column: &Column,
-) -> Result<Vec<(String, String)>, ConnectError> {
+/// A column of a table or of a view.
+struct Described {
+    name: String,
+    declared: String,
+    /// Whether no two rows can have the same value, as far as that can be seen: nobody knows of a view.
+    is_unique: bool,
+}
+
+/// Each column of the table, or of the view.
+async fn columns(connection: &mut SqliteConnection, column: &Column) -> Result<Vec<Described>, ConnectError> {
     let failed = |error: sqlx::Error| {
         ConnectError::Schema(format!("the table could not be looked up: {}", describe(&error)))
     };
     // The extended list has the generated columns too. Through the list of schemas, one that is unknown is an empty answer
     // and not an error.
-    let table = "SELECT c.name, c.type FROM pragma_database_list AS s JOIN pragma_table_xinfo(?1, s.name) AS c \
+    let table = "SELECT c.name, c.type, \
+                 (c.pk = 1 AND (SELECT max(pk) FROM pragma_table_xinfo(?1, s.name)) = 1) \
+                 OR EXISTS (SELECT 1 FROM pragma_table_list(?1) AS t WHERE t.schema = s.name AND t.type = 'view') \
+                 OR EXISTS (SELECT 1 FROM pragma_index_list(?1, s.name) AS i WHERE i.\"unique\" AND NOT i.partial \
+                 AND (SELECT count(*) FROM pragma_index_info(i.name, s.name)) = 1 \
+                 AND (SELECT name FROM pragma_index_info(i.name, s.name)) = c.name) \
+                 FROM pragma_database_list AS s JOIN pragma_table_xinfo(?1, s.name) AS c \
                  WHERE s.name = ?2 COLLATE NOCASE";
     let rows = sqlx::query(table)
         .bind(column.table())
@@ -109,7 +129,10 @@ async fn columns(
         .fetch_all(connection)
         .await
         .map_err(failed)?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(failed)
+    let described = |row: &SqliteRow| {
+        Ok(Described { name: row.try_get(0)?, declared: row.try_get(1)?, is_unique: row.try_get(2)? })
+    };
+    rows.iter().map(described).collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Whether SQLite leaves text alone in a column of this declared type: the rules of its chapter "Determination Of Column

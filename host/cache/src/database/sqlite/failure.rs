@@ -28,7 +28,7 @@ impl Failure {
     /// The failure of a statement that changes nothing.
     pub(super) fn of_select(self) -> DatabaseError {
         let (Self::NotSent(error) | Self::Sent(error)) = self;
-        DatabaseError::Unavailable(describe(&error).into())
+        refused(&error)
     }
 
     /// The failure of an issue.
@@ -37,10 +37,22 @@ impl Failure {
             // SQLite undoes a statement that it fails, unless it is the disk that fails it.
             Self::Sent(error) if !matches!(error, sqlx::Error::Encode(_)) => match primary_code(&error) {
                 None | Some(IO_ERROR) => DatabaseError::Lost(describe(&error).into()),
-                Some(_) => DatabaseError::Unavailable(describe(&error).into()),
+                Some(_) => refused(&error),
             },
-            Self::NotSent(error) | Self::Sent(error) => DatabaseError::Unavailable(describe(&error).into()),
+            Self::NotSent(error) | Self::Sent(error) => refused(&error),
         }
+    }
+}
+
+/// What is refused until somebody changes the table, the rights or the value: SQL that does not fit the table, rights, size,
+/// constraint, type.
+const REFUSED_FOR_GOOD: [u32; 6] = [1, 3, 18, 19, 20, 23];
+
+fn refused(error: &sqlx::Error) -> DatabaseError {
+    let words = describe(error).into();
+    match primary_code(error) {
+        Some(code) if REFUSED_FOR_GOOD.contains(&code) => DatabaseError::Refused(words),
+        _ => DatabaseError::Unavailable(words),
     }
 }
 

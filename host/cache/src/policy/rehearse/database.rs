@@ -143,6 +143,7 @@ impl Database for InMemory {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        _: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
         Box::pin(async move { self.issue_now(workspace, mode, minted) })
     }

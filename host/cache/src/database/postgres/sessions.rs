@@ -1,0 +1,188 @@
+//! What is at the other end of a connection: a session of its own, or one that is lent by the transaction.
+//!
+//! A pooler that lends server connections by the transaction, and does not carry prepared statements along, makes every
+//! program lose them that uses the driver's. That is found out before anything is written: one client prepares a statement
+//! that no other one has, a second one takes the server connection that it was prepared on, and the first one runs it again.
+//! It knows no table and no column.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use tokio::time::timeout;
+
+use super::failure::{Failure, describe};
+use super::pool::exchange;
+use super::tagged::{Nonce, Parameter, Tagged};
+use crate::{ConnectError, DatabaseError};
+
+/// Rounds of looking, for poolers that lend their connections in turn, or to others meanwhile.
+const ROUNDS: usize = 4;
+/// How long the first client may take while the second one holds the connection: a pooler with one alone has none left.
+const HELD: Duration = Duration::from_millis(500);
+/// How long all of it may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The words for a pooler that loses prepared statements.
+pub(super) const LOST: &str = "it lends server connections by the transaction and does not keep prepared statements, so that a \
+     statement can be run as another one; set up PgBouncer 1.21 or newer with max_prepared_statements above 0 (its default is \
+     200), or pool_mode=session, or connect to PostgreSQL itself";
+
+/// The words for a pooler that lends by the statement.
+const BY_STATEMENT: &str = "it lends server connections by the statement; set up pool_mode=session, or PgBouncer 1.21 or newer \
+     with pool_mode=transaction and max_prepared_statements above 0, or connect to PostgreSQL itself";
+
+/// What becomes of a session between two statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sessions {
+    /// Each connection has one of its own: a server, or a pooler that lends by the session.
+    Own,
+    /// A pooler lends them by the transaction, and takes prepared statements along.
+    Lent,
+}
+
+/// What was seen in one round.
+enum Seen {
+    /// Nothing that a server would not do.
+    Own,
+    /// The first client's statement was run in another session, and was the right one.
+    Kept,
+    /// It was lost, or another one was run.
+    Lost,
+    /// There was no second server connection, or something else failed.
+    Nothing,
+}
+
+/// Looks at what is there. An error says that it cannot be used, or that it cannot be reached.
+pub(super) async fn look(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
+    match timeout(LIMIT, look_in_rounds(options)).await {
+        Ok(seen) => seen,
+        Err(_elapsed) => {
+            let reason = format!("two connections gave no answer within {} s", LIMIT.as_secs());
+            Err(ConnectError::Unreachable { reason })
+        }
+    }
+}
+
+async fn look_in_rounds(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
+    let unreachable =
+        |error: sqlx::Error| ConnectError::Unreachable { reason: describe(&error).into_owned() };
+    let mut first = PgConnection::connect_with(options).await.map_err(unreachable)?;
+    let mut second = match PgConnection::connect_with(options).await {
+        Ok(second) => second,
+        // The role or the server has no second one to give. Then nobody else is lent the first one either.
+        Err(error) if says_too_many(&error) => {
+            let _ = first.close().await;
+            return Ok(Sessions::Own);
+        }
+        Err(error) => return Err(unreachable(error)),
+    };
+    let mut sessions = Sessions::Own;
+    // A statement of a text that nobody has ever prepared: one that was left behind cannot answer for it.
+    let (statement, nonce) = probe().map_err(|reason| ConnectError::Unreachable { reason })?;
+    for _ in 0..ROUNDS {
+        match round(&mut first, &mut second, &statement, &nonce).await? {
+            Seen::Lost => return Err(ConnectError::Pooler(LOST.to_owned())),
+            Seen::Kept => sessions = Sessions::Lent,
+            Seen::Own | Seen::Nothing => {}
+        }
+    }
+    // What is left open is closed with the process; a server that has gone since is not our concern here.
+    let _ = first.close().await;
+    let _ = second.close().await;
+    Ok(sessions)
+}
+
+async fn round(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+    statement: &Tagged,
+    nonce: &Nonce,
+) -> Result<Seen, ConnectError> {
+    let before = match ask(first, statement, nonce).await {
+        Ok(process) => process,
+        Err(failure) => return failed(failure),
+    };
+    // Not prepared: nothing of the second one's can be mixed up with what the first one has left.
+    if let Err(error) = sqlx::raw_sql("BEGIN").execute(&mut *second).await {
+        let begun = Failure::Sent(error);
+        return if begun.is_protocol_violation() {
+            Err(ConnectError::Pooler(BY_STATEMENT.to_owned()))
+        } else {
+            Err(unavailable(begun))
+        };
+    }
+    let taken = process(second).await;
+    let after = timeout(HELD, ask(first, statement, nonce)).await;
+    let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *second).await;
+    if let Err(error) = ended {
+        return Err(unavailable(Failure::Sent(error)));
+    }
+    match (taken, after) {
+        (_, Ok(Err(failure))) => failed(failure),
+        (_, Ok(Ok(after))) if after != before => Ok(Seen::Kept),
+        (Ok(taken), Ok(Ok(_))) if taken != before => Ok(Seen::Own),
+        // The second one sits where the first one still answers: a pooler that shares one session among several clients at once.
+        (Ok(_), Ok(Ok(_))) => Ok(Seen::Lost),
+        (Err(error), _) => Err(unavailable(Failure::Sent(error))),
+        // All server connections are held by the second one. The same name on the same connection tells as well.
+        (Ok(_), Err(_elapsed)) => alone(first, second, statement, nonce).await,
+    }
+}
+
+/// Looks where there is one server connection for both.
+async fn alone(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+    statement: &Tagged,
+    nonce: &Nonce,
+) -> Result<Seen, ConnectError> {
+    // Its answer is still on its way to the first one, which reads past it.
+    let (again, also) = probe().map_err(|reason| ConnectError::Unreachable { reason })?;
+    match ask(second, &again, &also).await {
+        Ok(_) => {}
+        Err(failure) => return failed(failure),
+    }
+    match timeout(HELD, ask(first, statement, nonce)).await {
+        Ok(Ok(_)) => Ok(Seen::Kept),
+        Ok(Err(failure)) => failed(failure),
+        Err(_elapsed) => Ok(Seen::Nothing),
+    }
+}
+
+fn failed(failure: Failure) -> Result<Seen, ConnectError> {
+    if failure.is_mix_up() { Ok(Seen::Lost) } else { Err(unavailable(failure)) }
+}
+
+fn unavailable(failure: Failure) -> ConnectError {
+    let reason = match failure.of_select() {
+        DatabaseError::Unavailable(words) | DatabaseError::Refused(words) => words.to_string(),
+        other => other.to_string(),
+    };
+    ConnectError::Unreachable { reason }
+}
+
+/// A statement of its own text, and a question.
+fn probe() -> Result<(Tagged, Nonce), String> {
+    let mut name = [0; 12];
+    getrandom::fill(&mut name).map_err(|error| format!("no random bytes: {error}"))?;
+    let [a, b, c, d, ..] = name;
+    let purpose = name.iter().fold(String::from("look:"), |text, byte| format!("{text}{byte:02x}"));
+    Ok((Tagged::read(&purpose, |guard| format!("{guard} AND $4 = ''")), Nonce::new([a, b, c, d], 0)))
+}
+
+async fn ask(connection: &mut PgConnection, statement: &Tagged, nonce: &Nonce) -> Result<i32, Failure> {
+    exchange(connection, statement, nonce, &[Parameter::Text("")]).await.map(|(_, process)| process)
+}
+
+/// The server's process at the other end, asked without a prepared statement.
+pub(super) async fn process(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let rows = sqlx::raw_sql(AssertSqlSafe("SELECT pg_backend_pid()")).fetch_all(connection).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    row.try_get(0)
+}
+
+fn says_too_many(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("53"))
+}

@@ -1,0 +1,125 @@
+//! The statements about one column of a PostgreSQL database, as texts.
+//!
+//! Each works on its own: a single autocommit statement, guarded by its tag. A value of the column leaves as text, whatever
+//! type it is stored as.
+
+use super::tagged::{Tagged, literal};
+use crate::IssueMode;
+use crate::database::Column;
+
+/// The statements for one column.
+#[derive(Clone, Debug)]
+pub(super) struct Statements {
+    /// `$4` the id: the secret, or NULL. Two rows are an error of the server.
+    pub(super) select: Tagged,
+    /// `$4` the ids, `$5` one more than the rows that there may be if the key column is unique: ids as text with their
+    /// secrets, and one row without an id where there is none.
+    pub(super) select_batch: Tagged,
+    /// `$4` the id: whether there is such a row.
+    pub(super) exists: Tagged,
+    rotate: Tagged,
+    heal: Tagged,
+}
+
+/// Columns that a write answers with.
+pub(super) struct Written;
+
+impl Written {
+    /// How many rows were changed.
+    pub(super) const CHANGED: usize = 3;
+    /// What the row holds, but for triggers that come after.
+    pub(super) const STORED: usize = 4;
+    /// Whether there was such a row.
+    pub(super) const EXISTED: usize = 5;
+    /// Whether the row may hold something else by now.
+    pub(super) const IS_REWRITTEN: usize = 6;
+}
+
+impl Statements {
+    /// `key_type` is the type of the key column where it is not text, quoted as SQL wants it.
+    pub(super) fn new(column: &Column, key_type: Option<&str>) -> Self {
+        let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
+        let id = key_type.map_or_else(|| "$4".to_owned(), |name| format!("CAST($4::text AS {name})"));
+        // The second comparison is of text, byte for byte; see column.rs.
+        let found = format!("{key} = {id} AND CAST({key} AS text) COLLATE \"C\" = $4");
+        let text = format!("CAST({secret} AS text)");
+        let write = |purpose: &str, value: &str| {
+            let change = |guard: &str| {
+                format!(
+                    "UPDATE {table} SET {} = {value} WHERE {found} AND {guard} RETURNING {text} AS stored",
+                    column.target()
+                )
+            };
+            // A trigger that comes after the change, a rule or another table behind the name may change what was returned.
+            let rewritten = format!(
+                "COALESCE((SELECT c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules OR EXISTS (SELECT FROM \
+                 pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 66 = 0) \
+                 FROM pg_catalog.pg_class c WHERE c.oid = to_regclass({})), true)",
+                literal(&table)
+            );
+            Tagged::write(
+                &format!("{purpose}:{column}"),
+                change,
+                &format!("EXISTS (SELECT FROM {table} WHERE {found}), {rewritten}"),
+            )
+        };
+        let typed = key_type.unwrap_or("text");
+        let any = format!(
+            "{key} = ANY(CAST($4::text[] AS {typed}[])) AND CAST({key} AS text) COLLATE \"C\" = ANY($4)"
+        );
+        Self {
+            select: Tagged::read(&format!("select:{column}"), |guard| {
+                format!("(SELECT {text} FROM {table} WHERE {found} AND {guard})")
+            }),
+            select_batch: Tagged::read(&format!("select-batch:{column}"), |guard| {
+                format!(
+                    "found.id, found.secret FROM (SELECT 1) AS one LEFT JOIN (SELECT CAST({key} AS text) AS id, \
+                     {text} AS secret FROM {table} WHERE {any} AND {guard} LIMIT $5) AS found ON true"
+                )
+            }),
+            exists: Tagged::read(&format!("exists:{column}"), |guard| {
+                format!("EXISTS (SELECT FROM {table} WHERE {found}) AND {guard}")
+            }),
+            rotate: write("rotate", "$5"),
+            heal: write(
+                "heal",
+                &format!("CASE WHEN {secret} IS NULL OR {secret} = '' THEN $5 ELSE {secret} END"),
+            ),
+        }
+    }
+
+    /// `$4` the id, `$5` the minted secret: the columns of [`Written`].
+    pub(super) fn issue(&self, mode: IssueMode) -> &Tagged {
+        match mode {
+            IssueMode::Rotate => &self.rotate,
+            IssueMode::Heal => &self.heal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_not_text_is_compared_as_its_own_type_and_as_text() {
+        let column = Column::new("t", "k", "s").unwrap();
+        let statements = Statements::new(&column, Some("uuid"));
+        let select = statements.select.text();
+        assert!(
+            select.contains(
+                "(SELECT CAST(\"t\".\"s\" AS text) FROM \"t\" WHERE \"t\".\"k\" = CAST($4::text AS uuid) \
+                 AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = $4 AND "
+            ),
+            "{select}"
+        );
+        let batch = statements.select_batch.text();
+        assert!(
+            batch.contains(
+                "WHERE \"t\".\"k\" = ANY(CAST($4::text[] AS uuid[])) \
+                 AND CAST(\"t\".\"k\" AS text) COLLATE \"C\" = ANY($4) AND "
+            ),
+            "{batch}"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! The statements about one column of a SQLite database, as texts.
+//!
+//! They have no tags: a statement here is a handle in this process, and not a name that somebody between could take for
+//! another one. Not one of them casts a value that it reads: a BLOB would become text, and what is not text is to be refused.
+
+use std::sync::Arc;
+
+use crate::IssueMode;
+use crate::database::Column;
+use crate::database::batch::BATCH_SIZE;
+
+/// The statements for one column. `?1` is the workspace's id, `?2` a minted secret.
+#[derive(Clone, Debug)]
+pub(super) struct Statements {
+    /// No row or one, and two only if the key column is not unique.
+    pub(super) select: Arc<str>,
+    /// How many rows there are.
+    pub(super) count: Arc<str>,
+    rotate: Arc<str>,
+    heal: Arc<str>,
+    /// By size, the smallest first. A batch takes the first that it fits in: few texts, each of them prepared once.
+    select_batch: Arc<[(usize, Arc<str>)]>,
+}
+
+impl Statements {
+    pub(super) fn new(column: &Column) -> Self {
+        let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
+        // The second comparison is of text, byte for byte; see column.rs.
+        let found = format!("{key} = ?1 AND CAST({key} AS text) COLLATE BINARY = ?1");
+        let count = format!("SELECT count(*) FROM {table} WHERE {found}");
+        // A row for each row changed. Counting changes instead would miss those made through a view. Where one id has
+        // several rows none is changed: SQLite has one writer at a time, so that none can come in between.
+        let write = |value: &str| {
+            let target = column.target();
+            format!("UPDATE {table} SET {target} = {value} WHERE {found} AND ({count}) = 1 RETURNING 1")
+                .into()
+        };
+        Self {
+            select: format!("SELECT {secret} FROM {table} WHERE {found} LIMIT 2").into(),
+            rotate: write("?2"),
+            heal: write(&format!("CASE WHEN {secret} IS NULL OR {secret} = '' THEN ?2 ELSE {secret} END")),
+            count: count.into(),
+            select_batch: sizes().map(|size| (size, select_batch(column, size).into())).collect(),
+        }
+    }
+
+    /// Changes a row as `mode` says, and answers with a row if it has: what is stored, and whether there are triggers that may
+    /// have stored something else since.
+    pub(super) fn issue(&self, mode: IssueMode) -> &Arc<str> {
+        match mode {
+            IssueMode::Rotate => &self.rotate,
+            IssueMode::Heal => &self.heal,
+        }
+    }
+
+    /// The statement that reads so many workspaces, and how many ids it takes. The parameter after them is one more than the
+    /// rows that there may be if the key column is unique.
+    pub(super) fn select_batch(&self, workspaces: usize) -> Option<&(usize, Arc<str>)> {
+        self.select_batch.iter().find(|(size, _)| workspaces <= *size)
+    }
+}
+
+/// The ids of those that have a row, as text, and their secrets.
+fn select_batch(column: &Column, size: usize) -> String {
+    let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
+    let ids: Vec<String> = (1..=size).map(|number| format!("?{number}")).collect();
+    // A list has no affinity of its own: the key's is applied, as it is for one id.
+    let any = format!("IN ({})", ids.join(", "));
+    format!(
+        "SELECT CAST({key} AS text), {secret} FROM {table} WHERE {key} {any} \
+         AND CAST({key} AS text) COLLATE BINARY {any} LIMIT ?{}",
+        size + 1
+    )
+}
+
+/// The powers of two up to the size of a batch.
+fn sizes() -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(2), |size| Some(size * 2)).take_while(|size| *size <= BATCH_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_compares_the_key_as_its_own_type_and_as_text() {
+        let column = Column::new("t", "k", "s").unwrap();
+        assert_eq!(
+            select_batch(&column, 2),
+            "SELECT CAST(\"t\".\"k\" AS text), \"t\".\"s\" FROM \"t\" WHERE \"t\".\"k\" IN (?1, ?2) \
+             AND CAST(\"t\".\"k\" AS text) COLLATE BINARY IN (?1, ?2) LIMIT ?3"
+        );
+    }
+}
