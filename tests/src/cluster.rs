@@ -282,7 +282,7 @@ pub(crate) fn free_port() -> Result<u16> {
     bail!("50 random ports on 127.0.0.1 are all taken");
 }
 
-pub(crate) fn random_word() -> Result<String> {
+fn random_word() -> Result<String> {
     let mut bytes = [0; 18];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

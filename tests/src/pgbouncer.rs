@@ -12,15 +12,14 @@ use std::{env, fmt, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
 
-use crate::cluster::{Server, free_port, random_word, server_user};
+use crate::cluster::{Server, free_port, server_user};
 
 /// A port is chosen and then bound, and anyone may take it between the two.
 const ATTEMPTS: u32 = 5;
-/// The user that clients log in as. The pooler logs in to the server as the user that it was given.
-const USER: &str = "pooled";
 /// What the log says once the configuration holds: at the start, and after SIGHUP.
 const READY: &str = "process up";
 const READ_AGAIN: &str = "re-reading config";
@@ -60,13 +59,13 @@ pub struct Pooler {
     home: TempDir,
     /// The user that it runs as, where we are root: it refuses to be.
     user: Option<(u32, u32)>,
-    /// The line that says where the server is, and as whom to log in there.
-    upstream: String,
+    /// The server, and who logs in there. The same user and password log in here.
+    server: PgConnectOptions,
     database: String,
     password: String,
     port: u16,
     settings: Mutex<Vec<(String, String)>>,
-    server: Mutex<Option<Server>>,
+    process: Mutex<Option<Server>>,
 }
 
 impl Version {
@@ -103,8 +102,8 @@ impl Pooler {
     ) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("leasehold-pooler.").tempdir()?;
         let user = server_user()?;
-        let password = random_word()?;
-        fs::write(home.path().join("users"), format!("\"{USER}\" \"{password}\"\n"))?;
+        let password = password(server)?;
+        fs::write(home.path().join("users"), format!("\"{}\" \"{password}\"\n", server.get_username()))?;
         if let Some((uid, gid)) = user {
             chown(home.path(), Some(uid), Some(gid))?;
             chown(home.path().join("users"), Some(uid), Some(gid))?;
@@ -114,12 +113,12 @@ impl Pooler {
             program: version.program()?,
             home,
             user,
-            upstream: upstream(server, &database)?,
+            server: server.clone(),
             database,
             password,
             port: 0,
             settings: Mutex::default(),
-            server: Mutex::new(None),
+            process: Mutex::new(None),
         };
         pooler.keep(&SETTINGS);
         pooler.keep(&[("pool_mode", mode.word())]);
@@ -131,11 +130,11 @@ impl Pooler {
     pub fn reload(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.keep(settings);
         self.configure()?;
-        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = server.as_ref().context("the pooler is not running")?;
-        server.signal(Signal::HUP)?;
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = process.as_ref().context("the pooler is not running")?;
+        process.signal(Signal::HUP)?;
         // It reads at once what it says that it reads, before it looks at any client again.
-        server.says(READ_AGAIN)
+        process.says(READ_AGAIN)
     }
 
     /// Changes the mode while it runs. See [`reload`](Self::reload).
@@ -145,18 +144,13 @@ impl Pooler {
 
     /// How to connect through it.
     pub fn options(&self) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .host("127.0.0.1")
-            .port(self.port)
-            .username(USER)
-            .password(&self.password)
-            .database(&self.database)
-            .ssl_mode(PgSslMode::Disable)
+        self.server.clone().host("127.0.0.1").port(self.port).ssl_mode(PgSslMode::Disable)
     }
 
     /// The URL to connect with, with the password. It has no parameters, like one that is written by hand.
     pub fn url(&self) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
+        let user = self.server.get_username();
+        format!("postgres://{user}:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
     }
 
     fn started(mut self) -> Result<Self> {
@@ -166,8 +160,8 @@ impl Pooler {
             match Server::start(self.command(), READY) {
                 Err(error) if format!("{error:#}").contains("Address already in use") => {}
                 Err(error) => return Err(error.context("PgBouncer")),
-                Ok(server) => {
-                    self.server = Mutex::new(Some(server));
+                Ok(process) => {
+                    self.process = Mutex::new(Some(process));
                     return Ok(self);
                 }
             }
@@ -197,9 +191,11 @@ impl Pooler {
 
     fn configure(&self) -> Result<()> {
         let mut file = format!(
-            "[databases]\n{}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
+            "[databases]\n{} = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
              auth_type = scram-sha-256\nauth_file = {}\n",
-            self.upstream,
+            self.database,
+            self.server.get_host(),
+            self.server.get_port(),
             self.port,
             self.home.path().join("users").display()
         );
@@ -222,16 +218,10 @@ impl fmt::Debug for Pooler {
     }
 }
 
-/// The password is nowhere to be asked for but in the URL.
-fn upstream(server: &PgConnectOptions, database: &str) -> Result<String> {
-    use sqlx::ConnectOptions as _;
+/// The driver tells it nowhere else.
+fn password(server: &PgConnectOptions) -> Result<String> {
     let url = server.to_url_lossy();
     let password = url.password().context("the server's URL has no password")?;
-    ensure!(!password.contains(['%', '\'']), "the server's password is more than a word");
-    Ok(format!(
-        "{database} = host={} port={} dbname={database} user={} password='{password}'",
-        server.get_host(),
-        server.get_port(),
-        server.get_username(),
-    ))
+    ensure!(!password.contains(['%', '"']), "the server's password is more than a word");
+    Ok(password.to_owned())
 }
