@@ -222,6 +222,8 @@ impl fmt::Debug for Pooler {
 fn password(server: &PgConnectOptions) -> Result<String> {
     let url = server.to_url_lossy();
     let password = url.password().context("the server's URL has no password")?;
+    // It is written as base64url, two characters of which a URL escapes.
+    let password = password.replace("%2D", "-").replace("%5F", "_");
     ensure!(!password.contains(['%', '"']), "the server's password is more than a word");
-    Ok(password.to_owned())
+    Ok(password)
 }

@@ -131,6 +131,9 @@ impl Sqlite {
         minted: Secret,
         send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
+        if self.column.is_read_only() {
+            return Err(self.refused("is only read, as it was asked for"));
+        }
         let text =
             minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
         let Ok(Ok(_turn)) = timeout_at(send_by, self.turn.acquire()).await else {

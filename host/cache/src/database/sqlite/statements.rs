@@ -30,10 +30,16 @@ impl Statements {
         let count = format!("SELECT count(*) FROM {table} WHERE {found}");
         // A row for each row changed. Counting changes instead would miss those made through a view. Where one id has
         // several rows none is changed: SQLite has one writer at a time, so that none can come in between.
+        // What is returned is what was there before the triggers that come after.
+        let triggers = format!(
+            "SELECT 1 FROM \"{}\".sqlite_schema WHERE type = 'trigger' AND tbl_name = '{}' COLLATE NOCASE",
+            column.schema().unwrap_or("main"),
+            column.table()
+        );
         let write = |value: &str| {
             let target = column.target();
-            format!("UPDATE {table} SET {target} = {value} WHERE {found} AND ({count}) = 1 RETURNING 1")
-                .into()
+            let changed = format!("UPDATE {table} SET {target} = {value} WHERE {found} AND ({count}) = 1");
+            format!("{changed} RETURNING {target}, EXISTS ({triggers})").into()
         };
         Self {
             select: format!("SELECT {secret} FROM {table} WHERE {found} LIMIT 2").into(),
