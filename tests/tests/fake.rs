@@ -1,14 +1,16 @@
 //! The SDK's fake host against the real one: the same random script, and every answer the same.
 //!
-//! A policy author trusts the fake. So the default policy runs natively on it, and as a component in a real cache, and
-//! the two may differ in nothing that a caller or the database sees. A failure prints the seed; set it below to replay.
+//! A policy author trusts the fake. So a policy runs natively on it, and as a component in a real cache, and
+//! the two may differ in nothing that a caller or the database sees: the default policy, and the one that
+//! refreshes ahead and answers with kept values. A failure prints the seed; set it below to replay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leasehold::{DatabaseError, Error, ManualClock, Policy, SecretCache, WorkspaceId};
-use leasehold_policy::FakeHost;
+use leasehold_policy::{FakeHost, Policy as Native};
+use leasehold_policy_resilient::Resilient;
 use leasehold_policy_ttl::Ttl;
 use leasehold_tests::scripted::{Fault, Scripted};
 
@@ -17,8 +19,8 @@ const STEPS: usize = 500;
 const WORKSPACES: u64 = 4;
 
 /// Both hosts, driven in step.
-struct Pair {
-    fake: Option<FakeHost<Ttl>>,
+struct Pair<P> {
+    fake: Option<FakeHost<P>>,
     cache: SecretCache,
     database: Scripted,
     clock: Arc<ManualClock>,
@@ -35,12 +37,11 @@ enum Answer {
     Unavailable,
 }
 
-impl Pair {
-    async fn new(seed: u64) -> Self {
+impl<P: Native> Pair<P> {
+    async fn new(component: &'static [u8], seed: u64) -> Self {
         let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
         let builder = SecretCache::builder().database(database.clone()).clock(Arc::clone(&clock));
-        let cache =
-            builder.policy(Policy::from_bytes(leasehold_policies::TTL)).build().await.expect("it is good");
+        let cache = builder.policy(Policy::from_bytes(component)).build().await.expect("it is good");
         let fake = Some(FakeHost::new(&[]).expect("the defaults are good"));
         Self {
             fake,
@@ -52,7 +53,7 @@ impl Pair {
         }
     }
 
-    fn fake(&self) -> &FakeHost<Ttl> {
+    fn fake(&self) -> &FakeHost<P> {
         self.fake.as_ref().expect("it is only gone during a swap")
     }
 
@@ -131,6 +132,10 @@ impl Pair {
             Err(Error::Unavailable(_)) => Answer::Unavailable,
             Err(error) => panic!("{error}"),
         };
+        // A refresh that this read has asked for.
+        while self.cache.stats().under_way > 0 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(fake, real, "read {id}");
         format!("read {id}")
     }
@@ -157,19 +162,29 @@ fn answer(error: leasehold_policy::DatabaseError) -> Answer {
     }
 }
 
-#[tokio::test]
-async fn the_fake_host_answers_as_the_real_one_and_sends_as_many_statements() {
+async fn alike<P: Native>(component: &'static [u8]) -> u64 {
+    let mut refreshes = 0;
     for seed in SEEDS {
-        let mut pair = Pair::new(seed).await;
+        let mut pair = Pair::<P>::new(component, seed).await;
         let mut trace = Vec::new();
         for _ in 0..STEPS {
             trace.push(pair.step().await);
-            let fake = (pair.fake().selects(), pair.fake().issues());
-            assert_eq!(
-                fake,
-                (pair.database.selects(), pair.database.issues()),
-                "seed {seed}, after {trace:#?}"
-            );
+            let fake = (pair.fake().selects(), pair.fake().issues(), pair.fake().refreshes());
+            let real = (pair.database.selects(), pair.database.issues(), pair.cache.stats().refreshes);
+            assert_eq!(fake, real, "seed {seed}, after {trace:#?}");
         }
+        refreshes += pair.fake().refreshes();
     }
+    refreshes
+}
+
+#[tokio::test]
+async fn the_fake_host_answers_as_the_real_one_and_sends_as_many_statements() {
+    assert_eq!(alike::<Ttl>(leasehold_policies::TTL).await, 0);
+}
+
+#[tokio::test]
+async fn the_fake_host_refreshes_as_the_real_one() {
+    let refreshes = alike::<Resilient>(leasehold_policies::RESILIENT).await;
+    assert!(refreshes > 20, "{refreshes} refreshes are no trial");
 }

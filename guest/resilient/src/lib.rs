@@ -85,12 +85,8 @@ impl Policy for Resilient {
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
         let kept = cx.entry().and_then(|entry| entry.value);
-        // After a swap it may be young enough to be leased again. Once a refresh is due, that is what this call is for.
-        let young = kept.as_ref().is_some_and(|secret| {
-            let lease = self.lease(cx, secret);
-            cx.now() <= lease.refresh_after && cx.renew(secret, lease)
-        });
-        if young {
+        // After a swap it may be young enough to be leased again.
+        if kept.as_ref().is_some_and(|secret| cx.renew(secret, self.lease(cx, secret))) {
             return Ok(kept);
         }
         match cx.load(|secret| self.lease(cx, secret)) {

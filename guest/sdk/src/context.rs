@@ -63,10 +63,12 @@ impl Context {
         self.host.put(Some(&secret.0), lease);
     }
 
-    /// Puts a kept secret again, as after a swap, and says whether that makes it fresh. Where it does not, ask the
-    /// database: `lease` has run out, or the operator's ceilings have, to which the host lowers every lease.
+    /// Puts a kept secret again, as after a swap, and says whether that makes it fresh. Where it does not,
+    /// ask the database: `lease` has run out, or a refresh is due by it, which only a SELECT can bring; or
+    /// the operator's ceilings have run out, to which the host lowers every lease.
     pub fn renew(&self, secret: &Secret, lease: Lease) -> bool {
-        if lease.fresh_until <= self.now() {
+        let now = self.now();
+        if lease.fresh_until <= now || lease.refresh_after < now {
             return false;
         }
         self.put(secret, lease);
@@ -85,7 +87,7 @@ impl Context {
     }
 
     /// A whole `read`: a kept secret that is young enough for `lease`, as after a swap, is leased again without a SELECT, and
-    /// anything else is [loaded](Self::load).
+    /// anything else is [loaded](Self::load), also where `lease` asks for a refresh that is due.
     pub fn read_through(&self, lease: impl Fn(&Secret) -> Lease) -> Result<Option<Secret>, DatabaseError> {
         if let Some(secret) = self.entry().and_then(|entry| entry.value)
             && self.renew(&secret, lease(&secret))

@@ -1,8 +1,10 @@
 //! A host for native tests: a clock and a database that the test sets, and the rules that the real host enforces.
 //!
-//! It keeps the contract's observable behaviour (hits under a lease, changes that take effect when a call returns,
-//! ceilings, absence only where a SELECT found it) and nothing of the machinery: no threads, flights, swaps under load
-//! or refreshes ahead. What the real host treats as a fault of the policy is a panic here. The project's own tests run the same script against this and against the real host with the component.
+//! It keeps the contract's observable behaviour (hits under a lease, changes that take effect when a call
+//! returns, ceilings, absence only where a SELECT found it, refreshes ahead and the pauses between them) and
+//! nothing of the machinery: no threads, flights or swaps under load; a refresh is over when the hit that
+//! asked for it returns. What the real host treats as a fault of the policy is a panic here. The project's
+//! own tests run the same script against this and against the real host with the component.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -30,6 +32,10 @@ impl Default for Ceilings {
     }
 }
 
+/// How long a refresh that brought nothing is not tried again, at least and at most; between them it is as
+/// long as the refresh has been due. The real host's.
+const REFRESH_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+
 /// A policy under test, with the database and the clock that the test drives.
 pub struct FakeHost<P> {
     policy: P,
@@ -47,6 +53,7 @@ struct State {
     selects: Cell<u64>,
     issues: Cell<u64>,
     calls: Cell<u64>,
+    refreshes: Cell<u64>,
     log: RefCell<Vec<(Level, String)>>,
 }
 
@@ -57,6 +64,8 @@ struct Entry {
     lease: Lease,
     /// Which policy granted the lease.
     generation: u64,
+    /// No hit asks for a refresh until after this.
+    refresh_paused_until: Instant,
 }
 
 /// What the policy was asked for.
@@ -136,15 +145,37 @@ impl<P: Policy> FakeHost<P> {
         Instant::from_nanos(self.state.now.get())
     }
 
-    /// Reads as a caller of the cache does: under a lease if there is one, else by asking the policy.
+    /// Reads as a caller of the cache does: under a lease if there is one, else by asking the policy. A hit
+    /// that finds a refresh due is answered as any other, and then the policy is asked, whatever comes of it.
     pub fn read(&self, workspace: &str) -> Result<Option<String>, DatabaseError> {
-        let now = self.now();
-        if let Some(entry) = self.state.entries.borrow().get(workspace)
-            && entry.generation == self.state.generation.get()
-            && now < entry.lease.fresh_until
-        {
-            return Ok(entry.value.clone());
+        let Some((value, refreshes)) = self.hit(workspace) else { return self.fill(workspace) };
+        if refreshes {
+            self.state.refreshes.set(self.state.refreshes.get() + 1);
+            // In the background: an error is nobody's answer.
+            let _ = self.fill(workspace);
         }
+        Ok(value)
+    }
+
+    /// What a lease answers, and whether this hit asks for a refresh.
+    fn hit(&self, workspace: &str) -> Option<(Option<String>, bool)> {
+        let now = self.now();
+        let mut entries = self.state.entries.borrow_mut();
+        let entry = entries.get_mut(workspace)?;
+        let covers = entry.generation == self.state.generation.get() && now < entry.lease.fresh_until;
+        if !covers {
+            return None;
+        }
+        let due = entry.lease.refresh_after.max(entry.obtained_at);
+        let refreshes = now > entry.lease.refresh_after && now > entry.refresh_paused_until;
+        if refreshes {
+            let [least, most] = REFRESH_PAUSE;
+            entry.refresh_paused_until = now + (now - due).clamp(least, most);
+        }
+        Some((entry.value.clone(), refreshes))
+    }
+
+    fn fill(&self, workspace: &str) -> Result<Option<String>, DatabaseError> {
         let (answer, host) = self.call(workspace, Request::Read, |cx| self.policy.read(cx));
         if let Ok(None) = answer {
             assert!(
@@ -153,7 +184,10 @@ impl<P: Policy> FakeHost<P> {
             );
         }
         self.apply(host);
-        Ok(answer?.map(|secret| secret.0.value))
+        let answer = answer?.map(|secret| secret.0.value);
+        // Nobody is shown another value once this one has been told.
+        self.state.entries.borrow_mut().retain(|id, entry| id != workspace || entry.value == answer);
+        Ok(answer)
     }
 
     /// Issues as a caller of the cache does.
@@ -201,6 +235,11 @@ impl<P: Policy> FakeHost<P> {
         self.state.calls.get()
     }
 
+    /// How often a hit has asked the policy for a refresh.
+    pub fn refreshes(&self) -> u64 {
+        self.state.refreshes.get()
+    }
+
     /// What the policy has logged.
     pub fn log(&self) -> Vec<(Level, String)> {
         self.state.log.borrow().clone()
@@ -224,7 +263,16 @@ impl<P: Policy> FakeHost<P> {
     fn apply(&self, host: Host) {
         let mut entries = self.state.entries.borrow_mut();
         match host.change.into_inner() {
-            Some(Some(entry)) => drop(entries.insert(host.workspace, entry)),
+            Some(Some(mut entry)) => {
+                // What brings nothing newer is not asked for again by the next hit.
+                if let Some(replaced) = entries.get(&host.workspace)
+                    && entry.obtained_at <= replaced.obtained_at
+                    && entry.generation == replaced.generation
+                {
+                    entry.refresh_paused_until = replaced.refresh_paused_until;
+                }
+                drop(entries.insert(host.workspace, entry));
+            }
             Some(None) => drop(entries.remove(&host.workspace)),
             None => {}
         }
@@ -304,7 +352,14 @@ impl Host {
         };
         let lease = lower(lease, obtained_at + max_fresh, obtained_at + max_keep);
         let (value, generation) = (value.map(|handle| handle.value.clone()), self.state.generation.get());
-        self.change.replace(Some(Some(Entry { value, obtained_at, lease, generation })));
+        let refresh_paused_until = Instant::NEVER;
+        self.change.replace(Some(Some(Entry {
+            value,
+            obtained_at,
+            lease,
+            generation,
+            refresh_paused_until,
+        })));
     }
 
     pub(crate) fn remove(&self) {

@@ -17,9 +17,13 @@ use crate::{Instant, Secret, WorkspaceId};
 /// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
 const EVICTED_SHARE: usize = 16;
 
-/// How long a refresh that brought nothing is not tried again: long enough for a database that is down, short enough to
-/// be tried many times within a lease of minutes.
+/// How long a refresh that brought nothing is not tried again, at least: long enough for a database that is
+/// down, short enough to be tried many times within a lease of minutes. The longer it has been due, the
+/// longer is the pause: as long again.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
+/// And at most: a policy that never reads anything costs a call a minute, and a database that is back is
+/// noticed in one.
+const MAX_REFRESH_PAUSE: Duration = Duration::from_secs(60);
 
 /// What is stored for one workspace.
 pub(crate) struct Entry {
@@ -28,8 +32,8 @@ pub(crate) struct Entry {
     pub(crate) obtained_at: Instant,
     pub(crate) lease: Lease,
     pub(crate) generation: Generation,
-    /// How long after the lease's `refresh_after` the next hit asks for a refresh, in milliseconds: each one that asks puts the
-    /// next off. Seven weeks fit in, after which none does any more.
+    /// How long after a refresh was due the next hit asks for one, in milliseconds: each one that asks puts
+    /// the next off. Zero until one has. Seven weeks fit in, after which none does any more.
     refresh_put_off_ms: AtomicU32,
 }
 
@@ -140,8 +144,13 @@ impl Table {
     }
 
     /// Stores an entry in place of any other. The caller holds the stripe's lock.
-    pub(crate) fn store(&self, workspace: &WorkspaceId, entry: Entry) {
+    pub(crate) fn store(&self, workspace: &WorkspaceId, mut entry: Entry) {
         let guard = self.entries.guard();
+        if entry.lease.refresh_after < entry.lease.fresh_until
+            && let Some(replaced) = self.entries.get(workspace, &guard)
+        {
+            entry.inherit_pause(replaced);
+        }
         self.entries.insert(workspace.clone(), entry, &guard);
         guard.flush();
     }
@@ -231,19 +240,40 @@ impl Table {
 
 impl Entry {
     /// Whether this hit is the one that has to start a refresh. Most hits only load the instant. A refresh that brings
-    /// nothing is tried again after a while: the entry would be replaced otherwise.
+    /// nothing is tried again after a while.
     fn claim_refresh(&self, now: Instant) -> bool {
-        // Relaxed: whoever wins starts a flight, and flights are ordered by their stripe's lock.
+        // Relaxed: whichever hit wins starts a flight, and flights are ordered by their stripe's lock.
         let put_off_ms = self.refresh_put_off_ms.load(Ordering::Relaxed);
-        let late_ms = now.saturating_since(self.lease.refresh_after).as_millis();
-        let next_ms = u32::try_from(late_ms + REFRESH_PAUSE.as_millis()).unwrap_or(u32::MAX);
-        (put_off_ms == 0 || late_ms > put_off_ms.into())
+        let late = now.saturating_since(self.refresh_due());
+        let pause = late.clamp(REFRESH_PAUSE, MAX_REFRESH_PAUSE);
+        (put_off_ms == 0 || late.as_millis() > put_off_ms.into())
             && put_off_ms != u32::MAX
             && self
                 .refresh_put_off_ms
-                .compare_exchange(put_off_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(put_off_ms, millis(late + pause), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
+
+    /// Waits as long with the next refresh as the entry that this one replaces would have, unless this one is
+    /// newer. The policy has put again what was there, and the next hit would ask it again, and so for ever.
+    fn inherit_pause(&mut self, replaced: &Self) {
+        let put_off_ms = replaced.refresh_put_off_ms.load(Ordering::Relaxed);
+        let brings_nothing =
+            self.obtained_at <= replaced.obtained_at && self.generation == replaced.generation;
+        if put_off_ms > 0 && brings_nothing {
+            let next = replaced.refresh_due().saturating_add(Duration::from_millis(put_off_ms.into()));
+            self.refresh_put_off_ms = AtomicU32::new(millis(next.saturating_since(self.refresh_due())));
+        }
+    }
+
+    /// When a refresh is due. A lease may say "always", by an instant long before the value was there.
+    fn refresh_due(&self) -> Instant {
+        self.lease.refresh_after.max(self.obtained_at)
+    }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -42,6 +42,51 @@ fn a_lease_that_is_due_for_months_does_not_refresh_with_each_hit() {
     assert!(matches!(read(&table, 1, now + 1), Found::Hit(Some(_))));
 }
 
+/// At how many of the milliseconds up to `end` a hit asks for a refresh that puts the same again: as often as
+/// the policy is called.
+fn fruitless_refreshes(lease_of: impl Fn(u64) -> Entry, end: u64) -> usize {
+    let table = Table::new(10);
+    table.store(&id(1), lease_of(1));
+    let asks = |now: &u64| {
+        let asks = matches!(read(&table, 1, now * 1_000_000), Found::Refresh(_));
+        if asks {
+            table.store(&id(1), lease_of(*now));
+        }
+        asks
+    };
+    (1..end).filter(asks).count()
+}
+
+#[test]
+fn a_refresh_that_puts_the_same_again_is_not_asked_for_by_the_next_hit() {
+    const MS: u64 = 1_000_000;
+    let end = 150_000;
+    let the_same = |_| entry("a", 50, end * MS, end * MS);
+    let always = |_| entry("a", 0, end * MS, end * MS);
+    let a_little_later = |now: u64| entry("a", (now + 1) * MS, end * MS, end * MS);
+    // After 5 s, 10 s, 20 s, 40 s, 80 s and 140 s: as long again as it has been due, and a minute at most.
+    assert_eq!(fruitless_refreshes(the_same, end), 7);
+    assert_eq!(fruitless_refreshes(always, end), 7);
+    // One that puts it off by itself is held to the shortest pause.
+    assert_eq!(fruitless_refreshes(a_little_later, end), 30);
+}
+
+#[test]
+fn what_is_newer_or_from_another_policy_is_refreshed_by_its_own_lease() {
+    let newer = |now: u64| Entry { obtained_at: Instant::from_nanos(now), ..entry("b", 60, 100, 100) };
+    let another = |_| Entry { generation: Generation::FIRST.next(), ..entry("a", 60, 100, 100) };
+    for (next, generation) in
+        [(newer as fn(u64) -> Entry, Generation::FIRST), (another, Generation::FIRST.next())]
+    {
+        let table = Table::new(10);
+        table.store(&id(1), entry("a", 50, 100, 100));
+        assert!(matches!(read(&table, 1, 51), Found::Refresh(_)));
+        table.store(&id(1), next(51));
+        let read = |now| table.lookup(&id(1), || (generation, Instant::from_nanos(now)), |_| ());
+        assert!(matches!(read(60), Found::Hit(_)) && matches!(read(61), Found::Refresh(_)));
+    }
+}
+
 #[test]
 fn a_sweep_drops_what_is_no_longer_kept_and_nothing_else() {
     let table = Table::new(1_000);
