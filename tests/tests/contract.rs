@@ -83,7 +83,8 @@ impl Bench {
 
     async fn new(database: impl Database, rows: Rows) -> Result<Self> {
         let clock = Arc::new(ManualClock::new());
-        let policy = Policy::from_bytes(leasehold_policies::TTL);
+        // Leases of exactly 5 minutes.
+        let policy = Policy::from_bytes(leasehold_policies::TTL).setting("jitter", "0s");
         let cache = SecretCache::builder()
             .database(database)
             .clock(Arc::clone(&clock))

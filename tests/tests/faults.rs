@@ -36,7 +36,7 @@ const TABLES: &str = "
 
 /// The parts of the caches under test that are the same everywhere.
 fn builder() -> Builder {
-    SecretCache::builder().policy(Policy::from_bytes(leasehold_policies::TTL))
+    SecretCache::builder().policy(Policy::from_bytes(leasehold_policies::TTL).setting("jitter", "0s"))
 }
 
 /// How many workspaces have anything under way. None may be left behind by a caller that is gone.

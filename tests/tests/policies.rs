@@ -4,6 +4,7 @@ mod artifacts;
 mod breaker;
 mod contained;
 mod corpus;
+mod fleet;
 mod probation;
 mod refused;
 mod rehearsal;

@@ -8,7 +8,7 @@
 /// The default policy, `guest/ttl`: a secret is cached for a fixed time, absence not at all.
 pub const TTL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ttl.wasm"));
 
-/// `guest/resilient`: as [`TTL`], with jitter and refreshes ahead; while the database fails, a kept value is the answer.
+/// `guest/resilient`: as [`TTL`], with refreshes ahead; while the database fails, a kept value is the answer.
 pub const RESILIENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/resilient.wasm"));
 
 /// `guest/watched`: long leases while the host's invalidation channel is up, and [`TTL`] while there is none.

@@ -19,6 +19,7 @@ use leasehold_policy::{
 /// The policy, as the operator configured it.
 pub struct Negative {
     ttl: Duration,
+    jitter: Duration,
     absent_ttl: Duration,
 }
 
@@ -34,6 +35,12 @@ impl Policy for Negative {
                 doc: "How long a secret is served without asking again, such as 30s or 5m.",
             },
             Setting {
+                name: "jitter",
+                default: "80%",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires evenly over ttl; \
+                      a duration or a share of ttl. 0s lets what was read together expire together.",
+            },
+            Setting {
                 name: "absent-ttl",
                 default: "10s",
                 doc: "How long absence is served without asking again; the host allows 30s unless it is told otherwise.",
@@ -42,13 +49,20 @@ impl Policy for Negative {
     };
 
     fn configure(settings: &Settings<'_>) -> Result<Self, String> {
-        Ok(Self { ttl: settings.duration("ttl")?, absent_ttl: settings.duration("absent-ttl")? })
+        let ttl = settings.duration("ttl")?;
+        let jitter = settings.duration_of("jitter", ttl)?;
+        if jitter > ttl {
+            return Err(String::from(
+                "setting jitter: expected at most ttl, or some secrets would never be cached",
+            ));
+        }
+        Ok(Self { ttl, jitter, absent_ttl: settings.duration("absent-ttl")? })
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
         match cx.entry() {
             // After a swap the entry may still be young enough: then it is leased again without a SELECT.
-            Some(Snapshot { value: Some(secret), .. }) if cx.renew(&secret, self.lease(&secret)) => {
+            Some(Snapshot { value: Some(secret), .. }) if cx.renew(&secret, self.lease(cx, &secret)) => {
                 return Ok(Some(secret));
             }
             // Absence may be put only where this call has found it. A young one is a good answer all the same.
@@ -59,14 +73,14 @@ impl Policy for Negative {
         }
         let found = cx.select()?;
         match &found {
-            Some(secret) => cx.put(secret, self.lease(secret)),
+            Some(secret) => cx.put(secret, self.lease(cx, secret)),
             None => self.put_absent(cx),
         }
         Ok(found)
     }
 
     fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
-        cx.write_through(mode, |secret| self.lease(secret))
+        cx.write_through(mode, |secret| self.lease(cx, secret))
     }
 }
 
@@ -80,8 +94,9 @@ impl Negative {
         }
     }
 
-    fn lease(&self, secret: &Secret) -> Lease {
-        Lease::until(secret.obtained_at() + self.ttl)
+    fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
+        let obtained_at = secret.obtained_at();
+        Lease::until(obtained_at + (self.ttl - cx.jitter(obtained_at, self.ttl, self.jitter)))
     }
 }
 

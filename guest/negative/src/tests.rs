@@ -3,8 +3,14 @@
 use super::*;
 use leasehold_policy::{Ceilings, FakeHost};
 
+/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Negative> {
-    FakeHost::new(settings).expect("the settings are good")
+    FakeHost::new(&even(settings)).expect("the settings are good")
+}
+
+fn even<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let is_set = settings.iter().any(|(name, _)| *name == "jitter");
+    settings.iter().copied().chain((!is_set).then_some(("jitter", "0s"))).collect()
 }
 
 #[test]
@@ -38,7 +44,7 @@ fn an_absence_replaces_a_secret() {
     host.delete("w");
     host.advance(Duration::from_secs(60));
     assert_eq!(host.read("w"), Ok(None));
-    let host = host.swap::<Negative>(&[("ttl", "1h")]).expect("the settings are good");
+    let host = host.swap::<Negative>(&even(&[("ttl", "1h")])).expect("the settings are good");
     assert_eq!(host.read("w"), Ok(None), "the old secret is not served again");
 }
 
@@ -48,7 +54,7 @@ fn after_a_swap_young_secrets_and_absences_need_no_select() {
     host.store("w", Some("a"));
     assert_eq!((host.read("w"), host.read("none")), (Ok(Some("a".into())), Ok(None)));
     host.advance(Duration::from_secs(4));
-    let host = host.swap::<Negative>(&[("absent-ttl", "5s")]).expect("the settings are good");
+    let host = host.swap::<Negative>(&even(&[("absent-ttl", "5s")])).expect("the settings are good");
     assert_eq!((host.read("w"), host.read("none")), (Ok(Some("a".into())), Ok(None)));
     assert_eq!(host.selects(), 2);
     host.store("none", Some("b"));
@@ -81,7 +87,7 @@ fn the_operators_ceiling_ends_absence_earlier() {
 #[test]
 fn bad_settings_are_refused_by_name() {
     for (settings, word) in
-        [(("ttl", "soon"), "ttl"), (("absent-ttl", "10"), "absent-ttl"), (("jitter", "1s"), "jitter")]
+        [(("ttl", "soon"), "ttl"), (("absent-ttl", "10"), "absent-ttl"), (("jitter", "6m"), "jitter")]
     {
         let error = FakeHost::<Negative>::new(&[settings]).err().expect("it is bad");
         assert!(error.contains(word), "{error}");

@@ -40,8 +40,9 @@ impl Policy for Resilient {
             },
             Setting {
                 name: "jitter",
-                default: "50%",
-                doc: "Up to this much is taken off ttl, differently for each workspace; a duration or a share of ttl. At half of it, a fleet that starts together never asks more than twice as much as in the mean.",
+                default: "80%",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet asks evenly over time; \
+                      a duration or a share of ttl. 0s lets what was read together expire together.",
             },
             Setting {
                 name: "refresh-ahead",
@@ -103,14 +104,18 @@ impl Policy for Resilient {
 }
 
 impl Resilient {
-    /// Fresh until `ttl` after the value was obtained, less this workspace's share of the jitter, and kept for `stale` more.
+    /// Fresh until `ttl` after the value was obtained, less this workspace's jitter, and kept for `stale`
+    /// more.
     fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
-        let life = self.ttl - cx.share(secret, self.jitter);
+        let obtained_at = secret.obtained_at();
+        // By when it is asked again, and not by when it ends.
+        let jitter = cx.jitter(obtained_at, self.ttl - self.refresh_ahead, self.jitter);
+        let fresh_until = obtained_at + (self.ttl - jitter);
         Lease {
-            refresh_after: secret.obtained_at() + (life - self.refresh_ahead),
-            fresh_until: secret.obtained_at() + life,
+            refresh_after: obtained_at + (self.ttl - jitter - self.refresh_ahead),
+            fresh_until,
             watched_until: Instant::NEVER,
-            keep_until: secret.obtained_at() + life + self.stale,
+            keep_until: fresh_until + self.stale,
         }
     }
 

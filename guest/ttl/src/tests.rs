@@ -3,8 +3,14 @@
 use super::*;
 use leasehold_policy::{Ceilings, FakeHost};
 
+/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Ttl> {
-    FakeHost::new(settings).expect("the settings are good")
+    FakeHost::new(&even(settings)).expect("the settings are good")
+}
+
+fn even<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let is_set = settings.iter().any(|(name, _)| *name == "jitter");
+    settings.iter().copied().chain((!is_set).then_some(("jitter", "0s"))).collect()
 }
 
 #[test]
@@ -36,9 +42,9 @@ fn absence_drops_what_was_stored_before() {
     host.store("w", Some("a"));
     host.read("w").expect("the row is there");
     host.store("w", None);
-    let host = host.swap::<Ttl>(&[("ttl", "0s")]).expect("the settings are good");
+    let host = host.swap::<Ttl>(&even(&[("ttl", "0s")])).expect("the settings are good");
     assert_eq!(host.read("w"), Ok(None));
-    let host = host.swap::<Ttl>(&[("ttl", "1m")]).expect("the settings are good");
+    let host = host.swap::<Ttl>(&even(&[("ttl", "1m")])).expect("the settings are good");
     assert_eq!(host.read("w"), Ok(None), "the old secret is not served again");
 }
 
@@ -71,7 +77,7 @@ fn a_swap_leases_young_entries_again_without_a_select() {
     host.store("w", Some("a"));
     host.read("w").expect("the row is there");
     host.advance(Duration::from_secs(20));
-    let host = host.swap::<Ttl>(&[("ttl", "30s")]).expect("the settings are good");
+    let host = host.swap::<Ttl>(&even(&[("ttl", "30s")])).expect("the settings are good");
     assert_eq!(host.read("w"), Ok(Some("a".into())));
     assert_eq!(host.selects(), 1);
     host.advance(Duration::from_secs(10));
@@ -93,24 +99,74 @@ fn what_is_younger_than_ttl_and_older_than_the_operator_allows_is_read_again() {
     assert_eq!(host.selects(), 2);
 }
 
-#[test]
-fn jitter_shortens_the_ttl_within_its_range_and_differently() {
-    let host = host(&[("ttl", "60s"), ("jitter", "20s")]);
-    let mut ends = Vec::new();
-    for n in 0..200 {
-        let workspace = format!("w{n}");
-        host.store(&workspace, Some("a"));
-        host.read(&workspace).expect("the row is there");
-        ends.push(host.lease(&workspace).expect("it was put").fresh_until - host.now());
+/// What becomes of a workspace that is read at every moment: the lengths of its leases, one after the other.
+fn leases(workspace: &str, settings: &[(&str, &str)], count: usize) -> Vec<Duration> {
+    let host = FakeHost::<Ttl>::new(settings).expect("the settings are good");
+    host.store(workspace, Some("a"));
+    let mut lengths = Vec::new();
+    for _ in 0..count {
+        host.read(workspace).expect("the row is there");
+        let length = host.lease(workspace).expect("it was put").fresh_until - host.now();
+        host.advance(length);
+        lengths.push(length);
     }
-    assert!(ends.iter().all(|life| (40..=60).contains(&life.as_secs())), "{ends:?}");
-    let (shortest, longest) = (ends.iter().min().unwrap(), ends.iter().max().unwrap());
+    assert_eq!(host.selects(), count as u64);
+    lengths
+}
+
+#[test]
+fn jitter_shortens_the_first_leases_within_its_range_and_differently() {
+    let first = |n: usize| leases(&format!("w{n}"), &[("ttl", "60s"), ("jitter", "20s")], 1)[0];
+    let lengths: Vec<_> = (0..200).map(first).collect();
+    assert!(lengths.iter().all(|length| (40..=60).contains(&length.as_secs())), "{lengths:?}");
+    let (shortest, longest) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
     assert!(*longest - *shortest > Duration::from_secs(15), "{shortest:?} to {longest:?}");
+    let share = leases("w", &[("ttl", "60s"), ("jitter", "10%")], 1)[0];
+    assert!((54..=60).contains(&share.as_secs()), "{share:?}");
+}
+
+#[test]
+fn by_default_a_lease_lasts_for_a_fifth_of_ttl_at_least_and_after_a_few_for_all_of_it() {
+    let ttl = Duration::from_secs(300);
+    for n in 0..200 {
+        let lengths = leases(&format!("w{n}"), &[], 8);
+        assert!(lengths.iter().all(|length| (ttl / 5..=ttl).contains(length)), "{lengths:?}");
+        assert!(lengths[3..].iter().all(|length| ttl - *length < Duration::from_secs(3)), "{lengths:?}");
+        let all: Duration = lengths.iter().sum();
+        assert!(ttl * 8 - all < ttl, "less than one lease is lost for good: {lengths:?}");
+    }
+}
+
+#[test]
+fn a_fleet_that_is_first_read_in_the_same_moment_expires_evenly() {
+    // So many that chance alone does not make a second twice as busy as the mean one.
+    const WORKSPACES: usize = 20_000;
+    let mut seconds = vec![0_u32; 3_000];
+    for n in 0..WORKSPACES {
+        let mut end = Duration::ZERO;
+        for length in leases(&format!("workspace-{n}"), &[], 12) {
+            end += length;
+            if let Some(second) = seconds.get_mut(end.as_secs() as usize) {
+                *second += 1;
+            }
+        }
+    }
+    // The first minute is before the first lease ends.
+    let (busiest, mean) = (*seconds.iter().max().unwrap(), WORKSPACES as f64 / 300.0);
+    assert!(f64::from(busiest) <= 2.0 * mean, "{busiest} in a second, {mean:.0} in the mean");
+    let settled = &seconds[1_000..2_000];
+    let settled: u32 = settled.iter().sum();
+    assert!((f64::from(settled) / 1_000.0 - mean).abs() < mean * 0.02, "{settled} in 1,000 s");
 }
 
 #[test]
 fn bad_settings_are_refused_by_name() {
-    for (settings, word) in [(("ttl", "soon"), "ttl"), (("jitter", "6m"), "jitter"), (("tll", "5m"), "tll")] {
+    for (settings, word) in [
+        (("ttl", "soon"), "ttl"),
+        (("jitter", "6m"), "jitter"),
+        (("jitter", "101%"), "jitter"),
+        (("tll", "5m"), "tll"),
+    ] {
         let error = FakeHost::<Ttl>::new(&[settings]).err().expect("it is bad");
         assert!(error.contains(word), "{error}");
     }

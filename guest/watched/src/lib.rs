@@ -19,6 +19,8 @@ use leasehold_policy::{
 pub struct Watched {
     ttl: Duration,
     watched_ttl: Duration,
+    jitter: Duration,
+    watched_jitter: Duration,
 }
 
 impl Policy for Watched {
@@ -37,6 +39,12 @@ impl Policy for Watched {
                 default: "1h",
                 doc: "How long it is served while the host has an invalidation channel and that is up; at least ttl.",
             },
+            Setting {
+                name: "jitter",
+                default: "80%",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires evenly over ttl; \
+                      a duration, or a share of ttl and of watched-ttl. 0s lets what was read together expire together.",
+            },
         ],
     };
 
@@ -47,24 +55,34 @@ impl Policy for Watched {
                 "setting watched-ttl: expected at least ttl, which holds without any channel",
             ));
         }
-        Ok(Self { ttl, watched_ttl })
+        let jitter = settings.duration_of("jitter", ttl)?;
+        if jitter > ttl {
+            return Err(String::from(
+                "setting jitter: expected at most ttl, or some secrets would never be cached",
+            ));
+        }
+        let watched_jitter = settings.duration_of("jitter", watched_ttl)?;
+        Ok(Self { ttl, watched_ttl, jitter, watched_jitter })
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
         // A policy is not told whether the channel is up, so that a kept secret is leased again by ttl.
-        cx.read_through(|secret| self.lease(secret))
+        cx.read_through(|secret| self.lease(cx, secret))
     }
 
     fn issue(&self, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
-        cx.write_through(mode, |secret| self.lease(secret))
+        cx.write_through(mode, |secret| self.lease(cx, secret))
     }
 }
 
 impl Watched {
-    fn lease(&self, secret: &Secret) -> Lease {
-        let watched_until = secret.obtained_at() + self.watched_ttl;
+    fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
+        let obtained_at = secret.obtained_at();
+        let until = |ttl, jitter| obtained_at + (ttl - cx.jitter(obtained_at, ttl, jitter));
+        let fresh_until = until(self.ttl, self.jitter);
+        let watched_until = until(self.watched_ttl, self.watched_jitter).max(fresh_until);
         Lease {
-            fresh_until: secret.obtained_at() + self.ttl,
+            fresh_until,
             watched_until,
             // Never ahead: the channel says when there is something new.
             refresh_after: watched_until,

@@ -3,8 +3,14 @@
 use super::*;
 use leasehold_policy::FakeHost;
 
+/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Watched> {
-    FakeHost::new(settings).expect("the settings are good")
+    FakeHost::new(&even(settings)).expect("the settings are good")
+}
+
+fn even<'a>(settings: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let is_set = settings.iter().any(|(name, _)| *name == "jitter");
+    settings.iter().copied().chain((!is_set).then_some(("jitter", "0s"))).collect()
 }
 
 #[test]
@@ -60,7 +66,7 @@ fn a_swap_goes_by_ttl() {
     host.store("w", Some("a"));
     host.read("w").expect("the row is there");
     host.advance(Duration::from_secs(20));
-    let host = host.swap::<Watched>(&[("ttl", "30s")]).expect("the settings are good");
+    let host = host.swap::<Watched>(&even(&[("ttl", "30s")])).expect("the settings are good");
     host.read("w").expect("the row is there");
     assert_eq!(host.selects(), 1);
     host.advance(Duration::from_secs(10));

@@ -69,7 +69,7 @@ async fn an_operator_applies_looks_and_goes_back() -> Result<()> {
     let json: Value = serde_json::from_str(said(&policy(&server, &["status", "--json"])?)?)?;
     assert_eq!(json["generation"], 3);
     assert!(said(&policy(&server, &["rollback"])?)?.contains("as generation 4"));
-    assert_eq!(shown(&server)?["settings"]["jitter"], "0s");
+    assert_eq!(shown(&server)?["settings"]["jitter"], "80%");
     Ok(())
 }
 

@@ -20,7 +20,7 @@ fn policy(arguments: &[&str]) -> Result<Ended> {
 #[test]
 fn the_card_of_a_policy_is_printed_for_people() -> Result<()> {
     for named in ["ttl", "ttl.wasm"] {
-        let ended = policy(&["card", named, "--setting", "ttl=90s"])?;
+        let ended = policy(&["card", named, "--setting", "ttl=90s", "--setting", "jitter=0s"])?;
         assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""), "{}", ended.stdout);
         for line in [
             "setting ttl               90s\n",
@@ -36,7 +36,7 @@ fn the_card_of_a_policy_is_printed_for_people() -> Result<()> {
 
 #[test]
 fn the_card_of_a_policy_is_printed_as_json() -> Result<()> {
-    let ended = policy(&["card", "--json", "ttl.wasm"])?;
+    let ended = policy(&["card", "--json", "ttl.wasm", "--setting", "jitter=0s"])?;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     let card: Value = serde_json::from_str(&ended.stdout)?;
     for (name, expected) in [
@@ -58,7 +58,8 @@ fn the_card_of_a_policy_is_printed_as_json() -> Result<()> {
 
 #[test]
 fn a_check_says_of_each_expectation_what_was_found_and_ends_with_1_if_one_fails() -> Result<()> {
-    let ended = policy(&["check", "ttl", "--expect", "fresh<=10m", "--expect", "absence=uncached"])?;
+    let expected = ["--expect", "fresh<=10m", "--expect", "absence=uncached"];
+    let ended = policy(&[&["check", "ttl", "--setting", "jitter=0s"][..], &expected].concat())?;
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""));
     assert_eq!(ended.stdout, "holds  fresh<=10m  found 5m\nholds  absence=uncached  found uncached\n");
     let ended = policy(&[

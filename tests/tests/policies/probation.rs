@@ -9,7 +9,7 @@ use leasehold_tests::scripted::Scripted;
 use super::{Bench, W, hostile};
 
 fn ttl(setting: &str) -> Policy {
-    Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting)
+    Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting).setting("jitter", "0s")
 }
 
 /// A cache whose first policy is `ttl`.

@@ -31,7 +31,7 @@ fn figures(card: &PolicyCard) -> Vec<String> {
 
 #[tokio::test]
 async fn the_card_of_the_default_policy_says_what_it_does() {
-    let card = card(ttl()).await;
+    let card = card(ttl().setting("jitter", "0s")).await;
     let memory = match card.figures().last() {
         Some(("memory", Measure::Bytes(bytes))) => *bytes,
         other => panic!("{other:?}"),
@@ -48,7 +48,7 @@ async fn the_card_of_the_default_policy_says_what_it_does() {
             "stale=5m",
             "on-error=error",
             "write=database-then-cache",
-            // One at its start and then every fifth beat: twelve in sixty.
+            // Every fifth beat: twelve in sixty.
             "statements-per-heartbeat=0.200",
             &format!("memory={memory} bytes"),
         ]
@@ -61,8 +61,20 @@ async fn the_card_of_the_default_policy_says_what_it_does() {
 }
 
 #[tokio::test]
+async fn by_default_the_first_leases_differ_and_a_heartbeat_costs_no_more_than_without() {
+    let card = card(ttl()).await;
+    assert_eq!(card.settings, [("ttl".into(), "5m".into()), ("jitter".into(), "80%".into())]);
+    for seen in [card.fresh, card.issue_fresh] {
+        assert!(seen.least >= MINUTE && seen.most <= 5 * MINUTE, "{seen}");
+        assert!(seen.most - seen.least > 3 * MINUTE, "{seen}");
+    }
+    assert!(card.stale <= 5 * MINUTE, "{card}");
+    assert_eq!((card.statements, card.heartbeats), (48, 240));
+}
+
+#[tokio::test]
 async fn the_card_changes_with_the_settings() {
-    let short = card(ttl().setting("ttl", "10s")).await;
+    let short = card(ttl().setting("ttl", "10s").setting("jitter", "0s")).await;
     assert_eq!((short.fresh.least, short.fresh.most), (MINUTE / 6, MINUTE / 6));
     assert_eq!((short.issue_fresh, short.stale), (short.fresh, MINUTE / 6));
     assert_eq!(short.statements, short.heartbeats, "no lease lasts until the next beat");
@@ -102,8 +114,8 @@ async fn what_is_only_taste_is_on_the_card_and_not_refused() {
         ("caches-absence-for-ever", hour, zero, MINUTE / 2, hour, 4),
         ("refreshes-ahead", 2 * MINUTE, MINUTE, zero, 2 * MINUTE, 120),
         ("refreshes-always", hour, hour, zero, hour, 240),
-        ("keeps-for-ever", zero, zero, zero, 24 * hour, 4),
-        ("renews-for-ever", hour, zero, zero, 24 * hour, 4),
+        ("keeps-for-ever", zero, zero, zero, 24 * hour, 0),
+        ("renews-for-ever", hour, zero, zero, 24 * hour, 0),
     ] {
         let card = card(hostile(does)).await;
         assert_eq!((card.fresh.least, card.fresh.most), (fresh, fresh), "{does}\n{card}");
@@ -219,10 +231,11 @@ async fn one_that_is_slow_at_every_call_is_refused_when_its_budget_is_used_up() 
 #[tokio::test]
 async fn the_card_goes_with_its_policy_through_swaps_and_rollbacks() {
     let builder = SecretCache::builder().database(Scripted::new());
-    let cache = builder.policy(ttl().setting("ttl", "1m")).build().await.expect("the settings are good");
+    let even = |time| ttl().setting("ttl", time).setting("jitter", "0s");
+    let cache = builder.policy(even("1m")).build().await.expect("the settings are good");
     let fresh = || cache.policy().card.map(|card| card.fresh.most);
     assert_eq!(fresh(), Some(MINUTE));
-    let report = cache.swap(ttl().setting("ttl", "2m")).await.expect("the settings are good");
+    let report = cache.swap(even("2m")).await.expect("the settings are good");
     assert!(report.stages.iter().any(|(stage, _)| *stage == Stage::Rehearsal), "{:?}", report.stages);
     assert_eq!(report.card.map(|card| card.fresh.most), Some(2 * MINUTE));
     assert_eq!(fresh(), Some(2 * MINUTE));

@@ -35,7 +35,8 @@ pub struct PolicyCard {
     pub on_error: OnError,
     /// In what order an issue writes.
     pub write: WriteOrder,
-    /// The statements that the heartbeats of a simulated hour cost, one a minute from each of several workspaces.
+    /// The statements that the heartbeats of a simulated hour cost, one a minute from each of several
+    /// workspaces, once the lengths of their leases have settled.
     pub statements: u64,
     /// How many heartbeats those were.
     pub heartbeats: u64,

@@ -175,7 +175,7 @@ fn send(
     }
 }
 
-/// `ttl 0.1.0 (ttl=5m, jitter=0s) as generation 2, sha256 0123456789ab`
+/// `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`
 fn named(policy: &Value) -> String {
     format!(
         "{} {}{} as generation {}, sha256 {}",

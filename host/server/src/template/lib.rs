@@ -61,7 +61,8 @@ impl Policy for Custom {
 }
 
 impl Custom {
-    /// A lease counts from when the value was obtained, however late it is put.
+    /// A lease counts from when the value was obtained, however late it is put. What is read together expires
+    /// together by this one; `cx.jitter` says what to take off so that a fleet spreads.
     fn lease(&self, secret: &Secret) -> Lease {
         Lease::until(secret.obtained_at() + self.ttl)
     }

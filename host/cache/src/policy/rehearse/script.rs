@@ -22,8 +22,10 @@ const ROUNDS: [(Duration, usize); 3] =
     [(Duration::ZERO, 64), (Duration::from_millis(3_607_013), 16), (Duration::from_millis(86_399_977), 16)];
 /// Over how many workspaces the time after an issue is measured.
 const ISSUES: usize = 16;
-/// Workspaces that send heartbeats, and how many each sends, a minute apart.
+/// Workspaces that send heartbeats, and how many each sends, a minute apart: first those in which the lengths
+/// of its leases settle, and then those that count.
 const SENDERS: u32 = 4;
+const SETTLING: u32 = 10;
 const HEARTBEATS: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -281,15 +283,18 @@ async fn survived(theatre: &mut Theatre, covered: Duration) -> Result<Option<Dur
     Ok(longest)
 }
 
-/// An hour of heartbeats: how many statements for how many.
+/// An hour of heartbeats, once they have settled: how many statements for how many.
 async fn heartbeats(theatre: &mut Theatre) -> Result<(u64, u64), SwapError> {
     theatre.step("a heartbeat");
     let mut senders = Vec::new();
     for _ in 0..SENDERS {
         senders.push(theatre.present()?);
     }
-    let before = theatre.database.selects();
-    for _ in 0..HEARTBEATS {
+    let mut before = 0;
+    for beat in 0..SETTLING + HEARTBEATS {
+        if beat == SETTLING {
+            before = theatre.database.selects();
+        }
         for (workspace, stored) in &senders {
             let read = theatre.read(workspace).await?;
             theatre.hold(check::finds(&read, stored))?;
