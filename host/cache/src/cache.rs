@@ -104,7 +104,7 @@ impl SecretCache {
     pub async fn read_or_issue(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
         match self.read(workspace).await {
             Err(Error::Absent) => {
-                let outcome = self.board(workspace, Kind::Heal).await;
+                let outcome = self.heal(workspace).await;
                 if outcome.is_ok() {
                     count(&self.core.counters.healed);
                 }
@@ -112,6 +112,12 @@ impl SecretCache {
             }
             answer => answer,
         }
+    }
+
+    /// Issues a secret where the database holds none, as [`read_or_issue`](Self::read_or_issue) does after
+    /// its read.
+    pub(crate) async fn heal(&self, workspace: &WorkspaceId) -> Outcome {
+        self.board(workspace, Kind::Heal).await
     }
 
     /// Whether `presented` is the workspace's secret. The time that the comparison takes depends on its length only.

@@ -6,9 +6,9 @@ use core::mem;
 
 use leasehold_policy::{Context, DatabaseError, IssueMode, Lease, Level, Secret};
 
-use crate::{FAR, Steps, runaway};
+use crate::{FAR, Steps, reads, runaway};
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "traps-after-issue",
     "spins-in-issue",
     "spins-after-issue",
@@ -23,6 +23,7 @@ const NAMES: [&str; 18] = [
     "puts-absence-after-the-issue",
     "removes-after-the-issue",
     "leaks-the-issue",
+    "leaks-what-is-too-old-in-an-issue",
     "hides-the-issue",
     "never-issues",
     "selects-and-never-issues",
@@ -104,6 +105,10 @@ pub(crate) fn issue(does: &str, cx: &Context, mode: IssueMode) -> Result<Secret,
             let issued = cx.issue(mode)?;
             mem::forget(cx.select());
             Ok(issued)
+        }
+        "leaks-what-is-too-old-in-an-issue" => {
+            mem::forget(reads::too_old(cx));
+            cx.issue(mode)
         }
         "hides-the-issue" => {
             let _issued = cx.issue(mode)?;

@@ -8,7 +8,7 @@ use leasehold_policy::{Context, DatabaseError, Instant, Lease, Secret};
 
 use crate::FAR;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "caches-absence-for-ever",
     "leases-for-ever",
     "leases-the-past",
@@ -18,6 +18,8 @@ const NAMES: [&str; 12] = [
     "refreshes-ahead",
     "refreshes-soon",
     "refreshes-always",
+    "refreshes-without-reading",
+    "reads-through-and-refreshes",
     "keeps-for-ever",
     "renews-for-ever",
     "never-caches",
@@ -52,6 +54,15 @@ pub(crate) fn read(does: &str, cx: &Context) -> Result<Option<Secret>, DatabaseE
             Lease { refresh_after: at + Duration::from_millis(20), ..lease }
         }),
         "refreshes-always" => put(cx, |_| Lease { refresh_after: Instant::NEVER, ..Lease::until(FAR) }),
+        // Honest, as an author would write it.
+        "reads-through-and-refreshes" => cx.read_through(|secret| ahead(secret.obtained_at())),
+        "refreshes-without-reading" => match cx.entry().and_then(|kept| kept.value) {
+            Some(kept) => {
+                cx.put(&kept, ahead(kept.obtained_at()));
+                Ok(Some(kept))
+            }
+            None => put(cx, ahead),
+        },
         "keeps-for-ever" => match cx.entry().and_then(|kept| kept.value) {
             Some(kept) => Ok(Some(kept)),
             None => put(cx, |_| Lease { keep_until: FAR, ..never }),
@@ -65,6 +76,11 @@ pub(crate) fn read(does: &str, cx: &Context) -> Result<Option<Secret>, DatabaseE
         },
         _ => cx.select(),
     }
+}
+
+fn ahead(obtained_at: Instant) -> Lease {
+    let minute = Duration::from_secs(60);
+    Lease { refresh_after: obtained_at + minute, ..Lease::until(obtained_at + minute * 5) }
 }
 
 fn put(cx: &Context, lease: impl FnOnce(Instant) -> Lease) -> Result<Option<Secret>, DatabaseError> {

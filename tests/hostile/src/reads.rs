@@ -3,12 +3,13 @@
 //! Where a name is about issues alone, the read is honest and stores nothing.
 
 use core::mem;
+use core::time::Duration;
 
 use leasehold_policy::{Context, DatabaseError, IssueMode, Lease, Level, Secret};
 
 use crate::{FAR, Hostile, Steps, runaway};
 
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 39] = [
     "nothing",
     "traps",
     "traps-at-its-thousandth-call",
@@ -33,6 +34,9 @@ const NAMES: [&str; 36] = [
     "fills",
     "leaks-a-handle",
     "hoards-handles",
+    "leaks-what-is-too-old",
+    "leaks-what-is-too-old-while-the-database-fails",
+    "traps-at-a-kept-absence",
     "issues-in-a-read",
     "says-absent-without-asking",
     "says-absent-over-a-secret",
@@ -46,6 +50,8 @@ const NAMES: [&str; 36] = [
     "remembers-a-secret",
     "remembers-absence",
 ];
+
+const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn knows(does: &str) -> bool {
     NAMES.contains(&does) || does.starts_with("traps-at-")
@@ -112,6 +118,26 @@ pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, Dat
         "fills" => runaway::fill(),
         "leaks-a-handle" => {
             mem::forget(cx.select()?);
+            cx.select()
+        }
+        // By its own rule what it puts is gone once it is too old: only what another policy has put can be
+        // met so.
+        "leaks-what-is-too-old" => {
+            let kept = too_old(cx);
+            let found = for_a_second(cx);
+            mem::forget(kept);
+            found
+        }
+        "leaks-what-is-too-old-while-the-database-fails" => {
+            let kept = too_old(cx);
+            let found = for_a_second(cx);
+            if found.is_err() {
+                mem::forget(kept);
+            }
+            found
+        }
+        "traps-at-a-kept-absence" => {
+            assert!(cx.entry().is_none_or(|kept| kept.value.is_some()), "a kept absence");
             cx.select()
         }
         "hoards-handles" => with_found(cx, |secret| runaway::hoard(cx, secret)),
@@ -192,6 +218,20 @@ fn leased(cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     let found = cx.select()?;
     if let Some(secret) = &found {
         cx.put(secret, Lease::until(FAR));
+    }
+    Ok(found)
+}
+
+/// The kept secret, where it is older than a second.
+pub(crate) fn too_old(cx: &Context) -> Option<Secret> {
+    let kept = cx.entry()?;
+    kept.value.filter(|_| cx.now() - kept.obtained_at >= SECOND)
+}
+
+fn for_a_second(cx: &Context) -> Result<Option<Secret>, DatabaseError> {
+    let found = cx.select()?;
+    if let Some(secret) = &found {
+        cx.put(secret, Lease::until(secret.obtained_at() + SECOND));
     }
     Ok(found)
 }

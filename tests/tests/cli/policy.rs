@@ -92,6 +92,14 @@ fn a_policy_that_is_refused_ends_with_1_and_the_step() -> Result<()> {
                 &["hostile.wasm", "--setting", "does=never-issues"][..],
                 "stage rehearsal: an issue of a workspace that was read",
             ),
+            (
+                &["hostile.wasm", "--setting", "does=leaks-what-is-too-old"],
+                "another policy has kept a secret, 1s old, under a long lease: the call failed: it kept handles",
+            ),
+            (
+                &["hostile.wasm", "--setting", "does=refreshes-without-reading"],
+                "stage rehearsal: a refresh in the background: it read nothing",
+            ),
             (&["text.wasm"], "does not begin like a WebAssembly component"),
             (&["ttl", "--setting", "ttl=soon"], "expected a duration such as"),
             (&["missing.wasm"], "No such file"),

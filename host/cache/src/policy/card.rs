@@ -24,7 +24,8 @@ pub struct PolicyCard {
     pub fresh: Spread,
     /// The same after an issue.
     pub issue_fresh: Spread,
-    /// How long before that time is up a hit also asks the policy in the background; zero: it never does.
+    /// How long before that time is up a hit also asks the policy in the background, which then asks the
+    /// database; zero: it never does.
     pub refresh_ahead: Spread,
     /// For how long a read is still told that there is no secret after one has appeared; zero: absence is not cached.
     pub absent: Duration,

@@ -9,6 +9,7 @@
 
 mod check;
 mod database;
+mod inherited;
 mod measure;
 mod script;
 mod theatre;

@@ -34,6 +34,36 @@ pub(super) fn finds_none(read: &Result<Lookup, Error>) -> Verdict<()> {
     }
 }
 
+/// A read while the database holds no secret any more, and `kept` is what an earlier policy has kept: says
+/// whether that was the answer.
+pub(super) fn finds_none_or(read: &Result<Lookup, Error>, kept: &Secret) -> Verdict<bool> {
+    match read {
+        Ok(lookup) if lookup.secret.verify(kept.expose()) => Ok(true),
+        other => finds_none(other).map(|()| false),
+    }
+}
+
+/// A read of a workspace for which absence is kept, and the database holds `stored`: says whether it was told
+/// absence.
+pub(super) fn finds_or_none(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<bool> {
+    match read {
+        Err(Error::Absent) => Ok(true),
+        other => finds(other, stored).map(|()| false),
+    }
+}
+
+/// A hit after `refresh-after`: what the call that it led to has sent.
+pub(super) fn refreshes(selects: u64) -> Verdict<()> {
+    if selects > 0 {
+        return Ok(());
+    }
+    Err("it read nothing. The lease asks for a refresh, and the call that this led to sent no SELECT, so that \
+         the secret got no newer. Once `refresh-after` has passed, call `database.select` and put what it finds \
+         (`renew` and `read_through` of the SDK see to that); or put no `refresh-after` before `fresh-until`, \
+         which means never"
+        .into())
+}
+
 /// A read of a workspace that holds `stored`, while the database fails: says whether it was answered all the same.
 pub(super) fn survives(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<bool> {
     match read {
@@ -65,8 +95,16 @@ pub(super) fn issues(
     }
 }
 
+/// A heal of a workspace that has a row, while the database is well. `row` is what it holds afterwards.
+pub(super) fn heals(heal: &Result<Lookup, Error>, row: Option<&Secret>) -> Verdict<()> {
+    match row {
+        Some(row) => finds(heal, row),
+        None => Err("nothing was stored".into()),
+    }
+}
+
 /// An issue that the database refuses, or for a workspace that it does not know.
-pub(super) fn fails(issue: &Result<Secret, Error>) -> Verdict<()> {
+pub(super) fn fails<T>(issue: &Result<T, Error>) -> Verdict<()> {
     match issue {
         Err(_) => Ok(()),
         Ok(_) => Err("it was said to be done, and the database did not do it".into()),
@@ -102,6 +140,26 @@ mod tests {
         assert_eq!(finds_none(&Err(Error::Absent)), Ok(()));
         breaks(finds_none(&answered("old")), "there is none");
         breaks(finds_none(&Err(Error::Overloaded)), "although the database is well");
+    }
+
+    #[test]
+    fn what_an_earlier_policy_has_kept_may_be_the_answer_and_nothing_else() {
+        let (kept, stored) = (Secret::new("kept"), Secret::new("stored"));
+        assert_eq!(finds_none_or(&answered("kept"), &kept), Ok(true));
+        assert_eq!(finds_none_or(&Err(Error::Absent), &kept), Ok(false));
+        breaks(finds_none_or(&answered("other"), &kept), "there is none");
+        assert_eq!(finds_or_none(&Err(Error::Absent), &stored), Ok(true));
+        assert_eq!(finds_or_none(&answered("stored"), &stored), Ok(false));
+        breaks(finds_or_none(&answered("other"), &stored), "does not hold");
+        assert_eq!(heals(&answered("stored"), Some(&stored)), Ok(()));
+        breaks(heals(&answered("kept"), Some(&stored)), "does not hold");
+        breaks(heals(&Err(Error::Absent), None), "nothing was stored");
+    }
+
+    #[test]
+    fn a_refresh_sends_a_select() {
+        assert_eq!(refreshes(1), Ok(()));
+        breaks(refreshes(0), "sent no SELECT");
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl InMemory {
         self.state().rows.insert(workspace.clone(), None);
     }
 
+    pub(super) fn delete(&self, workspace: &WorkspaceId) {
+        self.state().rows.remove(workspace);
+    }
+
     pub(super) fn stored(&self, workspace: &WorkspaceId) -> Option<Secret> {
         self.state().rows.get(workspace).cloned().flatten()
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::check;
 use super::database::Fault;
+use super::inherited;
 use super::measure::{Search, millis};
 use super::theatre::Theatre;
 use crate::lease::Ceilings;
@@ -41,6 +42,7 @@ pub(super) async fn play(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<P
     let covered = fresh.most.max(issue_fresh.most);
     let outdated = outdated(&mut theatre, fresh.most).await?;
     let survived = survived(&mut theatre, fresh.most).await?;
+    let inherited = inherited::kept_by_another(&mut theatre, fresh, absent).await?;
     let (statements, heartbeats) = heartbeats(&mut theatre).await?;
     late_issue(&mut theatre).await?;
     let calls = theatre.calls();
@@ -54,7 +56,7 @@ pub(super) async fn play(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<P
         issue_fresh,
         refresh_ahead,
         absent,
-        stale: covered.max(outdated).max(survived.unwrap_or_default()),
+        stale: covered.max(outdated).max(survived.unwrap_or_default()).max(inherited),
         on_error: if survived.is_some() { OnError::Stale } else { OnError::Error },
         write,
         statements,
@@ -188,19 +190,40 @@ async fn after_reads(theatre: &mut Theatre) -> Result<(Spread, Spread), SwapErro
     Ok((lives.unwrap_or_default(), leads.unwrap_or_default()))
 }
 
-/// Where a hit asks for a refresh: one that does. Who reads meanwhile may be told the old secret or the new one.
+/// Where a hit asks for a refresh: such hits, from the first moment to the last one. Who reads meanwhile may
+/// be told the old secret or the new one.
 async fn refresh(theatre: &mut Theatre) -> Result<(), SwapError> {
-    theatre.step("a refresh in the background");
-    let (workspace, old) = theatre.present()?;
-    let read = theatre.read(&workspace).await?;
-    theatre.hold(check::finds(&read, &old))?;
-    let (life, ahead) = theatre.life(&workspace);
-    if ahead > Duration::from_millis(1) {
-        let new = theatre.database.store(&workspace);
-        theatre.clock.advance(life - ahead + Duration::from_millis(1));
-        for _ in 0..2 {
+    const MS: Duration = Duration::from_millis(1);
+    const MOMENTS: [fn(Duration, Duration) -> Duration; 3] =
+        [|life, ahead| life - ahead + MS, |life, ahead| life - ahead / 2, |life, _| life - MS];
+    for (step, fault) in [
+        ("a refresh in the background", None),
+        ("a refresh in the background while the database is unavailable", Some(down())),
+        ("a refresh in the background that the database answers too late", Some(Fault::AnswersLate)),
+    ] {
+        theatre.step(step);
+        for moment in MOMENTS {
+            let (workspace, old) = theatre.present()?;
             let read = theatre.read(&workspace).await?;
-            theatre.hold(check::finds_one(&read, &[&new, &old]))?;
+            theatre.hold(check::finds(&read, &old))?;
+            let (life, ahead) = theatre.life(&workspace);
+            if ahead <= MS * 2 {
+                return Ok(());
+            }
+            let new = theatre.database.store(&workspace);
+            theatre.clock.advance(moment(life, ahead));
+            let before = theatre.database.selects();
+            theatre.database.fault(fault.clone());
+            for _ in 0..2 {
+                let read = theatre.read(&workspace).await?;
+                if fault.is_none() {
+                    theatre.hold(check::finds_one(&read, &[&new, &old]))?;
+                } else {
+                    theatre.hold(check::survives(&read, &old))?;
+                }
+            }
+            theatre.database.fault(None);
+            theatre.hold(check::refreshes(theatre.database.selects() - before))?;
         }
     }
     Ok(())
@@ -321,6 +344,6 @@ async fn late_issue(theatre: &mut Theatre) -> Result<(), SwapError> {
     Ok(())
 }
 
-fn down() -> Fault {
+pub(super) fn down() -> Fault {
     Fault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
 }

@@ -3,6 +3,7 @@
 //! Everything that the script does goes through here, so that no call can fault, and no budget be used up, without the
 //! rehearsal ending there and then with the name of the step.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -14,13 +15,13 @@ use super::measure::{median, nanos_while};
 use super::refused;
 use crate::admission::Admission;
 use crate::flight::Flights;
-use crate::lease::{Ceilings, Cover};
+use crate::lease::{Ceilings, Cover, Generation, Lease};
 use crate::load::Core;
 use crate::policy::pool::Loaded;
 use crate::policy::slot::Slot;
 use crate::source::Source;
 use crate::stats::Counters;
-use crate::table::Table;
+use crate::table::{Entry, Snapshot, Table};
 use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, SwapError, WorkspaceId};
 
 /// The processor time of all calls together. Those of the shipped policies take a hundredth of it.
@@ -39,7 +40,7 @@ pub(super) struct Theatre {
     core: Arc<Core>,
     cache: SecretCache,
     candidate: Arc<Loaded>,
-    step: &'static str,
+    step: Cow<'static, str>,
     workspaces: u32,
     /// Issues whose outcome is unknown: they stay under way for as long as this takes.
     in_doubt: usize,
@@ -83,7 +84,7 @@ impl Theatre {
             cache: SecretCache::around(Arc::clone(&core)),
             core,
             candidate,
-            step: "",
+            step: "".into(),
             workspaces: 0,
             in_doubt: 0,
             spent: Duration::ZERO,
@@ -93,8 +94,8 @@ impl Theatre {
     }
 
     /// Names what comes next, for whoever reads why it failed there.
-    pub(super) fn step(&mut self, name: &'static str) {
-        self.step = name;
+    pub(super) fn step(&mut self, name: impl Into<Cow<'static, str>>) {
+        self.step = name.into();
     }
 
     /// Ends the rehearsal where a rule was broken.
@@ -142,6 +143,23 @@ impl Theatre {
         let outcome = self.cache.read_or_issue(workspace).await;
         self.account(calls).await?;
         Ok(outcome)
+    }
+
+    /// As [`read_or_issue`](Self::read_or_issue) goes on where its read found none, whatever is kept.
+    pub(super) async fn heal(&mut self, workspace: &WorkspaceId) -> Result<Result<Lookup, Error>, SwapError> {
+        let calls = self.calls();
+        let outcome = self.cache.heal(workspace).await;
+        self.in_doubt += usize::from(matches!(outcome, Err(Error::OutcomeUnknown(_))));
+        self.account(calls).await?;
+        Ok(outcome)
+    }
+
+    /// Keeps what a policy before the candidate has put just now under this lease, lowered to the ceilings.
+    pub(super) fn keep(&self, workspace: &WorkspaceId, value: Option<Secret>, lease: Lease) {
+        let obtained_at = self.clock.now().rounded();
+        let lease = lease.lowered(&self.ceilings, obtained_at, value.is_some());
+        let earlier = Generation::new(self.core.slot.generation().number() - 1);
+        self.core.table.store(workspace, Entry::new(Snapshot { value, obtained_at, lease }, earlier));
     }
 
     /// Drops what is cached for a workspace.

@@ -1,0 +1,282 @@
+//! Entries that the candidate has not made: kept from a policy before it, of every age, in every state of
+//! their lease.
+//!
+//! After a swap or a rollback every workspace has one, and what a candidate does with its own says nothing of
+//! them: under most policies an entry that has expired is gone. Each is met by a read, an issue and a heal,
+//! with the database well and not. What is answered is taste; that no call is at fault is not.
+
+use std::time::Duration;
+
+use super::check;
+use super::database::Fault;
+use super::script::down;
+use super::theatre::Theatre;
+use crate::lease::{Ceilings, Lease};
+use crate::policy::card::Spread;
+use crate::{Clock as _, DatabaseError, Instant, Secret, SwapError, WorkspaceId};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How the lease of an entry stands when the candidate meets it.
+#[derive(Clone, Copy)]
+enum Held {
+    /// For as long as the ceilings allow, as under a policy with long leases.
+    Long,
+    /// The same, and a refresh has been due all the while.
+    Due,
+    /// It has ended, and the entry is kept.
+    Ended,
+}
+
+const ALL: [Held; 3] = [Held::Long, Held::Due, Held::Ended];
+
+/// What a workspace with an entry meets.
+#[derive(Clone, Copy)]
+enum Meets {
+    Read,
+    ReadOfAnother,
+    ReadOfNone,
+    ReadWhile(fn() -> Fault),
+    Issue,
+    IssueWithoutRow,
+    IssueWhile(fn() -> Fault),
+    Heal,
+    HealOfAnother,
+    HealWhile(fn() -> Fault),
+}
+
+const EVERYTHING: [Meets; 13] = [
+    Meets::Read,
+    Meets::ReadOfAnother,
+    Meets::ReadOfNone,
+    Meets::ReadWhile(down),
+    Meets::ReadWhile(late),
+    Meets::ReadWhile(full),
+    Meets::Issue,
+    Meets::IssueWithoutRow,
+    Meets::IssueWhile(down),
+    Meets::IssueWhile(late),
+    Meets::Heal,
+    Meets::HealOfAnother,
+    Meets::HealWhile(down),
+];
+/// For ages between those that get everything.
+const MOST: [Meets; 4] = [Meets::ReadOfAnother, Meets::ReadOfNone, Meets::ReadWhile(down), Meets::Issue];
+
+/// Goes through them all. Returns the greatest age at which a kept secret was the answer although the
+/// database held another.
+pub(super) async fn kept_by_another(
+    theatre: &mut Theatre,
+    own: Spread,
+    absent: Duration,
+) -> Result<Duration, SwapError> {
+    let mut oldest = Duration::ZERO;
+    for (age, meetings, holds) in secrets(own, theatre.ceilings) {
+        for held in holds {
+            for meets in meetings {
+                if meet(theatre, true, age, *held, *meets).await? {
+                    oldest = oldest.max(age);
+                }
+            }
+        }
+    }
+    for age in absences(absent, theatre.ceilings) {
+        for held in [Held::Long, Held::Ended] {
+            for meets in EVERYTHING {
+                meet(theatre, false, age, held, meets).await?;
+            }
+        }
+    }
+    Ok(oldest)
+}
+
+/// The ages of kept secrets: about where the candidate's own leases end, the ends of the ceilings, and some
+/// between.
+fn secrets(own: Spread, ceilings: Ceilings) -> Vec<(Duration, &'static [Meets], &'static [Held])> {
+    let too_old = own.most + MS;
+    let mut ages = vec![MS, too_old, ceilings.max_keep.saturating_sub(MS)];
+    let full = ages.clone();
+    ages.extend([own.least / 2, own.least.saturating_sub(MS), own.most, own.most * 2, ceilings.max_fresh]);
+    ages.extend([1, 8, 64, 512, 4096].map(|seconds| SECOND * seconds));
+    ages.retain(|age| *age > Duration::ZERO && *age < ceilings.max_keep);
+    ages.sort_unstable();
+    ages.dedup();
+    ages.into_iter()
+        .map(|age| {
+            let (meetings, holds) =
+                if full.contains(&age) { (&EVERYTHING[..], &ALL[..]) } else { (&MOST[..], &ALL[..1]) };
+            (age, meetings, holds)
+        })
+        .collect()
+}
+
+fn absences(own: Duration, ceilings: Ceilings) -> Vec<Duration> {
+    let mut ages = vec![MS, own + MS, ceilings.max_absent.saturating_sub(MS)];
+    ages.retain(|age| *age > Duration::ZERO && *age < ceilings.max_absent);
+    ages.sort_unstable();
+    ages.dedup();
+    ages
+}
+
+/// One entry, and one request that meets it. Says whether a kept secret was the answer while the database
+/// held another.
+async fn meet(
+    theatre: &mut Theatre,
+    is_present: bool,
+    age: Duration,
+    held: Held,
+    meets: Meets,
+) -> Result<bool, SwapError> {
+    let kept = if is_present { "a secret" } else { "absence" };
+    theatre.step(format!(
+        "{}, where another policy has kept {kept}, {age:?} old, {}",
+        meets.name(),
+        held.name()
+    ));
+    let (workspace, stored) = theatre.present()?;
+    let value = is_present.then(|| stored.clone());
+    if !is_present {
+        theatre.database.store_null(&workspace);
+    }
+    theatre.keep(&workspace, value.clone(), held.lease(theatre));
+    theatre.clock.advance(age);
+    let outcome = meets.act(theatre, &workspace, value.as_ref()).await;
+    theatre.database.fault(None);
+    outcome
+}
+
+impl Held {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Long => "under a long lease",
+            Self::Due => "under a lease by which a refresh is due",
+            Self::Ended => "after its lease",
+        }
+    }
+
+    fn lease(self, theatre: &Theatre) -> Lease {
+        let (now, far) = (theatre.clock.now(), Instant::from_nanos(u64::MAX));
+        let lease = Lease { refresh_after: far, fresh_until: far, watched_until: far, keep_until: far };
+        match self {
+            Self::Long => lease,
+            Self::Due => Lease { refresh_after: now, ..lease },
+            Self::Ended => Lease { refresh_after: now, fresh_until: now, watched_until: now, ..lease },
+        }
+    }
+}
+
+impl Meets {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "a read",
+            Self::ReadOfAnother => "a read of a secret that another process has stored",
+            Self::ReadOfNone => "a read of a workspace without a secret",
+            Self::ReadWhile(_) => "a read while the database fails",
+            Self::Issue => "an issue",
+            Self::IssueWithoutRow => "an issue of a workspace without a row",
+            Self::IssueWhile(_) => "an issue while the database fails",
+            Self::Heal => "a heal",
+            Self::HealOfAnother => "a heal of a workspace that another process has changed",
+            Self::HealWhile(_) => "a heal while the database fails",
+        }
+    }
+
+    /// `kept` is the secret that is kept and stored; `None` where absence is both.
+    async fn act(
+        self,
+        theatre: &mut Theatre,
+        workspace: &WorkspaceId,
+        kept: Option<&Secret>,
+    ) -> Result<bool, SwapError> {
+        match self {
+            Self::Read | Self::ReadOfAnother | Self::ReadOfNone => self.read(theatre, workspace, kept).await,
+            Self::ReadWhile(fault) => {
+                theatre.database.fault(Some(fault()));
+                let read = theatre.read(workspace).await?;
+                match kept {
+                    Some(kept) => theatre.hold(check::survives(&read, kept)).map(drop)?,
+                    None => theatre.hold(check::fails(&read))?,
+                }
+                read_the_row(theatre, workspace).await
+            }
+            Self::Issue => {
+                theatre.database.take_journal();
+                let issued = theatre.issue(workspace).await?;
+                let (statements, row) = (theatre.database.take_journal(), theatre.database.stored(workspace));
+                theatre.hold(check::issues(&issued, row.as_ref(), &statements))?;
+                read_the_row(theatre, workspace).await
+            }
+            Self::IssueWithoutRow | Self::IssueWhile(_) => {
+                if let Self::IssueWhile(fault) = self {
+                    theatre.database.fault(Some(fault()));
+                } else {
+                    theatre.database.delete(workspace);
+                }
+                let issued = theatre.issue(workspace).await?;
+                theatre.hold(check::fails(&issued))?;
+                if matches!(self, Self::IssueWithoutRow) {
+                    Ok(false)
+                } else {
+                    read_the_row(theatre, workspace).await
+                }
+            }
+            Self::Heal | Self::HealOfAnother => {
+                match kept {
+                    _ if matches!(self, Self::Heal) => {}
+                    Some(_) => theatre.database.store_null(workspace),
+                    None => drop(theatre.database.store(workspace)),
+                }
+                let healed = theatre.heal(workspace).await?;
+                theatre.hold(check::heals(&healed, theatre.database.stored(workspace).as_ref()))?;
+                read_the_row(theatre, workspace).await
+            }
+            Self::HealWhile(fault) => {
+                theatre.database.fault(Some(fault()));
+                let healed = theatre.heal(workspace).await?;
+                theatre.hold(check::fails(&healed))?;
+                read_the_row(theatre, workspace).await
+            }
+        }
+    }
+
+    async fn read(
+        self,
+        theatre: &mut Theatre,
+        workspace: &WorkspaceId,
+        kept: Option<&Secret>,
+    ) -> Result<bool, SwapError> {
+        match self {
+            Self::ReadOfAnother => drop(theatre.database.store(workspace)),
+            Self::ReadOfNone => theatre.database.store_null(workspace),
+            _ => {}
+        }
+        let row = theatre.database.stored(workspace);
+        let read = theatre.read(workspace).await?;
+        theatre.hold(match (kept, &row) {
+            (Some(kept), Some(row)) => check::finds_one(&read, &[row, kept]).map(|told| told == 1),
+            (Some(kept), None) => check::finds_none_or(&read, kept),
+            (None, Some(row)) => check::finds_or_none(&read, row).map(|_| false),
+            (None, None) => check::finds_none(&read).map(|()| false),
+        })
+    }
+}
+
+/// What comes after: the database is well, and holds what was kept, or what this very request has stored.
+async fn read_the_row(theatre: &mut Theatre, workspace: &WorkspaceId) -> Result<bool, SwapError> {
+    theatre.database.fault(None);
+    let read = theatre.read(workspace).await?;
+    theatre.hold(match theatre.database.stored(workspace) {
+        Some(row) => check::finds(&read, &row),
+        None => check::finds_none(&read),
+    })?;
+    Ok(false)
+}
+
+fn late() -> Fault {
+    Fault::AnswersLate
+}
+
+fn full() -> Fault {
+    Fault::Refuses(DatabaseError::Overloaded)
+}
