@@ -10,6 +10,7 @@ mod probation;
 mod refresh;
 mod refused;
 mod rehearsal;
+mod shared;
 mod shipped;
 mod signed;
 mod versions;

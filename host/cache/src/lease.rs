@@ -38,7 +38,7 @@ pub(crate) struct Lease {
 }
 
 /// The longest leases that the operator allows, whatever a policy asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ceilings {
     pub(crate) max_fresh: Duration,
     pub(crate) max_keep: Duration,

@@ -4,10 +4,12 @@
 
 pub(crate) mod active;
 mod bindings;
+mod blocking;
 pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod card;
 mod compile_cache;
+mod compiled;
 mod compiler;
 mod describe;
 mod engine;
@@ -33,13 +35,13 @@ pub(crate) mod tenure;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 
 pub use card::{Measure, OnError, PolicyCard, Spread, WriteOrder};
 pub use compile_cache::{CompileCacheError, compile_cache};
-use engine::Compiled;
+use compiled::Compiled;
 pub use probation::Probation;
 pub use report::{
     BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, Standing, SwapError, SwapRecord, SwapReport,
@@ -64,7 +66,7 @@ pub struct Policy {
 struct PolicySource {
     component: Cow<'static, [u8]>,
     digest: String,
-    compiled: Compiled,
+    compiled: OnceLock<Arc<Compiled>>,
 }
 
 impl AsRef<[u8]> for PolicySource {
@@ -74,12 +76,14 @@ impl AsRef<[u8]> for PolicySource {
 }
 
 impl Policy {
-    /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`.
-    /// It is compiled when it is first used; clones share the compiled code.
+    /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`. It is
+    /// compiled when it is first used. The code is shared with every other policy of the process that has
+    /// the same bytes, for as long as a cache or one of these handles has it; that of the policies that
+    /// come with this crate stays.
     pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
         let component = component.into();
         let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let source = PolicySource { component, digest, compiled: Compiled::default() };
+        let source = PolicySource { component, digest, compiled: OnceLock::new() };
         Self {
             source: Arc::new(source),
             settings: Vec::new(),
@@ -165,8 +169,15 @@ impl Policy {
         self.source.clone()
     }
 
-    fn compiled(&self) -> &Compiled {
-        &self.source.compiled
+    /// The compiled component, once it is there.
+    fn compiled(&self) -> Option<Arc<Compiled>> {
+        self.source.compiled.get().cloned()
+    }
+
+    /// Keeps the compiled component for as long as any handle of this one lives.
+    fn set_compiled(&self, compiled: &Arc<Compiled>) {
+        // It may be known already: then it is the same.
+        let _ = self.source.compiled.set(Arc::clone(compiled));
     }
 }
 

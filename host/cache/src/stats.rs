@@ -94,6 +94,9 @@ counters! {
     evicted,
     /// Entries dropped because their lease had run out.
     swept,
+    /// Components that were compiled for this cache. One that another cache of the process holds is shared,
+    /// and not compiled again.
+    compilations,
     /// Swaps of the policy, rollbacks included.
     swaps,
     /// Policies that were refused.

@@ -228,9 +228,10 @@ impl Builder {
         self
     }
 
-    /// How long a swap waits for its component to be compiled, and for others that are being compiled in this process: one
-    /// at a time, whatever the number of caches; 10 s by default, by the machine's clock. What is not done by then is
-    /// refused. The compiler itself cannot be stopped, and is busy until it has finished.
+    /// How long a swap waits for its component to be compiled, and for others that are being compiled in
+    /// this process: one at a time, whatever the number of caches, and the same one once for all of them;
+    /// 10 s by default, by the machine's clock. What is not done by then is refused. The compiler itself
+    /// cannot be stopped, and is busy until it has finished.
     pub fn policy_compile_limit(mut self, span: Duration) -> Self {
         self.gate.compile_limit = span;
         self
@@ -291,9 +292,11 @@ impl Builder {
         self
     }
 
-    /// Whether every policy is rehearsed before it becomes active, the first one included; it is by default. A rehearsal
-    /// takes some milliseconds, beside the requests and never before them. Without one there is no
-    /// [`PolicyCard`], and a policy that always fails is found out by the breaker instead.
+    /// Whether every policy is rehearsed before it becomes active, the first one included; it is by
+    /// default. A rehearsal takes some milliseconds, beside the requests and never before them; what was
+    /// found of the same component under the same settings and ceilings holds for other caches of the
+    /// process too. Without one there is no [`PolicyCard`], and a policy that always fails is found out by
+    /// the breaker instead.
     pub fn rehearsal(mut self, rehearsed: bool) -> Self {
         self.rehearsal = rehearsed;
         self

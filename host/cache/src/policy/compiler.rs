@@ -1,90 +1,101 @@
 //! The one thread that compiles: one component after the other, so that no number of swaps takes more than one
 //! processor from the callers, and at a lower priority than theirs.
 //!
-//! It knows nothing of policies. A compiler cannot be stopped: whoever waits gives up after a time, what comes late is
-//! dropped, and until then the thread is busy and the next one waits for it within its own time.
+//! It knows nothing of policies. A compiler cannot be stopped: a caller gives up after a time, what nobody
+//! waits for any more leaves the queue, and what is late is kept for whoever still wants it.
 
-use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compile_cache::CompileCache;
+use super::compiled::Compiled;
 use super::describe::printable;
 use super::priority::{COMPILER, stand_back};
 use crate::{Stage, SwapError};
 
-/// Components that may wait. Each cache has one that is being swapped in; more are some that nobody waits for any more.
-const MAX_WAITING: usize = 16;
+/// Components that may wait, each another one than the rest. At 150 ms for each, the last of them waits for
+/// as long as a caller does by default.
+const MAX_QUEUE: usize = 64;
 /// The parsers of wasmtime recurse for types within types, as deep as the inspection lets them.
 const STACK_BYTES: usize = 16 << 20;
 
 /// The way to the thread.
-pub(super) struct Compiler {
-    jobs: SyncSender<Job>,
-}
+pub(super) struct Compiler(Arc<Queue>);
 
 /// The bytes of a component, shared with whoever gave it.
 pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-struct Job {
-    component: Bytes,
-    tell: SyncSender<Result<Component, SwapError>>,
-    /// Dead when nobody waits any more.
-    awaited: Weak<()>,
+#[derive(Default)]
+struct Queue {
+    /// Dead where nobody waits any more.
+    waiting: Mutex<VecDeque<Weak<Compiled>>>,
+    added: Condvar,
 }
 
 impl Compiler {
-    pub(super) fn start(engine: Engine, cache: Option<CompileCache>) -> std::io::Result<Self> {
-        let (jobs, waiting) = sync_channel(MAX_WAITING);
+    pub(super) fn start(cache: Option<CompileCache>) -> std::io::Result<Self> {
+        let queue = Arc::<Queue>::default();
+        let jobs = Arc::clone(&queue);
         thread::Builder::new()
             .name("leasehold-compiler".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(&engine, cache.as_ref(), &waiting))?;
-        Ok(Self { jobs })
+            .spawn(move || run(&jobs, cache.as_ref()))?;
+        Ok(Self(queue))
     }
 
-    /// Compiles a component, and blocks until that is done or `limit` is over, the wait for others included.
-    pub(super) fn compile(&self, component: Bytes, limit: Duration) -> Result<Component, SwapError> {
-        let refuse = |reason: Cow<'static, str>| Err(SwapError::new(Stage::Compile, reason));
-        let (tell, told) = sync_channel(1);
-        let awaited = Arc::new(());
-        let job = Job { component, tell, awaited: Arc::downgrade(&awaited) };
-        if self.jobs.try_send(job).is_err() {
-            return refuse("the compiler is busy with earlier components; try again later".into());
+    /// Has a component compiled once those before it are.
+    pub(super) fn enqueue(&self, compiled: &Arc<Compiled>) -> Result<(), SwapError> {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|job| job.strong_count() > 0);
+        if waiting.len() >= MAX_QUEUE {
+            let reason = format!(
+                "{MAX_QUEUE} other components wait for the compiler, which takes one at a time; try again \
+                 later"
+            );
+            return Err(SwapError::new(Stage::Compile, reason));
         }
-        match told.recv_timeout(limit) {
-            Ok(compiled) => compiled,
-            Err(RecvTimeoutError::Timeout) => refuse(
-                format!(
-                    "it took longer than {limit:?} to compile, with the wait for others; the compiler cannot be stopped, \
-                     and what it still makes is dropped: try again later, or make the policy smaller"
-                )
-                .into(),
-            ),
-            Err(RecvTimeoutError::Disconnected) => refuse("the compiler panicked over it, which is an error of the compiler; make the policy simpler".into()),
+        waiting.push_back(Arc::downgrade(compiled));
+        self.0.added.notify_one();
+        Ok(())
+    }
+}
+
+impl Queue {
+    /// The next component that anyone waits for.
+    fn next(&self) -> Arc<Compiled> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match waiting.pop_front() {
+                Some(job) => {
+                    if let Some(compiled) = job.upgrade() {
+                        return compiled;
+                    }
+                }
+                None => waiting = self.added.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            }
         }
     }
 }
 
-fn run(engine: &Engine, cache: Option<&CompileCache>, jobs: &Receiver<Job>) {
+fn run(queue: &Queue, cache: Option<&CompileCache>) {
     stand_back(COMPILER);
-    for job in jobs {
-        if job.awaited.strong_count() == 0 {
-            continue;
-        }
+    loop {
+        let compiled = queue.next();
+        let Some(source) = compiled.take_source() else { continue };
         // A panic of the compiler is one component's misfortune. Nothing of ours is shared with it but the engine, which
         // wasmtime keeps sound.
-        let compiled = catch_unwind(AssertUnwindSafe(|| compile(engine, cache, (*job.component).as_ref())));
-        if let Ok(compiled) = compiled {
-            // Nobody may wait any more.
-            let _ = job.tell.send(compiled);
-        }
+        let engine = &compiled.engine.engine;
+        let outcome = catch_unwind(AssertUnwindSafe(|| compile(engine, cache, (*source).as_ref())));
+        compiled.complete(outcome.unwrap_or_else(|_| {
+            let reason =
+                "the compiler panicked over it, which is an error of the compiler; make the policy simpler";
+            Err(SwapError::new(Stage::Compile, reason))
+        }));
     }
 }
 
@@ -101,4 +112,30 @@ fn compile(engine: &Engine, cache: Option<&CompileCache>, component: &[u8]) -> R
         cache.seal();
     }
     Ok(compiled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::engine::engine;
+
+    #[test]
+    fn what_nobody_waits_for_any_more_leaves_the_queue_and_a_full_one_says_so() {
+        let compiler = Compiler(Arc::default());
+        let begin = |number: usize| {
+            let (engine, digest) = (engine()?, format!("of the queue's test: {number}"));
+            let enqueue = |compiled: &_| compiler.enqueue(compiled);
+            engine.register.join_or_begin(engine, &digest, Arc::new(b"".as_slice()), enqueue)
+        };
+        let mut waiting: Vec<_> = (0..MAX_QUEUE).map(|number| begin(number).unwrap().0).collect();
+        let full = begin(MAX_QUEUE).map(drop).unwrap_err();
+        assert_eq!((full.stage, full.reason.contains("64 other components wait")), (Stage::Compile, true));
+        // Those that are there already may be joined.
+        assert!(!begin(7).unwrap().1);
+        let (first, last) = (waiting.remove(0), waiting.pop().unwrap());
+        drop((first, waiting));
+        let (late, _) = begin(MAX_QUEUE).unwrap();
+        assert!(Arc::ptr_eq(&compiler.0.next(), &last));
+        assert!(Arc::ptr_eq(&compiler.0.next(), &late));
+    }
 }

@@ -4,14 +4,16 @@
 //! `instance.rs` or in `imports.rs`, and the linker offers the contract's imports and nothing else.
 
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
+use super::Policy;
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::compile_cache::CompileCache;
+use super::compiled::{Compiled, Register};
 use super::compiler::Compiler;
 use super::describe::printable;
 use super::fuel;
@@ -31,30 +33,29 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 pub(crate) struct PolicyEngine {
     pub(crate) engine: Engine,
     pub(super) lane: Lane,
-    pub(super) compiler: Compiler,
+    pub(super) register: Register,
+    compiler: Compiler,
     linker: Linker<HostState>,
 }
 
-/// The native code of a component, once it has been compiled.
-#[derive(Default)]
-pub(super) struct Compiled(OnceLock<Component>);
+static ENGINE: OnceLock<PolicyEngine> = OnceLock::new();
 
-impl Compiled {
-    pub(super) fn get(&self) -> Option<Component> {
-        self.0.get().cloned()
-    }
-
-    pub(super) fn set(&self, component: &Component) {
-        // Two tasks may have compiled the same component: either result will do.
-        let _ = self.0.set(component.clone());
-    }
+/// The engine, if a policy has been loaded in this process.
+pub(super) fn made() -> Option<&'static PolicyEngine> {
+    ENGINE.get()
 }
 
-/// The engine. It is made when the first policy is loaded, and lives as long as the process.
-pub(crate) fn engine() -> Result<&'static PolicyEngine, SwapError> {
-    static ENGINE: OnceLock<Result<PolicyEngine, String>> = OnceLock::new();
-    let made = ENGINE.get_or_init(|| PolicyEngine::new().map_err(|error| format!("{error:#}")));
-    made.as_ref().map_err(|error| SwapError::new(Stage::Compile, format!("wasmtime cannot start: {error}")))
+/// The engine. It is made when the first policy is loaded, and lives as long as the process. What kept it
+/// from being made may have passed by the next time.
+pub(super) fn engine() -> Result<&'static PolicyEngine, SwapError> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(made) = made() {
+        return Ok(made);
+    }
+    let made = PolicyEngine::new()
+        .map_err(|error| SwapError::new(Stage::Host, format!("wasmtime cannot start: {error:#}")))?;
+    Ok(ENGINE.get_or_init(|| made))
 }
 
 impl PolicyEngine {
@@ -82,8 +83,14 @@ impl PolicyEngine {
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
         let lane = Lane::start().map_err(wasmtime::Error::new)?;
-        let compiler = Compiler::start(engine.clone(), cache).map_err(wasmtime::Error::new)?;
-        Ok(Self { engine, lane, compiler, linker })
+        let compiler = Compiler::start(cache).map_err(wasmtime::Error::new)?;
+        Ok(Self { engine, lane, register: Register::default(), compiler, linker })
+    }
+
+    /// The policy's component, compiled or on its way to be, and whether this is what has it compiled.
+    pub(super) fn compile(&'static self, policy: &Policy) -> Result<(Arc<Compiled>, bool), SwapError> {
+        let enqueue = |compiled: &_| self.compiler.enqueue(compiled);
+        self.register.join_or_begin(self, policy.digest(), policy.shared_component(), enqueue)
     }
 
     /// Checks that a component fits the contract, in words before in types.

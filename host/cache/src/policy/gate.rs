@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use wasmtime::component::Component;
-
-use super::Policy;
-use super::engine::engine;
+use super::compiled::Compiled;
+use super::engine::{engine, made};
 use super::inspect::inspect;
 use super::pool::Loaded;
 use super::signature::{PublicKey, Signature, Signed, ids};
+use super::{Policy, blocking};
 use crate::{Clock, Instant, Stage, SwapError};
 
 /// The largest component that is looked at. The shipped ones are below 40 KB.
@@ -53,15 +52,19 @@ impl Default for Gate {
 
 /// A component that was let in and compiled, and how long each stage took.
 pub(super) struct Admitted {
-    pub(super) component: Component,
+    pub(super) compiled: Arc<Compiled>,
+    /// Whether it was compiled for this one. Otherwise somebody else in the process had it, or was having
+    /// it compiled.
+    pub(super) is_new: bool,
     /// Who brought it, where that was asked.
     pub(super) signed: Option<Signed>,
     pub(super) stages: Vec<(Stage, Duration)>,
 }
 
-/// Checks a policy and compiles it. One whose component has been let in and compiled already is held against what the
-/// operator asks alone; of a new one both take a thread for as long as they take, which is not one that serves callers.
-/// `active` is the digest of the active policy, where that is to get other settings.
+/// Checks a policy and compiles it. One whose component has been let in already, by whichever cache of the
+/// process, is held against what the operator asks alone; of a new one both take a thread for as long as
+/// they take, which is not one that serves callers. `active` is the digest of the active policy, where that
+/// is to get other settings.
 pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
@@ -71,28 +74,31 @@ pub(super) async fn admit(
 ) -> Result<Admitted, SwapError> {
     // Its settings are changed: it is no older than what it was.
     let is_active = active == Some(policy.digest());
-    let same = || loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
-    if let Some(component) = policy.compiled().get().or_else(|| same().map(|loaded| loaded.component.clone()))
-    {
-        let began = clock.now();
-        let signed = gate.check_author(policy, is_active)?;
-        policy.compiled().set(&component);
-        return Ok(Admitted { component, signed, stages: stages(began, clock.now(), clock.now()) });
-    }
-    let (gate, clock, checked) = (Arc::clone(gate), Arc::clone(clock), policy.clone());
-    let work = move || {
-        let began = clock.now();
-        let signed = gate.check(&checked, is_active)?;
-        let inspected = clock.now();
-        let component = engine()?.compiler.compile(checked.shared_component(), gate.compile_limit)?;
-        Ok(Admitted { component, signed, stages: stages(began, inspected, clock.now()) })
+    let began = clock.now();
+    let known = policy.compiled().or_else(|| {
+        let same = loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
+        let here = same.map(|loaded| Arc::clone(&loaded.compiled));
+        here.or_else(|| made()?.register.shared(policy.digest()))
+    });
+    let (signed, inspected, compiled, is_new) = match known {
+        Some(compiled) => (gate.check_author(policy, is_active)?, clock.now(), compiled, false),
+        None => {
+            let (gate, clock, checked) = (Arc::clone(gate), Arc::clone(clock), policy.clone());
+            let work = move || {
+                let signed = gate.check(&checked, is_active)?;
+                let inspected = clock.now();
+                let (compiled, is_new) = engine()?.compile(&checked)?;
+                Ok((signed, inspected, compiled, is_new))
+            };
+            blocking::run(work).await??
+        }
     };
-    let admitted = tokio::task::spawn_blocking(work).await;
-    let admitted = admitted.unwrap_or_else(|error| {
-        Err(SwapError::new(Stage::Inspect, format!("the inspection failed: {error}")))
-    })?;
-    policy.compiled().set(&admitted.component);
-    Ok(admitted)
+    let compiled = compiled.wait(gate.compile_limit).await?;
+    policy.set_compiled(&compiled);
+    if is_bundled(policy) {
+        compiled.engine.register.keep(&compiled);
+    }
+    Ok(Admitted { compiled, is_new, signed, stages: stages(began, inspected, clock.now()) })
 }
 
 fn stages(began: Instant, inspected: Instant, compiled: Instant) -> Vec<(Stage, Duration)> {

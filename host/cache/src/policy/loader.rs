@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Policy;
+use super::compiled::Rehearsed;
 use super::gate::{Admitted, Gate, admit};
 use super::pool::{CallTerms, Loaded};
 use super::rehearse::rehearse;
 use crate::lease::Ceilings;
+use crate::stats::{Counters, count};
 use crate::{Clock, Stage, SwapError};
 
 /// What every policy is loaded under.
@@ -17,6 +19,7 @@ pub(super) struct Loader {
     pub(super) gate: Arc<Gate>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) calls: CallTerms,
+    pub(super) counters: Arc<Counters>,
     /// The ceilings under which a policy is rehearsed; `None`: it is not.
     pub(super) rehearsal: Option<Ceilings>,
 }
@@ -33,17 +36,34 @@ impl Loader {
         known: &[Arc<Loaded>],
         active: Option<&str>,
     ) -> Result<(Arc<Loaded>, Stages), SwapError> {
-        let Admitted { component, signed, mut stages } =
+        let Admitted { compiled, is_new, signed, mut stages } =
             admit(&self.gate, &self.clock, &policy, known, active).await?;
+        if is_new {
+            count(&self.counters.compilations);
+        }
         policy.set_signed_by(signed);
-        let compiled = self.clock.now();
-        let loaded = Arc::new(Loaded::new(policy, component, self.calls).await?);
+        let began = self.clock.now();
+        let loaded = Arc::new(Loaded::new(policy, compiled, self.calls).await?);
         let configured = self.clock.now();
-        stages.push((Stage::Configure, configured.saturating_since(compiled)));
+        stages.push((Stage::Configure, configured.saturating_since(began)));
         if let Some(ceilings) = self.rehearsal {
-            rehearse(&loaded, ceilings).await?;
+            self.rehearse_once(&loaded, ceilings).await?;
             stages.push((Stage::Rehearsal, self.clock.now().saturating_since(configured)));
         }
         Ok((loaded, stages))
+    }
+
+    /// Rehearses a policy, unless the same component has come through the same rehearsal in this process.
+    async fn rehearse_once(&self, loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<(), SwapError> {
+        let settings = loaded.policy.settings().to_vec();
+        let rehearsed = Rehearsed { settings, ceilings, cpu_limit: self.calls.cpu_limit };
+        if let Some(card) = loaded.compiled.rehearsal(&rehearsed) {
+            // It is as new here.
+            let _ = loaded.card.set(card);
+            return Ok(());
+        }
+        let card = rehearse(loaded, ceilings).await?;
+        loaded.compiled.remember_rehearsal(rehearsed, card);
+        Ok(())
     }
 }

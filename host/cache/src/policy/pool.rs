@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::warn;
-use wasmtime::component::Component;
 
 use super::Policy;
 use super::bindings::CachePolicyPre;
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::call::{Answer, Call, Fault, Request};
 use super::card::PolicyCard;
+use super::compiled::Compiled;
 use super::describe::{check_description, check_names};
-use super::engine::{PolicyEngine, engine};
+use super::engine::PolicyEngine;
 use super::imports::HostState;
 use super::instance::Instance;
 use super::lane::Slowness;
@@ -41,7 +41,7 @@ pub(crate) struct CallTerms {
 pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) description: Description,
-    pub(crate) component: Component,
+    pub(super) compiled: Arc<Compiled>,
     pub(crate) faults: AtomicU64,
     /// Whether it has come through its probation, or was never on one.
     proven: AtomicBool,
@@ -73,25 +73,28 @@ struct Idle {
 
 impl Loaded {
     /// Links and configures a compiled policy, and keeps the instance that this took.
-    pub(crate) async fn new(
+    pub(super) async fn new(
         policy: Policy,
-        component: Component,
+        compiled: Arc<Compiled>,
         terms: CallTerms,
     ) -> Result<Self, SwapError> {
-        let engine = engine()?;
+        let engine = compiled.engine;
         let meter = Arc::new(Meter::new(terms.cpu_limit));
-        let loading = Box::pin(Self::load(engine, policy, component, terms, Arc::clone(&meter)));
+        let loading = Box::pin(Self::load(engine, policy, compiled, terms, Arc::clone(&meter)));
         engine.lane.run_if_long(loading, || terms.may_leave && meter.is_long()).await
     }
 
     async fn load(
         engine: &'static PolicyEngine,
         policy: Policy,
-        component: Component,
+        compiled: Arc<Compiled>,
         terms: CallTerms,
         meter: Arc<Meter>,
     ) -> Result<Self, SwapError> {
-        let pre = engine.link(&component)?;
+        let Some(component) = compiled.component() else {
+            return Err(SwapError::new(Stage::Compile, "it is not compiled"));
+        };
+        let pre = engine.link(component)?;
         let description = Description {
             name: String::new(),
             version: String::new(),
@@ -101,7 +104,7 @@ impl Loaded {
         let mut loaded = Self {
             policy,
             description,
-            component,
+            compiled,
             faults: AtomicU64::new(0),
             proven: AtomicBool::new(false),
             calls: AtomicU64::new(0),

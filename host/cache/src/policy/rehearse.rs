@@ -39,7 +39,8 @@ pub(crate) async fn load_and_rehearse(
     calls: CallTerms,
     ceilings: Ceilings,
 ) -> Result<PolicyCard, SwapError> {
-    let loader = Loader { gate: Arc::new(gate), clock, calls, rehearsal: None };
+    let counters = Arc::default();
+    let loader = Loader { gate: Arc::new(gate), clock, calls, counters, rehearsal: None };
     let (loaded, _) = loader.load(policy, &[], None).await?;
     rehearse(&loaded, ceilings).await
 }

@@ -205,6 +205,9 @@ pub enum Stage {
     Rehearsal,
     /// Nothing to go back to.
     Rollback,
+    /// No fault of the policy: the machine lacks what loading it takes, such as memory, address space or a
+    /// thread.
+    Host,
 }
 
 impl Stage {
@@ -220,6 +223,7 @@ impl Stage {
             Self::Configure => "configure",
             Self::Rehearsal => "rehearsal",
             Self::Rollback => "rollback",
+            Self::Host => "host",
         }
     }
 }

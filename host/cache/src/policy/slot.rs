@@ -67,6 +67,7 @@ impl Slot {
             gate: Arc::new(terms.gate),
             clock: Arc::clone(&clock),
             calls: terms.calls,
+            counters: Arc::clone(&counters),
             rehearsal: terms.rehearsal,
         };
         let (loaded, _) = loader.load(policy, &[], None).await?;
@@ -123,6 +124,7 @@ impl Slot {
                 gate: Arc::default(),
                 clock: Arc::clone(&clock),
                 calls: loaded.terms(),
+                counters: Arc::default(),
                 rehearsal: None,
             },
             builtin: loaded,

@@ -93,6 +93,7 @@ fn help(name: &str) -> &'static str {
         "refreshes" => "Loads started by a hit whose lease asked for it",
         "evicted" => "Entries dropped to stay within the capacity",
         "swept" => "Entries dropped because their lease had run out",
+        "compilations" => "Components compiled for this cache, where no other cache of the process had them",
         "swaps" => "Swaps of the policy, rollbacks included",
         "swaps_refused" => "Policies that were refused",
         "statements" => "SQL statements sent for this cache",

@@ -1,0 +1,188 @@
+//! The compiled components of the process: each is compiled once, and shared by all caches for as long as
+//! one holds it.
+//!
+//! The register holds them weakly, by their digest. What is still to be compiled is held by those who wait
+//! for it alone, so that nothing is compiled for nobody. It knows nothing of settings: a policy with others
+//! is the same component.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use wasmtime::component::Component;
+
+use super::card::PolicyCard;
+use super::compiler::Bytes;
+use super::engine::PolicyEngine;
+use crate::lease::Ceilings;
+use crate::{Stage, SwapError};
+
+/// Rehearsals of one component that are remembered: more than a process has settings for it.
+const MAX_REHEARSALS: usize = 16;
+
+/// A component that is compiled, or is going to be.
+pub(super) struct Compiled {
+    pub(super) engine: &'static PolicyEngine,
+    digest: String,
+    /// Until the compiler takes it.
+    source: Mutex<Option<Bytes>>,
+    outcome: OnceLock<Result<Component, SwapError>>,
+    /// Those who wait for the outcome.
+    waiters: Mutex<Vec<SyncSender<()>>>,
+    /// The latest last.
+    rehearsals: Mutex<Vec<(Rehearsed, PolicyCard)>>,
+}
+
+/// What a rehearsal depends on beside the component.
+#[derive(Clone, PartialEq)]
+pub(super) struct Rehearsed {
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) ceilings: Ceilings,
+    pub(super) cpu_limit: Duration,
+}
+
+/// The components of one engine, by their SHA-256.
+#[derive(Default)]
+pub(super) struct Register {
+    shared: Mutex<HashMap<String, Weak<Compiled>>>,
+    /// Those that came with this binary stay once they are compiled: every cache falls back on one of them,
+    /// and programs build caches one after the other.
+    bundled: Mutex<HashMap<String, Arc<Compiled>>>,
+}
+
+impl Compiled {
+    fn new(engine: &'static PolicyEngine, digest: &str, source: Bytes) -> Self {
+        Self {
+            engine,
+            digest: digest.to_owned(),
+            source: Mutex::new(Some(source)),
+            outcome: OnceLock::new(),
+            waiters: Mutex::default(),
+            rehearsals: Mutex::default(),
+        }
+    }
+
+    /// The native code, once it is there.
+    pub(super) fn component(&self) -> Option<&Component> {
+        self.outcome.get().and_then(|outcome| outcome.as_ref().ok())
+    }
+
+    /// The bytes, for the compiler.
+    pub(super) fn take_source(&self) -> Option<Bytes> {
+        lock(&self.source).take()
+    }
+
+    /// Compiled, or refused.
+    pub(super) fn complete(&self, outcome: Result<Component, SwapError>) {
+        if outcome.is_err() {
+            // Whoever comes later tries anew: the fault may have been the machine's.
+            self.engine.register.forget(&self.digest);
+        }
+        // It is completed once: the source is taken once.
+        let _ = self.outcome.set(outcome);
+        let waiters = std::mem::take(&mut *lock(&self.waiters));
+        for waiter in waiters {
+            // It may have given up.
+            let _ = waiter.try_send(());
+        }
+    }
+
+    /// Waits until it is compiled, for so long at most. A caller that is dropped leaves no trace of its wait.
+    pub(super) async fn wait(self: Arc<Self>, limit: Duration) -> Result<Arc<Self>, SwapError> {
+        let refuse = |reason: String| Err(SwapError::new(Stage::Compile, reason));
+        let waited = match self.notified() {
+            None => Ok(()),
+            // On a thread that may block: a clock that a test has stopped would let the limit pass at once.
+            // It holds nothing of the component, so that the last one to wait takes the place in the queue
+            // along.
+            Some(rx) => super::blocking::run(move || rx.recv_timeout(limit)).await?,
+        };
+        match waited {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return refuse(format!(
+                    "it took longer than {limit:?} to compile, with the wait for others; the compiler cannot be \
+                     stopped, and what it still makes is dropped: try again later, or make the policy smaller"
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => return refuse("the compiler ended early".into()),
+        }
+        match self.outcome.get() {
+            Some(Ok(_)) => Ok(self),
+            Some(Err(error)) => Err(error.clone()),
+            None => refuse("the compiler ended early".into()),
+        }
+    }
+
+    /// Hears of the outcome; `None` where it is there.
+    fn notified(&self) -> Option<Receiver<()>> {
+        let mut waiters = lock(&self.waiters);
+        if self.outcome.get().is_some() {
+            return None;
+        }
+        let (tx, rx) = sync_channel(1);
+        waiters.push(tx);
+        Some(rx)
+    }
+
+    /// What a rehearsal has found, if there was the same one: it follows a fixed script, so that another
+    /// would find the same.
+    pub(super) fn rehearsal(&self, rehearsed: &Rehearsed) -> Option<PolicyCard> {
+        let rehearsals = lock(&self.rehearsals);
+        rehearsals.iter().find(|(known, _)| known == rehearsed).map(|(_, card)| card.clone())
+    }
+
+    pub(super) fn remember_rehearsal(&self, rehearsed: Rehearsed, card: PolicyCard) {
+        let mut rehearsals = lock(&self.rehearsals);
+        if rehearsals.len() == MAX_REHEARSALS {
+            rehearsals.remove(0);
+        }
+        rehearsals.push((rehearsed, card));
+    }
+}
+
+impl Register {
+    /// The component with this digest, if anyone holds it or waits for it.
+    pub(super) fn shared(&self, digest: &str) -> Option<Arc<Compiled>> {
+        lock(&self.shared).get(digest).and_then(Weak::upgrade)
+    }
+
+    /// The component with this digest, and whether it is new here: then it has been given to `enqueue`,
+    /// under the lock, so that no two callers compile the same.
+    pub(super) fn join_or_begin(
+        &self,
+        engine: &'static PolicyEngine,
+        digest: &str,
+        source: Bytes,
+        enqueue: impl FnOnce(&Arc<Compiled>) -> Result<(), SwapError>,
+    ) -> Result<(Arc<Compiled>, bool), SwapError> {
+        let mut shared = lock(&self.shared);
+        if let Some(compiled) = shared.get(digest).and_then(Weak::upgrade) {
+            return Ok((compiled, false));
+        }
+        let compiled = Arc::new(Compiled::new(engine, digest, source));
+        enqueue(&compiled)?;
+        // It never holds more than are alive and one more.
+        shared.retain(|_, known| known.strong_count() > 0);
+        shared.insert(digest.to_owned(), Arc::downgrade(&compiled));
+        Ok((compiled, true))
+    }
+
+    /// Keeps one for as long as the process lives.
+    pub(super) fn keep(&self, compiled: &Arc<Compiled>) {
+        lock(&self.bundled).entry(compiled.digest.clone()).or_insert_with(|| Arc::clone(compiled));
+    }
+
+    fn forget(&self, digest: &str) {
+        lock(&self.shared).remove(digest);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that may panic is done under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
