@@ -20,6 +20,7 @@ mod database;
 mod error;
 mod flight;
 mod hits;
+mod key_types;
 mod lease;
 mod load;
 mod lookup;

@@ -2,6 +2,7 @@
 //!
 //! Equality is that of the whole text. Nothing here or below may compare workspaces by hash.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -48,7 +49,13 @@ impl WorkspaceId {
         }
     }
 
+    /// An id that is known to be one: no checks.
+    pub(crate) fn known(id: &str) -> Self {
+        Self(Text::new(id))
+    }
+
     /// The id as text.
+    #[must_use]
     pub fn as_str(&self) -> &str {
         match &self.0 {
             // The bytes of a whole `&str` are UTF-8, so the default is never taken.
@@ -133,6 +140,34 @@ impl TryFrom<String> for WorkspaceId {
     }
 }
 
+impl TryFrom<&str> for WorkspaceId {
+    type Error = InvalidWorkspace;
+
+    fn try_from(id: &str) -> Result<Self, InvalidWorkspace> {
+        Self::new(id)
+    }
+}
+
+/// There is no `Borrow<str>`: it promises the hash of the text, and an id has one of its own.
+impl AsRef<str> for WorkspaceId {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// The order of the texts, byte by byte.
+impl Ord for WorkspaceId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for WorkspaceId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl fmt::Display for WorkspaceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -188,6 +223,19 @@ mod tests {
                 assert_ne!(hash(&id), hash(&other), "byte {place} of {length}");
             }
         }
+    }
+
+    #[test]
+    fn ids_are_ordered_as_their_texts_are_on_either_side_of_the_inline_length() {
+        let mut texts: Vec<String> =
+            [1, 2, INLINE_BYTES, INLINE_BYTES + 1, 256].map(|length| "x".repeat(length)).into();
+        texts.extend(["a", "b", "Z", "ü", "10", "9"].map(String::from));
+        texts.push(format!("{}y", "x".repeat(INLINE_BYTES)));
+        let mut ids: Vec<WorkspaceId> =
+            texts.iter().map(|text| WorkspaceId::try_from(text.as_str()).unwrap()).collect();
+        texts.sort();
+        ids.sort();
+        assert_eq!(ids.iter().map(AsRef::<str>::as_ref).collect::<Vec<_>>(), texts);
     }
 
     #[test]
