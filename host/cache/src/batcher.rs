@@ -20,7 +20,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::source::{Obtained, Read};
 use crate::stats::{Counters, add, count};
-use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
+use crate::{Clock, Database, DatabaseError, Instant, Secret, WorkspaceId};
 
 use listener::{Listener, tell_all};
 use place::Place;
@@ -259,15 +259,15 @@ impl Batcher {
         let found = match found {
             Ok(found) if found.len() == workspaces.len() => found,
             Ok(_) => {
-                let error =
-                    DatabaseError::Unavailable("the database did not answer for each workspace".into());
+                let error = DatabaseError::Broken("it did not answer for each workspace of a batch".into());
                 vec![Err(error); workspaces.len()]
             }
-            Err(Panicked) => vec![Err(ended_early()); workspaces.len()],
+            Err(Panicked) => vec![Err(DatabaseError::panicked()); workspaces.len()],
         };
-        let answers = listeners.into_iter().zip(found).filter_map(|(listener, found)| {
-            listener.map(|(_, listener)| (listener, found.map(|value| Obtained { value, at })))
-        });
+        let answers = listeners
+            .into_iter()
+            .zip(found)
+            .filter_map(|(listener, found)| listener.map(|(_, listener)| (listener, obtained(found, at))));
         tell_all(&self.runtime, answers);
     }
 
@@ -312,8 +312,8 @@ impl Lone {
         // In a block of its own, so that a panic before the first await is contained as well.
         let select = pin!(contained(async { batcher.database.select(workspace).await }));
         match batcher.wait_for(select, deadline).await {
-            Some(Ok(found)) => found.map(|value| Obtained { value, at }),
-            Some(Err(Panicked)) => Err(ended_early()),
+            Some(Ok(found)) => obtained(found, at),
+            Some(Err(Panicked)) => Err(DatabaseError::panicked()),
             None => Err(DatabaseError::Timeout),
         }
     }
@@ -331,15 +331,21 @@ impl Drop for Lone {
     }
 }
 
+/// What a database found, from when it was asked. The empty secret is absence, whatever the database calls it: it would
+/// be a secret that anybody can present.
+fn obtained(found: Result<Option<Secret>, DatabaseError>, at: Instant) -> Read {
+    found.map(|value| Obtained { value: value.filter(|secret| !secret.is_empty()), at })
+}
+
 fn ended_early() -> DatabaseError {
     DatabaseError::Unavailable("the task of a SELECT ended early".into())
 }
 
 /// A statement ended in a panic.
-struct Panicked;
+pub(crate) struct Panicked;
 
 /// Keeps a panic to the statement that it befell: others wait for the task that sent it.
-async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
+pub(crate) async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut statement = pin!(statement);
     poll_fn(|context| poll_contained(statement.as_mut(), context)).await
 }

@@ -5,24 +5,32 @@
 
 mod builder;
 mod housekeeping;
+mod issue;
 
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span, debug_span, field};
 
+use crate::error::RUNTIME_ENDED;
 use crate::flight::{Boarding, Departure, Kind, Outcome, Waiter};
+use crate::lease::Generation;
 use crate::load::Core;
 use crate::policy::tenure::Active;
 use crate::stats::count;
 use crate::table::Found;
-use crate::{Error, Lookup, Policy, PolicyStatus, Secret, Stats, Status, SwapError, SwapReport, WorkspaceId};
+use crate::{
+    Error, Instant, Lookup, Policy, PolicyStatus, Secret, Stats, Status, SwapError, SwapReport, WorkspaceId,
+};
 
 pub use builder::{BuildError, Builder};
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///
 /// Reads and issues may be dropped at any moment: what they started runs to its end for whoever else waits for it.
+///
+/// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; the callers may be
+/// on any. Reads that miss, issues and swaps are spans of [`tracing`] (target `leasehold`, level debug).
 #[derive(Clone)]
 pub struct SecretCache {
     core: Arc<Core>,
@@ -44,13 +52,20 @@ impl SecretCache {
     /// starts it, and pays for that.)
     ///
     /// `None` says nothing about the database: [`read`](Self::read) finds out.
+    ///
+    /// `answer` must be short and must not block: it borrows the entry. While it runs, no entry of this cache that is
+    /// replaced or removed, whatever its workspace, is wiped and given back; all of them are, with the next change, once it
+    /// has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each load. For what
+    /// takes long, take a handle by [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
         self.covered(workspace, answer).flatten()
     }
 
-    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference count.
+    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference count. The handle
+    /// may be held for as long as one likes: it keeps its own secret and nothing else.
     #[inline]
+    #[must_use]
     pub fn get(&self, workspace: &WorkspaceId) -> Option<Secret> {
         self.with(workspace, Secret::clone)
     }
@@ -61,12 +76,33 @@ impl SecretCache {
     ///
     /// [`Error::Absent`] if the workspace has no secret; the other variants if that could not be found out.
     pub async fn read(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
-        let outcome = match self.covered(workspace, Secret::clone) {
-            Some(Some(secret)) => return Ok(Lookup { secret, status: Status::Hit }),
-            Some(None) => Err(Error::Absent),
+        let outcome = match self.hit(workspace) {
+            Some(Ok(lookup)) => return Ok(lookup),
+            Some(Err(error)) => Err(error),
             None => self.board(workspace, Kind::Fill).await,
         };
         self.count_read(outcome)
+    }
+
+    /// The workspace's secret, lent to `answer`: borrowed from the cache if a lease covers it, as by [`with`](Self::with) and
+    /// under the same terms, and otherwise read as by [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read). `answer` has not been called then.
+    pub async fn read_with<R>(
+        &self,
+        workspace: &WorkspaceId,
+        answer: impl FnOnce(&Secret) -> R,
+    ) -> Result<R, Error> {
+        let mut answer = Some(answer);
+        let lend = |secret: &Secret| answer.take().map(|answer| answer(secret));
+        if let Some(answered) = self.with(workspace, lend).flatten() {
+            return Ok(answered);
+        }
+        let Lookup { secret, .. } = self.read(workspace).await?;
+        let answered = answer.map(|answer| answer(&secret));
+        answered.ok_or_else(|| Error::Internal("a secret was lent and nothing came back".into()))
     }
 
     /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has committed it.
@@ -76,22 +112,9 @@ impl SecretCache {
     /// [`Error::UnknownWorkspace`] if there is no row; [`Error::OutcomeUnknown`] if it may have been committed. After
     /// any other error nothing has changed.
     pub async fn issue(&self, workspace: &WorkspaceId) -> Result<Secret, Error> {
-        let core = &self.core;
-        let ticket = match core.writing.enter() {
-            Ok(ticket) => ticket,
-            Err(error) => return self.count_error(Err(core.turned_away(error))).map(|lookup| lookup.secret),
-        };
-        let (tell, told) = oneshot::channel();
-        // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
-        let writer = core.flights.write(workspace);
-        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, ticket, move |outcome| {
-            // The caller may be gone.
-            let _ = tell.send(outcome);
-        });
-        core.source.runtime.spawn(rotate);
-        let outcome = told
-            .await
-            .unwrap_or_else(|_| Err(Error::OutcomeUnknown("the task of the issue ended early".into())));
+        let span = debug_span!(target: "leasehold", "issue", %workspace, error = field::Empty);
+        let outcome = self.rotate(workspace, span.clone()).instrument(span.clone()).await;
+        record(&span, &outcome);
         self.count_error(outcome).map(|lookup| lookup.secret)
     }
 
@@ -168,16 +191,19 @@ impl SecretCache {
     }
 
     /// The active policy as it was given, to be swapped in again with other settings.
+    #[must_use]
     pub fn active(&self) -> Policy {
         self.core.slot.active().value.loaded.policy.clone()
     }
 
     /// Which policy is active, and how it came to be.
+    #[must_use]
     pub fn policy(&self) -> PolicyStatus {
         self.core.slot.status()
     }
 
     /// What the cache has done so far.
+    #[must_use]
     pub fn stats(&self) -> Stats {
         let core = &self.core;
         let gauges = (core.table.len() as u64, core.flights.len() as u64);
@@ -187,9 +213,29 @@ impl SecretCache {
     /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
     #[inline]
     fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
-        let core = &*self.core;
-        let terms = || (core.slot.generation(), core.clock.now_coarse());
-        match core.table.lookup(workspace, terms, answer) {
+        let found = self.core.table.lookup(workspace, || self.terms(), answer);
+        self.found(workspace, found)
+    }
+
+    /// What a lease covers, as the answer of a read.
+    fn hit(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+        let found = self.core.table.lookup_dated(
+            workspace,
+            || self.terms(),
+            |secret, obtained_at, now| Lookup::new(secret.clone(), Status::Hit, obtained_at, now),
+        );
+        let lookup = self.found(workspace, found)?;
+        Some(lookup.ok_or(Error::Absent))
+    }
+
+    #[inline]
+    fn terms(&self) -> (Generation, Instant) {
+        (self.core.slot.generation(), self.core.clock.now_coarse())
+    }
+
+    #[inline]
+    fn found<R>(&self, workspace: &WorkspaceId, found: Found<R>) -> Option<Option<R>> {
+        match found {
             Found::Hit(value) => Some(value),
             Found::Refresh(value) => {
                 self.refresh(workspace);
@@ -202,7 +248,7 @@ impl SecretCache {
     /// Waits for a flight of this kind, starting it if there is none.
     async fn board(&self, workspace: &WorkspaceId, kind: Kind) -> Outcome {
         match self.start(workspace, kind) {
-            Ok(waiter) => waiter.outcome().await,
+            Ok(waiter) => self.land(workspace, kind, waiter).await,
             Err(outcome) => {
                 if outcome.is_ok() {
                     self.core.table.count_hit();
@@ -210,6 +256,30 @@ impl SecretCache {
                 outcome
             }
         }
+    }
+
+    /// Waits for the outcome of a flight, in a span.
+    async fn land(&self, workspace: &WorkspaceId, kind: Kind, waiter: Waiter) -> Outcome {
+        let span = match kind {
+            Kind::Fill => {
+                debug_span!(target: "leasehold", "miss", %workspace, status = field::Empty, error = field::Empty)
+            }
+            Kind::Heal => {
+                debug_span!(target: "leasehold", "heal", %workspace, status = field::Empty, error = field::Empty)
+            }
+        };
+        let outcome = match (waiter.outcome().instrument(span.clone()).await, kind) {
+            (Err(Error::Internal(_)), Kind::Fill) if self.core.source.runtime_has_ended() => {
+                Err(Error::RuntimeEnded)
+            }
+            // What it had sent by then is not known.
+            (Err(Error::Internal(_)), Kind::Heal) if self.core.source.runtime_has_ended() => {
+                Err(Error::OutcomeUnknown(RUNTIME_ENDED.into()))
+            }
+            (outcome, _) => outcome,
+        };
+        record(&span, &outcome);
+        outcome
     }
 
     /// A waiter for a flight of this kind, or the answer if it has just been stored.
@@ -305,7 +375,8 @@ impl Operator<'_> {
     /// As [`SecretCache::swap`].
     pub async fn swap(self, policy: Policy) -> Result<SwapReport, SwapError> {
         let core = &self.cache.core;
-        let swapped = core.slot.swap(policy, self.name, core.table.len() as u64).await;
+        let span = debug_span!(target: "leasehold", "swap", by = self.name);
+        let swapped = core.slot.swap(policy, self.name, core.table.len() as u64).instrument(span).await;
         self.cache.count_swap(swapped)
     }
 
@@ -317,7 +388,9 @@ impl Operator<'_> {
     /// As [`SecretCache::swap`]; and if another policy became active meanwhile.
     pub async fn reconfigure(self, settings: Vec<(String, String)>) -> Result<SwapReport, SwapError> {
         let core = &self.cache.core;
-        let swapped = core.slot.reconfigure(settings, self.name, core.table.len() as u64).await;
+        let span = debug_span!(target: "leasehold", "swap", by = self.name);
+        let entries = core.table.len() as u64;
+        let swapped = core.slot.reconfigure(settings, self.name, entries).instrument(span).await;
         self.cache.count_swap(swapped)
     }
 
@@ -331,6 +404,14 @@ impl Operator<'_> {
         let swapped = core.slot.rollback(self.name, core.table.len() as u64);
         self.cache.count_swap(swapped)
     }
+}
+
+/// Notes in a span how it ended: the status and the error of a read, never the secret.
+fn record(span: &Span, outcome: &Outcome) {
+    match outcome {
+        Ok(lookup) => span.record("status", lookup.status.as_str()),
+        Err(error) => span.record("error", field::display(error)),
+    };
 }
 
 impl fmt::Debug for SecretCache {

@@ -2,6 +2,10 @@
 //!
 //! No error holds a secret, nor text that a database might have quoted one in.
 
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Why an id is not a [`WorkspaceId`](crate::WorkspaceId). The caller's fault; the same id is refused again.
@@ -25,71 +29,229 @@ pub enum InvalidWorkspace {
     },
 }
 
-/// Why a read or an issue gave no secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a read or an issue gave no secret. Where there is an error behind it, [`source`](StdError::source) has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The workspace has no secret: no row, or its column is NULL or empty. Issue one.
-    #[error("the workspace has no secret")]
     Absent,
     /// An issue found no row for the workspace, so that there was nowhere to store a secret. Nothing was stored.
-    #[error("the workspace has no row in the database")]
     UnknownWorkspace,
     /// The database's fault: it could not be reached, or refused the statement for now. Nothing was stored. Retry later.
-    #[error("the database is unavailable: {0}")]
-    Unavailable(Arc<str>),
+    Unavailable(Reason),
     /// The database refuses the statement, and will until somebody changes the table, its triggers, the role or the value: no
     /// privilege, a constraint, a view that cannot be written, a trigger that swallows the write. Nothing was stored.
-    #[error("the database refuses it: {0}")]
-    Refused(Arc<str>),
+    Refused(Reason),
     /// The database's fault: it did not answer a read in time. Retry later.
-    #[error("the database did not answer in time")]
     Timeout,
     /// The database's fault: an issue was sent, and its answer was lost or late. It may have been committed or not; the
     /// entry is dropped either way. Read again to learn which.
-    #[error("the issue may or may not have been committed: {0}")]
-    OutcomeUnknown(Arc<str>),
+    OutcomeUnknown(Reason),
     /// The server's fault: too many loads are waiting already, for the database or for a call of the policy. Retry after a
     /// pause.
-    #[error("too many loads are waiting for the database")]
     Overloaded,
+    /// The caller's fault: the runtime on which the cache was built has ended, and with it every task of the cache. Nothing
+    /// was sent. Build the cache on a runtime that lives as long as the cache is used.
+    RuntimeEnded,
     /// Our fault: a task of the cache ended without an answer. Please report it.
-    #[error("the cache failed: {0}")]
-    Internal(Arc<str>),
+    Internal(Reason),
 }
 
 impl Error {
     /// Whether the same call may succeed later without anyone changing anything.
+    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Timeout | Self::OutcomeUnknown(_) | Self::Overloaded => true,
-            Self::Absent | Self::UnknownWorkspace | Self::Refused(_) | Self::Internal(_) => false,
+            Self::Absent
+            | Self::UnknownWorkspace
+            | Self::Refused(_)
+            | Self::RuntimeEnded
+            | Self::Internal(_) => false,
         }
     }
 }
 
-/// Why a [`Database`](crate::Database) did not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("the workspace has no secret"),
+            Self::UnknownWorkspace => f.write_str("the workspace has no row in the database"),
+            Self::Unavailable(reason) => write!(f, "the database is unavailable: {reason}"),
+            Self::Refused(reason) => write!(f, "the database refuses it: {reason}"),
+            Self::Timeout => f.write_str("the database did not answer in time"),
+            Self::OutcomeUnknown(reason) => {
+                write!(f, "the issue may or may not have been committed: {reason}")
+            }
+            Self::Overloaded => f.write_str("too many loads are waiting for the database"),
+            Self::RuntimeEnded => f.write_str(RUNTIME_ENDED),
+            Self::Internal(reason) => write!(f, "the cache failed: {reason}"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Unavailable(reason)
+            | Self::Refused(reason)
+            | Self::OutcomeUnknown(reason)
+            | Self::Internal(reason) => reason.cause(),
+            Self::Absent | Self::UnknownWorkspace | Self::Timeout | Self::Overloaded | Self::RuntimeEnded => {
+                None
+            }
+        }
+    }
+}
+
+/// What is said of it wherever it is met.
+pub(crate) const RUNTIME_ENDED: &str = "the runtime on which the cache was built has ended; \
+     build the cache on a runtime that lives as long as the cache is used";
+
+/// Why a [`Database`](crate::Database) did not do what was asked. Where there is an error behind it,
+/// [`source`](StdError::source) has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DatabaseError {
     /// It could not be reached, or refused the statement for now. Nothing was changed.
-    #[error("{0}")]
-    Unavailable(Arc<str>),
+    Unavailable(Reason),
     /// It refuses the statement, and will until somebody changes the table, the role or the value. Nothing was changed.
-    #[error("{0}")]
-    Refused(Arc<str>),
+    Refused(Reason),
     /// The connection was lost after the statement was sent, so that its effect is unknown.
-    #[error("the connection was lost: {0}")]
-    Lost(Arc<str>),
+    Lost(Reason),
+    /// The fault of the implementation of [`Database`](crate::Database), which panicked or answered with what it may not.
+    /// What became of the statement is unknown.
+    Broken(Reason),
     /// It did not answer in time. A statement that was sent may still take effect.
-    #[error("no answer in time")]
     Timeout,
     /// An issue found no row to store a secret in.
-    #[error("the workspace has no row in the database")]
     UnknownWorkspace,
     /// Too many statements are waiting; this one was not sent.
-    #[error("too many statements are waiting")]
     Overloaded,
+}
+
+impl DatabaseError {
+    pub(crate) fn panicked() -> Self {
+        Self::Broken("it panicked".into())
+    }
+
+    /// What a caller is told of an issue that ended so, where that says nothing of its outcome.
+    pub(crate) fn into_unknown_outcome(self) -> Error {
+        let words = self.to_string();
+        Error::OutcomeUnknown(match self {
+            Self::Unavailable(reason) | Self::Refused(reason) | Self::Lost(reason) | Self::Broken(reason) => {
+                reason.reworded(words)
+            }
+            Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => words.into(),
+        })
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(reason) | Self::Refused(reason) => reason.fmt(f),
+            Self::Lost(reason) => write!(f, "the connection was lost: {reason}"),
+            Self::Broken(reason) => write!(f, "the implementation of Database is at fault: {reason}"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::UnknownWorkspace => f.write_str("the workspace has no row in the database"),
+            Self::Overloaded => f.write_str("too many statements are waiting"),
+        }
+    }
+}
+
+impl StdError for DatabaseError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Unavailable(reason) | Self::Refused(reason) | Self::Lost(reason) | Self::Broken(reason) => {
+                reason.cause()
+            }
+            Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => None,
+        }
+    }
+}
+
+/// A reason in words, and the error behind it where there is one. Two are equal where their words are.
+///
+/// The words are shown by every error that has the reason; the error behind it is what [`StdError::source`] returns, for
+/// programs that look for a type of their own. Neither may hold a secret.
+#[derive(Clone)]
+pub struct Reason {
+    words: Arc<str>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Reason {
+    /// Words alone.
+    pub fn new(words: impl Into<Arc<str>>) -> Self {
+        Self { words: words.into(), cause: None }
+    }
+
+    /// Words, and the error behind them. They should not repeat what that error says: a report shows both.
+    pub fn caused_by(words: impl Into<Arc<str>>, cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self { words: words.into(), cause: Some(Arc::new(cause)) }
+    }
+
+    fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+
+    /// The same error behind other words.
+    pub(crate) fn reworded(self, words: impl Into<Arc<str>>) -> Self {
+        Self { words: words.into(), ..self }
+    }
+}
+
+impl Deref for Reason {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.words
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(words: &str) -> Self {
+        Self::new(words)
+    }
+}
+
+impl From<String> for Reason {
+    fn from(words: String) -> Self {
+        Self::new(words)
+    }
+}
+
+impl From<Cow<'_, str>> for Reason {
+    fn from(words: Cow<'_, str>) -> Self {
+        Self::new(words)
+    }
+}
+
+impl From<Arc<str>> for Reason {
+    fn from(words: Arc<str>) -> Self {
+        Self::new(words)
+    }
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        self.words == other.words
+    }
+}
+
+impl Eq for Reason {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.words, f)
+    }
 }
 
 /// Why a database could not be used at all, at start-up. The operator's fault, or the network's.

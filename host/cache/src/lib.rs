@@ -38,7 +38,7 @@ pub use database::{
     Answer, Answers, Column, Database, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,
     PostgresWrite, Sessions, Sqlite,
 };
-pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace};
+pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{
     BreakerStatus, Cause, CompileCacheError, InvalidKey, Measure, OnError, Policy, PolicyCard, PolicyChange,

@@ -14,7 +14,7 @@ use crate::lease::{Ceilings, Generation};
 use crate::policy::call::{Answer, Call, Change, Fault, Request};
 use crate::policy::slot::Slot;
 use crate::policy::tenure::Active;
-use crate::source::{IssueState, Read, SentIssue, Source};
+use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
 use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
@@ -44,7 +44,7 @@ enum Known {
 
 /// What an issue came to.
 struct Issued {
-    outcome: Result<Secret, Error>,
+    outcome: Result<Obtained<Secret>, Error>,
     status: Status,
     /// What the policy wants stored, where the issue was committed.
     change: Option<Change>,
@@ -57,9 +57,10 @@ struct Issued {
 impl Core {
     /// What the table answers at this moment without anyone being asked.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
-        let generation = self.slot.generation();
-        let value = self.table.peek(workspace, generation, self.clock.now_coarse())?;
-        Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
+        let (generation, now) = (self.slot.generation(), self.clock.now_coarse());
+        let value = self.table.peek(workspace, generation, now)?;
+        let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, now);
+        Some(value.map(hit).ok_or(Error::Absent))
     }
 
     /// Starts to load one workspace for all who wait for it.
@@ -173,7 +174,7 @@ impl Core {
         };
         doubt.resolve();
         if issued.changed {
-            writer.finish(issued.outcome.as_ref().ok(), |may_store| {
+            writer.finish(issued.outcome.as_ref().ok().map(|issued| &issued.value), |may_store| {
                 // The old value is gone from the database, whatever the policy says of the new one.
                 self.table.remove(workspace);
                 if may_store {
@@ -182,8 +183,8 @@ impl Core {
             });
             self.make_room();
         }
-        let status = issued.status;
-        tell(issued.outcome.map(|secret| Lookup { secret, status }));
+        let (status, now) = (issued.status, self.clock.now());
+        tell(issued.outcome.map(|issued| Lookup::new(issued.value, status, issued.at, now)));
         if let Some(mut pending) = issued.pending {
             // It may yet be committed. Until it has ended nothing is stored for this workspace, and then whatever was
             // read meanwhile is too old.
@@ -199,6 +200,7 @@ impl Core {
         let request = Request::Issue(mode);
         // The wait for its turn is over: what is sent now has the whole time to be answered.
         let (snapshot, deadline) = (self.snapshot(workspace), self.source.deadline());
+        let asked_at = self.clock.now();
         let (mut call, answer) = self.ask(active, workspace, request, snapshot, None, deadline).await;
         let judged = answer.and_then(|answer| call.judge_issue(answer));
         let status = if judged.is_ok() { Status::Healed } else { Status::Bypassed };
@@ -213,13 +215,8 @@ impl Core {
             // The policy found the stored secret with a select, or could not reach the database to look for it.
             (None, Ok(outcome)) => {
                 let (changed, change) = (outcome.is_ok(), call.change());
-                return Issued {
-                    outcome: outcome.map_err(read_error),
-                    status,
-                    change,
-                    changed,
-                    pending: None,
-                };
+                let outcome = outcome.map(|value| Obtained { value, at: asked_at }).map_err(read_error);
+                return Issued { outcome, status, change, changed, pending: None };
             }
             // The policy failed before it got that far.
             (None, Err(_)) => {
@@ -229,11 +226,9 @@ impl Core {
             }
         };
         let (outcome, change, changed, pending) = match state {
-            IssueState::Committed(obtained) => (Ok(obtained.value), call.change(), true, None),
+            IssueState::Committed(obtained) => (Ok(obtained), call.change(), true, None),
             IssueState::Refused(error) => (Err(read_error(error)), None, false, None),
-            IssueState::Unknown(error) => {
-                (Err(Error::OutcomeUnknown(error.to_string().into())), None, true, Some(sent))
-            }
+            IssueState::Unknown(error) => (Err(error.into_unknown_outcome()), None, true, Some(sent)),
         };
         Issued { outcome, status, change, changed, pending }
     }
@@ -280,8 +275,9 @@ impl Core {
     async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
         count(&self.counters.bypassed);
         match self.source.select(workspace, deadline).await {
-            Ok(obtained) => {
-                obtained.value.map(|secret| Lookup { secret, status: Status::Bypassed }).ok_or(Error::Absent)
+            Ok(Obtained { value, at }) => {
+                let lookup = |secret| Lookup::new(secret, Status::Bypassed, at, self.clock.now());
+                value.map(lookup).ok_or(Error::Absent)
             }
             Err(error) => Err(read_error(error)),
         }
@@ -343,6 +339,7 @@ fn read_error(error: DatabaseError) -> Error {
     match error {
         DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),
         DatabaseError::Refused(reason) => Error::Refused(reason),
+        DatabaseError::Broken(ref reason) => Error::Unavailable(reason.clone().reworded(error.to_string())),
         DatabaseError::Timeout => Error::Timeout,
         DatabaseError::UnknownWorkspace => Error::UnknownWorkspace,
         DatabaseError::Overloaded => Error::Overloaded,

@@ -1,8 +1,10 @@
 //! How a read was answered: one enum for the return value, the log field and the metric label.
 
-use crate::Secret;
+use std::time::Duration;
 
-/// A secret, and how it was come by.
+use crate::{Instant, Secret};
+
+/// A secret, how it was come by, and how old it was then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lookup {
@@ -10,6 +12,18 @@ pub struct Lookup {
     pub secret: Secret,
     /// Where it came from.
     pub status: Status,
+    /// The time between when the value was obtained and this answer: since its SELECT was sent, or since its issue was
+    /// known to be committed. It may be some milliseconds too long, never too short.
+    pub age: Duration,
+    /// When the value was obtained, on the clock of the cache.
+    pub(crate) obtained_at: Instant,
+}
+
+impl Lookup {
+    /// An answer at `now`.
+    pub(crate) fn new(secret: Secret, status: Status, obtained_at: Instant, now: Instant) -> Self {
+        Self { secret, status, age: now.saturating_since(obtained_at), obtained_at }
+    }
 }
 
 /// How a read was answered.
@@ -32,6 +46,7 @@ pub enum Status {
 
 impl Status {
     /// The word for logs, metrics and JSON.
+    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",

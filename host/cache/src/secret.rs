@@ -53,24 +53,36 @@ impl Secret {
         Arc::count(&self.0)
     }
 
+    /// Whether it is the empty text, which stands for absence: the cache stores and answers none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The bytes: UTF-8 text. Do not keep a copy, and do not log it.
+    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
     /// The text. `None` never happens for a secret that came from a database of text.
+    #[must_use]
     pub fn expose_str(&self) -> Option<&str> {
         std::str::from_utf8(self.expose()).ok()
     }
 
-    /// Whether `presented` is this secret, in a time that depends on the two lengths only.
+    /// Whether `presented` is this secret, in a time that depends on the two lengths only. Nothing is the empty secret.
+    #[must_use]
     pub fn verify(&self, presented: &[u8]) -> bool {
-        self.expose().ct_eq(presented).into()
+        !self.is_empty() && self.has_text(presented)
     }
 
     /// Whether both are the same text. Two handles of one secret are known to be without a look at the bytes.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.verify(other.expose())
+        Arc::ptr_eq(&self.0, &other.0) || self.has_text(other.expose())
+    }
+
+    fn has_text(&self, text: &[u8]) -> bool {
+        self.expose().ct_eq(text).into()
     }
 }
 
@@ -107,5 +119,12 @@ mod tests {
         assert!(!secret.verify(b"hunter3") && !secret.verify(b"hunter") && !secret.verify(b""));
         assert!(secret.same_as(&secret.clone()) && secret.same_as(&Secret::new("hunter2")));
         assert!(!secret.same_as(&Secret::new("hunter3")));
+    }
+
+    #[test]
+    fn the_empty_secret_admits_nobody() {
+        let empty = Secret::new("");
+        assert!(!empty.verify(b"") && !empty.verify(b"a"));
+        assert!(empty.same_as(&Secret::new("")), "it is the same text all the same");
     }
 }

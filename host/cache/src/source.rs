@@ -4,6 +4,8 @@
 //! deadline: it may be committed. A SELECT is given up then, and where the policy goes on without it, so that what runs at
 //! once stays within the batcher's bound. It knows no policy and no entry.
 
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep, timeout, timeout_at};
 
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Panicked, contained};
 use crate::stats::{Counters, count};
 use crate::{Clock, Database, DatabaseError, Instant, IssueMode, Secret, WorkspaceId};
 
@@ -25,6 +27,8 @@ const LOST_LIMIT: Duration = Duration::from_secs(35);
 
 /// How much of its time an issue may wait for a connection. Then it is sent, or never.
 const SHARE_BEFORE_SENDING: f32 = 0.8;
+/// What is wrong with the answer of an issue that holds no secret.
+const EMPTY: &str = "it answered an issue with the empty secret, which stands for absence";
 
 /// A database and a clock, with what it takes to run statements.
 pub(crate) struct Source {
@@ -48,11 +52,21 @@ pub(crate) struct Obtained<T> {
 /// What the database said of one workspace when it was read.
 pub(crate) type Read = Result<Obtained<Option<Secret>>, DatabaseError>;
 
-type IssueResult = Result<Obtained<Secret>, DatabaseError>;
+/// How the statement of an issue ended.
+type Issued = Result<Obtained<Secret>, IssueFailure>;
+
+/// Why an issue brought no secret.
+#[derive(Clone, Debug)]
+enum IssueFailure {
+    /// The database gave this error.
+    Database(DatabaseError),
+    /// It answered with the empty secret. What it holds now is unknown, but this issue will not change it any more.
+    Empty,
+}
 
 /// An issue that was sent. Dropping it stops nothing.
 #[derive(Clone)]
-pub(crate) struct SentIssue(watch::Receiver<Option<IssueResult>>);
+pub(crate) struct SentIssue(watch::Receiver<Option<Issued>>);
 
 /// What is known of an issue at one moment.
 pub(crate) enum IssueState {
@@ -108,36 +122,78 @@ impl Source {
     /// Mints a secret and sends the statement that stores it.
     pub(crate) fn send_issue(&self, workspace: &WorkspaceId, mode: IssueMode) -> SentIssue {
         count(&self.counters.issues);
-        let (sender, receiver) = watch::channel(None);
+        let (tx, rx) = watch::channel(None);
         let (database, key, clock) = (Arc::clone(&self.database), workspace.clone(), Arc::clone(&self.clock));
         // Before the caller goes, so that it hears that nothing was sent where that is so.
         let send_by = Deadline::now() + self.timeout.mul_f32(SHARE_BEFORE_SENDING);
         self.runtime.spawn(async move {
-            let result = match Secret::mint() {
-                Ok(minted) => database.issue(&key, mode, minted, send_by).await,
+            let issued = match Secret::mint() {
+                Ok(minted) => run_issue(&*database, &key, mode, minted, send_by).await,
                 Err(error) => Err(DatabaseError::Unavailable(format!("no random bytes: {error}").into())),
             };
-            let result = result.map(|value| Obtained { value, at: clock.now() });
+            let issued = match issued {
+                Ok(value) if value.is_empty() => Err(IssueFailure::Empty),
+                Ok(value) => Ok(Obtained { value, at: clock.now() }),
+                Err(error) => Err(IssueFailure::Database(error)),
+            };
             // Nobody may be left to hear it.
-            let _ = sender.send(Some(result));
+            let _ = tx.send(Some(issued));
         });
-        SentIssue(receiver)
+        SentIssue(rx)
+    }
+
+    /// Whether the runtime on which everything here runs has ended. A runtime that ends takes no more tasks before it drops
+    /// those that it has: whoever asks because of one that was dropped is told the truth.
+    pub(crate) fn runtime_has_ended(&self) -> bool {
+        let probe = self.runtime.spawn(pending::<()>());
+        let was_dropped = probe.is_finished();
+        probe.abort();
+        was_dropped
+    }
+}
+
+/// Runs the database's own code for an issue. A panic in it is an error like any other.
+async fn run_issue(
+    database: &dyn Database,
+    key: &WorkspaceId,
+    mode: IssueMode,
+    minted: Secret,
+    send_by: Deadline,
+) -> Result<Secret, DatabaseError> {
+    let made = catch_unwind(AssertUnwindSafe(|| database.issue(key, mode, minted, send_by)));
+    let Ok(statement) = made.map_err(drop) else {
+        // A statement is sent when it is polled and not before, so that the outcome is known.
+        let words = "the implementation of Database is at fault: it panicked before it sent anything";
+        return Err(DatabaseError::Unavailable(words.into()));
+    };
+    match contained(statement).await {
+        Ok(issued) => issued,
+        // It may have been sent, and the server may be busy with it yet.
+        Err(Panicked) => Err(DatabaseError::panicked()),
     }
 }
 
 impl SentIssue {
     /// Waits for the answer until the deadline, and says what is known then.
     pub(crate) async fn answer(&mut self, deadline: Deadline) -> IssueState {
-        match timeout_at(deadline, self.0.wait_for(Option::is_some)).await {
-            Ok(Ok(result)) => IssueState::from(result.clone()),
-            Ok(Err(_)) => IssueState::Unknown(DatabaseError::Lost("the task of an issue ended early".into())),
-            Err(_) => IssueState::Unknown(DatabaseError::Timeout),
-        }
+        // Whether it has ended, its task is gone or the time is up: what is known is asked next.
+        let _ = timeout_at(deadline, self.0.wait_for(Option::is_some)).await;
+        self.state()
     }
 
     /// What is known without waiting.
     pub(crate) fn state(&self) -> IssueState {
-        IssueState::from(self.0.borrow().clone())
+        // Asked first: what a task that is gone has sent is there by then.
+        let is_gone = self.0.has_changed().is_err();
+        match &*self.0.borrow() {
+            Some(Ok(issued)) => IssueState::Committed(issued.clone()),
+            Some(Err(IssueFailure::Empty)) => IssueState::Unknown(DatabaseError::Broken(EMPTY.into())),
+            Some(Err(IssueFailure::Database(error))) => IssueState::of(error.clone()),
+            None if is_gone => {
+                IssueState::Unknown(DatabaseError::Lost("the task of an issue ended early".into()))
+            }
+            None => IssueState::Unknown(DatabaseError::Timeout),
+        }
     }
 
     /// Waits until the statement has ended, or for so long that it must be given up on.
@@ -147,21 +203,24 @@ impl SentIssue {
     }
 
     /// Waits until a statement whose connection was lost has ended in the database as well: a server that is busy with
-    /// it does not notice that its client is gone, and commits it all the same.
+    /// it does not notice that its client is gone, and commits it all the same. So it may be where the code of the database
+    /// panicked: the connection went with it.
     pub(crate) async fn settled(&self) {
-        if matches!(self.state(), IssueState::Unknown(_)) {
+        let was_answered = matches!(&*self.0.borrow(), Some(Err(IssueFailure::Empty)));
+        if !was_answered && matches!(self.state(), IssueState::Unknown(_)) {
             sleep(LOST_LIMIT).await;
         }
     }
 }
 
-impl From<Option<IssueResult>> for IssueState {
-    fn from(result: Option<IssueResult>) -> Self {
-        match result {
-            Some(Ok(issued)) => Self::Committed(issued),
-            Some(Err(error @ (DatabaseError::Timeout | DatabaseError::Lost(_)))) => Self::Unknown(error),
-            Some(Err(error)) => Self::Refused(error),
-            None => Self::Unknown(DatabaseError::Timeout),
+impl IssueState {
+    /// What is known of an issue that the database answered with an error.
+    fn of(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Timeout | DatabaseError::Lost(_) | DatabaseError::Broken(_) => {
+                Self::Unknown(error)
+            }
+            error => Self::Refused(error),
         }
     }
 }

@@ -91,6 +91,17 @@ impl Table {
         terms: impl FnOnce() -> (Generation, Instant),
         answer: impl FnOnce(&Secret) -> R,
     ) -> Found<R> {
+        self.lookup_dated(workspace, terms, |secret, _, _| answer(secret))
+    }
+
+    /// The same for whoever asks how old the value is: `answer` is also given when it was obtained, and what time it is.
+    #[inline]
+    pub(crate) fn lookup_dated<R>(
+        &self,
+        workspace: &WorkspaceId,
+        terms: impl FnOnce() -> (Generation, Instant),
+        answer: impl FnOnce(&Secret, Instant, Instant) -> R,
+    ) -> Found<R> {
         let guard = self.entries.guard();
         let Some(entry) = self.entries.get(workspace, &guard) else { return Found::Expired };
         let (active, now) = terms();
@@ -101,7 +112,7 @@ impl Table {
         };
         let value = entry.value.as_ref().map(|secret| {
             self.hits.count_own(guard.thread_id());
-            answer(secret)
+            answer(secret, entry.obtained_at, now)
         });
         if refreshes { Found::Refresh(value) } else { Found::Hit(value) }
     }
@@ -116,17 +127,17 @@ impl Table {
         self.hits.sum()
     }
 
-    /// What covers a read at this moment, without being the hit that a refresh waits for.
+    /// What covers a read at this moment, without being the hit that a refresh waits for, and when it was obtained.
     pub(crate) fn peek(
         &self,
         workspace: &WorkspaceId,
         active: Generation,
         now: Instant,
-    ) -> Option<Option<Secret>> {
+    ) -> Option<Option<(Secret, Instant)>> {
         let entries = self.entries.pin();
         let entry = entries.get(workspace)?;
         let covered = cover(&entry.lease, entry.generation, active, now) != Cover::Expired;
-        covered.then(|| entry.value.clone())
+        covered.then(|| Some((entry.value.clone()?, entry.obtained_at)))
     }
 
     /// What a read at `now` would find, without being one.

@@ -138,7 +138,8 @@ impl Model {
 
     fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
         let value = self.table.peek(workspace, self.active.generation(), NOW)?;
-        Some(value.map(|secret| Lookup { secret, status: Status::Hit }).ok_or(Error::Absent))
+        let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, NOW);
+        Some(value.map(hit).ok_or(Error::Absent))
     }
 
     pub(crate) async fn fill(self: Arc<Self>, generation: Generation, departure: Departure) {

@@ -302,7 +302,7 @@ async fn a_database_that_panics_fails_its_own_statement_only() {
     let mut asked = ask_all(&batcher, 3).await;
     database.panics.store(1, Ordering::SeqCst);
     database.gate.send_replace(Gate::Open);
-    assert!(matches!(text(asked.remove(0)).await, Err(DatabaseError::Unavailable(_))));
+    assert!(matches!(text(asked.remove(0)).await, Err(DatabaseError::Broken(_))));
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }

@@ -3,11 +3,13 @@
 //! Every bound is checked here, once, so that nothing behind it has to.
 
 use std::ops::RangeInclusive;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::sleep;
 
 use super::{SecretCache, housekeeping};
 use crate::admission::Admission;
@@ -90,10 +92,15 @@ pub enum BuildError {
         expected: &'static str,
     },
     /// `build` was not called on a tokio runtime.
-    #[error(
-        "SecretCache must be built inside a tokio runtime with time enabled: its loads run as tasks there"
-    )]
+    #[error("SecretCache must be built inside a tokio runtime: its loads run as tasks there")]
     NoRuntime,
+    /// `build` was called on a tokio runtime without a timer. That is found out by asking for one, so that the panic hook has
+    /// been told as well.
+    #[error(
+        "SecretCache needs a tokio runtime with time enabled, and this one has none: call enable_time (or enable_all) \
+             on the runtime's builder"
+    )]
+    NoTime,
     /// The first policy was refused.
     #[error(transparent)]
     Policy(#[from] SwapError),
@@ -309,7 +316,7 @@ impl Builder {
     /// [`BuildError::Policy`] where the policy is refused: a swap would refuse it at the same stage.
     pub async fn rehearse(self) -> Result<PolicyCard, BuildError> {
         self.check()?;
-        Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        check_runtime()?;
         Ok(load_and_rehearse(self.policy, self.gate, self.clock, self.calls, self.ceilings).await?)
     }
 
@@ -321,7 +328,7 @@ impl Builder {
     pub async fn build(self) -> Result<SecretCache, BuildError> {
         self.check()?;
         let database = self.database.ok_or(BuildError::Missing("database"))?;
-        Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        check_runtime()?;
         let (faults, window) = self.breaker;
         let terms = Terms {
             gate: self.gate,
@@ -392,6 +399,14 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Whether this is a runtime that the cache can live on.
+fn check_runtime() -> Result<(), BuildError> {
+    Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+    // The one way to ask: a timer panics where there is no clock to drive it. So would each read.
+    let timer = catch_unwind(|| drop(sleep(Duration::ZERO)));
+    timer.map_err(|_| BuildError::NoTime)
 }
 
 fn is_digest(text: &str) -> bool {

@@ -3,14 +3,18 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::{Secret, Status};
+use crate::{Instant, Secret, Status};
 
 fn id() -> WorkspaceId {
     WorkspaceId::new("w").unwrap()
 }
 
+fn lookup(secret: &str) -> Lookup {
+    Lookup::new(Secret::new(secret), Status::Miss, Instant::default(), Instant::default())
+}
+
 fn landed() -> Outcome {
-    Ok(Lookup { secret: Secret::new("a"), status: Status::Miss })
+    Ok(lookup("a"))
 }
 
 fn board(flights: &Arc<Flights>, kind: Kind, generation: Generation) -> Boarding {
@@ -125,8 +129,7 @@ async fn an_issue_does_not_store_after_a_removal_that_came_between() {
 
 fn landed_with(departure: Departure, secret: &str) -> bool {
     let stored = Cell::new(false);
-    let lookup = Lookup { secret: Secret::new(secret), status: Status::Miss };
-    departure.land(Ok(lookup), |may_store| stored.set(may_store));
+    departure.land(Ok(lookup(secret)), |may_store| stored.set(may_store));
     stored.get()
 }
 

@@ -228,7 +228,10 @@ impl Call {
     /// Holds the answer to a read against the record. What the record does not bear out is a fault.
     pub(crate) fn judge_read(&self, answer: Answer) -> Result<Result<Lookup, Option<DatabaseError>>, Fault> {
         match answer {
-            Answer::Secret(handle) => Ok(Ok(Lookup { status: self.status(&handle), secret: handle.secret })),
+            Answer::Secret(handle) => {
+                let (status, now) = (self.status(&handle), self.source.clock.now());
+                Ok(Ok(Lookup::new(handle.secret, status, handle.obtained_at, now)))
+            }
             Answer::Absent if self.absent_at.is_some() || self.kept_absence() => Ok(Err(None)),
             Answer::Absent => Err(Fault("the answer was an absence that the database did not report".into())),
             Answer::Error => self.reported().map(|error| Err(Some(error))),

@@ -83,7 +83,7 @@ impl database::Host for HostState {
         match self.call()?.issue(mode.into()).await? {
             Ok(handle) => Ok(Ok(self.hand_out(handle)?)),
             // The contract has one word for an outcome that is unknown.
-            Err(DatabaseError::Lost(_)) => Ok(Err(types::DatabaseError::Timeout)),
+            Err(DatabaseError::Lost(_) | DatabaseError::Broken(_)) => Ok(Err(types::DatabaseError::Timeout)),
             Err(error) => Ok(Err(error.into())),
         }
     }
@@ -177,9 +177,10 @@ impl From<IssueMode> for types::IssueMode {
 impl From<DatabaseError> for types::DatabaseError {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) | DatabaseError::Refused(_) | DatabaseError::Lost(_) => {
-                Self::Unavailable
-            }
+            DatabaseError::Unavailable(_)
+            | DatabaseError::Refused(_)
+            | DatabaseError::Lost(_)
+            | DatabaseError::Broken(_) => Self::Unavailable,
             DatabaseError::Timeout => Self::Timeout,
             DatabaseError::UnknownWorkspace => Self::UnknownWorkspace,
             DatabaseError::Overloaded => Self::Overloaded,

@@ -145,3 +145,28 @@ fn a_replaced_removed_swept_or_cleared_value_is_dropped_at_once() {
     table.clear();
     assert_eq!(handles(&secret), 1, "cleared");
 }
+
+#[test]
+fn what_is_replaced_beside_an_answer_that_does_not_return_is_wiped_once_it_has_returned() {
+    let table = Table::new(1_000);
+    table.store(&id(1), entry("a", 50, 100, 100));
+    let store = |n: usize| {
+        let entry = entry("a", 50, 100, 100);
+        let secret = entry.value.clone().unwrap();
+        table.store(&id(n), entry);
+        secret
+    };
+    let terms = || (Generation::FIRST, Instant::from_nanos(0));
+    let found = table.lookup(&id(1), terms, |_| {
+        // Other threads go on as ever: of the same workspace, and of another one.
+        std::thread::scope(|threads| {
+            let stores = || (0..1_000).flat_map(|_| [store(1), store(2)]).collect::<Vec<_>>();
+            threads.spawn(stores).join().unwrap()
+        })
+    });
+    let Found::Hit(Some(replaced)) = found else { panic!("a lease covers it") };
+    store(1);
+    store(2);
+    let left = replaced.iter().filter(|secret| secret.handles() > 1).count();
+    assert!(left <= 4, "{left} of {} are still held", replaced.len());
+}

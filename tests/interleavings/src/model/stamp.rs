@@ -3,7 +3,7 @@
 //! A secret that was wiped, or that was read while it was being wiped, says nothing and is found out at once.
 
 use crate::lease::Generation;
-use crate::{Lookup, Secret, Status, WorkspaceId};
+use crate::{Instant, Lookup, Secret, Status, WorkspaceId};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -22,7 +22,7 @@ impl Stamp {
     }
 
     pub(crate) fn lookup(&self, status: Status) -> Lookup {
-        Lookup { secret: self.secret(), status }
+        Lookup::new(self.secret(), status, Instant::default(), Instant::default())
     }
 
     /// Reads a secret.

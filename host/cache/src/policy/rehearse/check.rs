@@ -117,7 +117,8 @@ mod tests {
     use crate::Status;
 
     fn answered(secret: &str) -> Result<Lookup, Error> {
-        Ok(Lookup { secret: Secret::new(secret), status: Status::Miss })
+        let now = crate::Instant::default();
+        Ok(Lookup::new(Secret::new(secret), Status::Miss, now, now))
     }
 
     #[track_caller]

@@ -1,0 +1,53 @@
+//! An issue on its way to a task of the host, and what is known of one whose task is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
+
+use super::SecretCache;
+use crate::error::RUNTIME_ENDED;
+use crate::flight::Outcome;
+use crate::{Error, WorkspaceId};
+
+impl SecretCache {
+    /// Rotates the secret in a task of the host, within the span.
+    pub(super) async fn rotate(&self, workspace: &WorkspaceId, span: Span) -> Outcome {
+        let core = &self.core;
+        let ticket = match core.writing.enter() {
+            Ok(ticket) => ticket,
+            Err(error) => return Err(core.turned_away(error)),
+        };
+        let (tx, rx) = oneshot::channel();
+        // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
+        let writer = core.flights.write(workspace);
+        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, ticket, move |outcome| {
+            // The caller may be gone.
+            let _ = tx.send(outcome);
+        });
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begins = Arc::clone(&has_begun);
+        let task = async move {
+            begins.store(true, Ordering::SeqCst);
+            rotate.await;
+        };
+        core.source.runtime.spawn(task.instrument(span));
+        match rx.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.lost_issue(workspace, has_begun.load(Ordering::SeqCst))),
+        }
+    }
+
+    /// What is known of an issue whose task is gone without a word.
+    fn lost_issue(&self, workspace: &WorkspaceId, has_begun: bool) -> Error {
+        let runtime_has_ended = self.core.source.runtime_has_ended();
+        if runtime_has_ended && !has_begun {
+            return Error::RuntimeEnded;
+        }
+        // It may have been sent.
+        self.remove(workspace);
+        let words = if runtime_has_ended { RUNTIME_ENDED } else { "the task of the issue ended early" };
+        Error::OutcomeUnknown(words.into())
+    }
+}
