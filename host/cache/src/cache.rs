@@ -6,6 +6,7 @@
 mod builder;
 mod housekeeping;
 mod issue;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
@@ -141,18 +142,6 @@ impl SecretCache {
     /// its read.
     pub(crate) async fn heal(&self, workspace: &WorkspaceId) -> Outcome {
         self.board(workspace, Kind::Heal).await
-    }
-
-    /// Whether `presented` is the workspace's secret. The time that the comparison takes depends on its length only.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    pub async fn verify(&self, workspace: &WorkspaceId, presented: &[u8]) -> Result<bool, Error> {
-        match self.with(workspace, |secret| secret.verify(presented)) {
-            Some(matches) => Ok(matches),
-            None => Ok(self.read(workspace).await?.secret.verify(presented)),
-        }
     }
 
     /// Drops the workspace's entry, and whatever is being read for it: the next read asks the database. For a server

@@ -117,12 +117,8 @@ impl Flights {
         stored: impl FnOnce() -> Option<Outcome>,
     ) -> Boarding {
         let mut stripe = self.stripe(workspace);
-        if let Some(traffic) = stripe.get(workspace)
-            && let Some(flight) = traffic.flight(kind)
-            && flight.generation >= generation
-            && !flight.is_outrun
-        {
-            return Boarding::Joined(Waiter(Arc::clone(&flight.outcome)));
+        if let Some(waiter) = stripe.get(workspace).and_then(|traffic| traffic.join(kind, generation)) {
+            return Boarding::Joined(waiter);
         }
         if let Some(outcome) = stored() {
             return Boarding::Served(outcome);
@@ -133,6 +129,11 @@ impl Flights {
         let waiter = Waiter(Arc::clone(&outcome));
         let departure = Departure { flights: Arc::clone(self), workspace: workspace.clone(), kind, outcome };
         Boarding::Leads(waiter, departure)
+    }
+
+    /// Joins the flight of this kind, if there is one that may be joined.
+    pub(crate) fn join(&self, workspace: &WorkspaceId, kind: Kind, generation: Generation) -> Option<Waiter> {
+        self.stripe(workspace).get(workspace)?.join(kind, generation)
     }
 
     /// Registers an issue. It is not yet its turn.
@@ -195,6 +196,13 @@ impl Traffic {
             Kind::Fill => self.fill.as_ref(),
             Kind::Heal => self.heal.as_ref(),
         }
+    }
+
+    /// Joins a flight that no older policy runs, and since whose beginning no other one has told anything.
+    fn join(&self, kind: Kind, generation: Generation) -> Option<Waiter> {
+        let flight = self.flight(kind)?;
+        let may_join = flight.generation >= generation && !flight.is_outrun;
+        may_join.then(|| Waiter(Arc::clone(&flight.outcome)))
     }
 
     fn slot(&mut self, kind: Kind) -> &mut Option<Flight> {

@@ -25,6 +25,7 @@ mod lease;
 mod load;
 mod lookup;
 mod policy;
+mod reread;
 mod secret;
 mod source;
 mod stats;

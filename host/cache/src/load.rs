@@ -14,6 +14,7 @@ use crate::lease::{Ceilings, Generation};
 use crate::policy::call::{Answer, Call, Change, Fault, Request};
 use crate::policy::slot::Slot;
 use crate::policy::tenure::Active;
+use crate::reread::Rereads;
 use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
@@ -34,12 +35,15 @@ pub(crate) struct Core {
     /// those whose policy waits for the database.
     pub(crate) answered: Admission,
     pub(crate) writing: Admission,
+    /// Which secrets were read again because another one was presented.
+    pub(crate) rereads: Rereads,
 }
 
 /// What there is of a workspace before the policy is asked.
 enum Known {
     Kept(Snapshot),
-    Read(Read),
+    /// What the database has just said; and what is kept, where it said nothing.
+    Read(Read, Option<Snapshot>),
 }
 
 /// What an issue came to.
@@ -72,12 +76,24 @@ impl Core {
             // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is
             // asked, and no instance has to wait for it.
             None => source.select_for(workspace, deadline, move |read| {
-                self.fill(active, departure, ticket, Known::Read(read), deadline)
+                self.fill(active, departure, ticket, Known::Read(read, None), deadline)
             }),
             Some(kept) => {
                 source.runtime.spawn(self.fill(active, departure, ticket, Known::Kept(kept), deadline));
             }
         }
+    }
+
+    /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does not say, the
+    /// policy is shown what is kept, since others who wait may be content with that.
+    pub(crate) fn begin_reread(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
+        let deadline = self.source.deadline();
+        let workspace = departure.workspace().clone();
+        let source = Arc::clone(&self.source);
+        source.select_for(workspace, deadline, move |read| {
+            let kept = if read.is_err() { self.snapshot(departure.workspace()) } else { None };
+            self.fill(active, departure, ticket, Known::Read(read, kept), deadline)
+        });
     }
 
     /// Loads one workspace.
@@ -92,7 +108,7 @@ impl Core {
         let workspace = departure.workspace().clone();
         let (snapshot, read, seats) = match known {
             Known::Kept(snapshot) => (Some(snapshot), None, &self.reading),
-            Known::Read(read) => (None, Some(read), &self.answered),
+            Known::Read(read, kept) => (kept, Some(read), &self.answered),
         };
         let _seat = match seats.seat(&ticket, deadline).await {
             Ok(seat) => seat,

@@ -90,6 +90,8 @@ counters! {
     probations_failed,
     /// Loads started by a hit whose lease asked for it.
     refreshes,
+    /// Loads started because a secret was presented that was not the cached one.
+    rereads,
     /// Entries dropped to stay within the capacity.
     evicted,
     /// Entries dropped because their lease had run out.

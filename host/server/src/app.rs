@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use leasehold::{Error, Policy, SecretCache, SwapError, SwapReport, WorkspaceId};
+use leasehold::{Policy, SecretCache, SwapError, SwapReport, WorkspaceId};
 
 use crate::auth::{AdminToken, bearer, hex_sha256};
 use crate::respond::ApiError;
@@ -39,7 +39,7 @@ impl App {
     pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {
         match self.tokens.verify(workspace, &hex_sha256(token)).await {
             Ok(true) => Ok(()),
-            Ok(false) | Err(Error::Absent | Error::UnknownWorkspace) => Err(ApiError::unauthorized()),
+            Ok(false) => Err(ApiError::unauthorized()),
             Err(error) => {
                 tracing::warn!(%workspace, %error, "cannot read a workspace's token");
                 // The caller has proved nothing yet: what the database said is not for it to know.

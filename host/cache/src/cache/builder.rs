@@ -22,6 +22,7 @@ use crate::policy::history::Observer;
 use crate::policy::pool::CallTerms;
 use crate::policy::rehearse::load_and_rehearse;
 use crate::policy::slot::{Slot, Terms};
+use crate::reread::Rereads;
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
@@ -365,6 +366,7 @@ impl Builder {
             reading: Admission::new(calls, self.max_queue),
             answered: Admission::new(ANSWERED, 0),
             writing: Admission::new(max_issues, self.max_queue),
+            rereads: Rereads::default(),
         });
         housekeeping::start(&core);
         Ok(SecretCache { core })

@@ -91,6 +91,7 @@ fn help(name: &str) -> &'static str {
             "Policies that were replaced because they exceeded a budget of their probation"
         }
         "refreshes" => "Loads started by a hit whose lease asked for it",
+        "rereads" => "Loads started because a secret was presented that was not the cached one",
         "evicted" => "Entries dropped to stay within the capacity",
         "swept" => "Entries dropped because their lease had run out",
         "compilations" => "Components compiled for this cache, where no other cache of the process had them",

@@ -19,6 +19,7 @@ use crate::lease::{Ceilings, Cover, Generation, Lease};
 use crate::load::Core;
 use crate::policy::pool::Loaded;
 use crate::policy::slot::Slot;
+use crate::reread::Rereads;
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::{Entry, Snapshot, Table};
@@ -73,6 +74,7 @@ impl Theatre {
             reading: Admission::new(1, 1),
             answered: Admission::new(1, 0),
             writing: Admission::new(1, 1),
+            rereads: Rereads::default(),
         });
         // Weakly: the cache holds the database.
         let weak = Arc::downgrade(&core);

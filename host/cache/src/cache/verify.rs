@@ -1,0 +1,103 @@
+//! `verify`: whether a secret that somebody presents is the workspace's.
+//!
+//! A cached secret admits by itself, and does not refuse by itself: another process may have issued the one that is
+//! presented. So what does not match is held against the database, seldom enough (`reread.rs`) that a flood of wrong secrets
+//! is no flood of statements. A match costs what any hit costs.
+
+use std::sync::Arc;
+
+use super::SecretCache;
+use crate::flight::{Boarding, Kind, Waiter};
+use crate::stats::count;
+use crate::{Error, WorkspaceId};
+
+/// How many loads one `verify` waits for at most beside its own read: one that began before it, and one of its own.
+const MAX_LOADS: usize = 2;
+
+/// A load that a `verify` waits for.
+enum Reread {
+    /// Begun by it, with a SELECT.
+    Own(Waiter),
+    /// Begun by somebody else, perhaps before it.
+    Others(Waiter),
+}
+
+impl SecretCache {
+    /// Whether `presented` is the workspace's secret. It is not where the workspace has none or is unknown, and nothing is
+    /// the empty secret. The time that a comparison takes depends on its length only.
+    ///
+    /// A secret that does not match the cached one is held against the database before it is refused, since another process
+    /// may have issued it a moment ago: at most once a second for each workspace, and 1,024 times a second in all. Between
+    /// two of those, and where the database does not answer, what is cached decides; so does an absence that a policy stored.
+    /// What is read for this is stored as by any read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), where nothing is cached; never [`Error::Absent`].
+    pub async fn verify(&self, workspace: &WorkspaceId, presented: &[u8]) -> Result<bool, Error> {
+        match self.with(workspace, |secret| secret.verify(presented)) {
+            Some(true) => return Ok(true),
+            Some(false) => {}
+            None => {
+                let begun_at = self.core.clock.now();
+                match self.read(workspace).await {
+                    Ok(lookup) if lookup.secret.verify(presented) => return Ok(true),
+                    Ok(lookup) if lookup.obtained_at >= begun_at => return Ok(false),
+                    // The policy answered with a kept value, or the load had begun before this call.
+                    Ok(_) => {}
+                    Err(Error::Absent | Error::UnknownWorkspace) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(self.matches_by_now(workspace, presented).await)
+    }
+
+    /// Whether a secret that is not the cached one is the stored one.
+    async fn matches_by_now(&self, workspace: &WorkspaceId, presented: &[u8]) -> bool {
+        let core = &self.core;
+        let begun_at = core.clock.now();
+        let may_begin = core.rereads.claim(workspace, begun_at);
+        for _ in 0..MAX_LOADS {
+            let Some(reread) = self.reread(workspace, may_begin) else { break };
+            let (is_own, waiter) = match reread {
+                Reread::Own(waiter) => (true, waiter),
+                Reread::Others(waiter) => (false, waiter),
+            };
+            match self.land(workspace, Kind::Fill, waiter).await {
+                Ok(lookup) if lookup.secret.verify(presented) => return true,
+                Ok(lookup) if lookup.obtained_at >= begun_at => return false,
+                // It is no younger than this call, or it failed: one of its own may say more.
+                _ if !is_own && may_begin => {}
+                _ => return false,
+            }
+        }
+        // Somebody else's may have been stored since the entry was looked at.
+        matches!(core.stored(workspace), Some(Ok(lookup)) if lookup.secret.verify(presented))
+    }
+
+    /// The load that is under way, or one that is begun for this if it may be.
+    fn reread(&self, workspace: &WorkspaceId, may_begin: bool) -> Option<Reread> {
+        let core = &self.core;
+        let active = core.slot.active();
+        let generation = active.generation;
+        if !may_begin {
+            return core.flights.join(workspace, Kind::Fill, generation).map(Reread::Others);
+        }
+        match core.flights.board(workspace, Kind::Fill, generation, || None) {
+            // Nothing is served from the table: that is what is doubted.
+            Boarding::Served(_) => None,
+            Boarding::Joined(waiter) => Some(Reread::Others(waiter)),
+            Boarding::Leads(waiter, departure) => {
+                match core.reading.enter() {
+                    Ok(ticket) => {
+                        count(&core.counters.rereads);
+                        Arc::clone(core).begin_reread(active, departure, ticket);
+                    }
+                    Err(error) => departure.tell(Err(core.turned_away(error))),
+                }
+                Some(Reread::Own(waiter))
+            }
+        }
+    }
+}
