@@ -16,6 +16,8 @@ use crate::Error;
 pub(crate) struct Admission {
     /// One for each load that runs or waits.
     tickets: Arc<Semaphore>,
+    /// One for each load under way of those who begin many.
+    shares: Semaphore,
     /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is
     /// beside it.
     seats: CachePadded<Semaphore>,
@@ -24,17 +26,47 @@ pub(crate) struct Admission {
 /// The right to wait for a seat. Dropping it makes room in the queue.
 pub(crate) struct Ticket(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
+/// One of the loads that those who begin many may have under way together.
+pub(crate) struct Share<'a>(#[expect(dead_code, reason = "held for its drop")] Option<SemaphorePermit<'a>>);
+
+/// How many loads those who begin many have under way for each seat: so many that statements are full while the policy is
+/// asked about what the last ones brought, and so few that the last of them waits for a few statements only. Half of the
+/// queue is left to others in any case.
+const LOADS_PER_SEAT: usize = 4;
+
 impl Admission {
     /// `seats` loads at once, and `queue` more that wait.
     pub(crate) fn new(seats: usize, queue: usize) -> Self {
         let tickets = seats.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Self { tickets: Arc::new(Semaphore::new(tickets)), seats: Semaphore::new(seats).into() }
+        let shares = seats.saturating_mul(LOADS_PER_SEAT).min(tickets / 2).max(1);
+        Self {
+            tickets: Arc::new(Semaphore::new(tickets)),
+            shares: Semaphore::new(shares),
+            seats: Semaphore::new(seats).into(),
+        }
     }
 
     /// Joins the queue, or says at once that it is full.
     pub(crate) fn enter(&self) -> Result<Ticket, Error> {
         let ticket = Arc::clone(&self.tickets).try_acquire_owned();
         ticket.map(Ticket).map_err(|_| Error::Overloaded)
+    }
+
+    /// Waits for room in the queue, ahead of those who come later.
+    pub(crate) async fn enter_in_turn(&self) -> Result<Ticket, Error> {
+        let ticket = Arc::clone(&self.tickets).acquire_owned().await;
+        ticket.map(Ticket).map_err(|_| Error::Overloaded)
+    }
+
+    /// The right to one more load under way of those who begin many, if there is one left.
+    pub(crate) fn try_share(&self) -> Option<Share<'_>> {
+        self.shares.try_acquire().ok().map(|permit| Share(Some(permit)))
+    }
+
+    /// Waits for such a right.
+    pub(crate) async fn share(&self) -> Share<'_> {
+        // It is never closed.
+        Share(self.shares.acquire().await.ok())
     }
 
     /// Waits for a seat. One that is not free in time is not needed any more.

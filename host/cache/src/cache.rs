@@ -6,6 +6,7 @@
 mod builder;
 mod housekeeping;
 mod issue;
+mod many;
 mod verify;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use builder::{BuildError, Builder};
+pub use many::WarmReport;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///

@@ -33,7 +33,7 @@ mod sync;
 mod table;
 mod workspace;
 
-pub use cache::{BuildError, Builder, Operator, SecretCache};
+pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use database::{
     Answer, Answers, Column, Database, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,

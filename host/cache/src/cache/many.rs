@@ -1,0 +1,179 @@
+//! Many reads at once, for a caller that has them all in hand and time: so many in flight that statements are full, and so
+//! few that none is turned away and callers with one read each find room beside them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::task::coop::consume_budget;
+
+use super::SecretCache;
+use crate::admission::{Share, Ticket};
+use crate::flight::{Boarding, Kind, Outcome, Waiter};
+use crate::stats::count;
+use crate::{Error, Lookup, WorkspaceId};
+
+/// How many times a read is tried that was turned away all the same, because of what others do: one that joined it, or one
+/// that the database had no room for.
+const MAX_ROUNDS: usize = 3;
+
+/// What [`SecretCache::warm`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct WarmReport {
+    /// Workspaces that have a secret.
+    pub present: usize,
+    /// Workspaces that have none.
+    pub absent: usize,
+    /// Workspaces of which that could not be found out.
+    pub failed: usize,
+    /// The first error of those.
+    pub error: Option<Error>,
+}
+
+/// Reads under way, in the order in which they were begun.
+struct Window<'a> {
+    cache: &'a SecretCache,
+    begun: VecDeque<Begun<'a>>,
+    /// Those that were turned away.
+    refused: Vec<(usize, &'a WorkspaceId)>,
+}
+
+struct Begun<'a> {
+    index: usize,
+    workspace: &'a WorkspaceId,
+    waiter: Waiter,
+    _share: Share<'a>,
+}
+
+impl SecretCache {
+    /// Reads all of them, each as by [`read`](Self::read): one answer for each, in their order; a workspace that is named
+    /// twice is read once. What is wrong with one of them is no error of another.
+    ///
+    /// What is not cached travels to the database in as few statements as it can. Only so many loads are begun at a time that
+    /// none is refused for want of room, so this takes as long as the database takes, and a database that is silent answers
+    /// each step with an error after `database_timeout`. Dropping it begins no more; what was begun is stored.
+    pub async fn get_many(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Lookup, Error>> {
+        let mut firsts = HashMap::with_capacity(workspaces.len());
+        // Where the answer of each is found: those named before have theirs at the first place.
+        let places: Vec<usize> =
+            (0..).zip(workspaces).map(|(at, id)| *firsts.entry(id).or_insert(at)).collect();
+        let distinct = (0..).zip(workspaces).zip(&places).filter(|((at, _), first)| at == *first);
+        let distinct = distinct.map(|(named, _)| named).collect();
+        let mut answers: Vec<Option<Outcome>> = vec![None; workspaces.len()];
+        self.read_each(distinct, |at, outcome| {
+            if let Some(answer) = answers.get_mut(at) {
+                *answer = Some(outcome);
+            }
+        })
+        .await;
+        let answer = |first: usize| answers.get(first).cloned().flatten();
+        let unread = || Err(Error::Internal("a read among many was not answered".into()));
+        places.into_iter().map(|first| answer(first).unwrap_or_else(unread)).collect()
+    }
+
+    /// Reads all of them as [`get_many`](Self::get_many) does, for the sake of those who ask next: after a start, say. No
+    /// secret is kept but in the cache, as the policy decides.
+    pub async fn warm(&self, workspaces: &[WorkspaceId]) -> WarmReport {
+        let mut report = WarmReport::default();
+        self.read_each((0..).zip(workspaces).collect(), |_, outcome| match outcome {
+            Ok(_) => report.present += 1,
+            Err(Error::Absent) => report.absent += 1,
+            Err(error) => {
+                report.failed += 1;
+                report.error.get_or_insert(error);
+            }
+        })
+        .await;
+        report
+    }
+
+    /// Reads each of them, and tells the outcome with its number.
+    async fn read_each(&self, workspaces: Vec<(usize, &WorkspaceId)>, mut tell: impl FnMut(usize, Outcome)) {
+        let mut tell = |index, outcome| tell(index, self.count_read(outcome));
+        let mut left = workspaces;
+        for round in 1..=MAX_ROUNDS {
+            let mut window = Window { cache: self, begun: VecDeque::new(), refused: Vec::new() };
+            for (index, workspace) in left {
+                // Others have their turn, too, where thousands of hits follow each other.
+                consume_budget().await;
+                match self.hit(workspace) {
+                    Some(Ok(lookup)) => tell(index, Ok(lookup)),
+                    Some(Err(error)) => tell(index, Err(error)),
+                    None => window.begin(index, workspace, &mut tell).await,
+                }
+            }
+            while window.wait_for_first(&mut tell).await {}
+            left = window.refused;
+            if round == MAX_ROUNDS {
+                left.drain(..).for_each(|(index, _)| tell(index, Err(Error::Overloaded)));
+            }
+            if left.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// A waiter for a read that has its place in the queue, or the answer if it has just been stored.
+    fn start_with(&self, workspace: &WorkspaceId, ticket: Ticket) -> Result<Waiter, Outcome> {
+        let core = &self.core;
+        let active = core.slot.active();
+        match core.flights.board(workspace, Kind::Fill, active.generation, || core.stored(workspace)) {
+            Boarding::Served(outcome) => {
+                if outcome.is_ok() {
+                    core.table.count_hit();
+                }
+                Err(outcome)
+            }
+            Boarding::Joined(waiter) => {
+                count(&core.counters.joined);
+                Ok(waiter)
+            }
+            Boarding::Leads(waiter, departure) => {
+                Arc::clone(core).begin_fill(active, departure, ticket);
+                Ok(waiter)
+            }
+        }
+    }
+}
+
+impl<'a> Window<'a> {
+    /// Begins a read once there is room for it. It holds nothing that another one waits for while it waits itself, except
+    /// reads that end by themselves.
+    async fn begin(
+        &mut self,
+        index: usize,
+        workspace: &'a WorkspaceId,
+        tell: &mut impl FnMut(usize, Outcome),
+    ) {
+        let admission = &self.cache.core.reading;
+        let share = loop {
+            match admission.try_share() {
+                Some(share) => break share,
+                None if self.wait_for_first(tell).await => {}
+                None => break admission.share().await,
+            }
+        };
+        let ticket = loop {
+            match admission.enter() {
+                Ok(ticket) => break Ok(ticket),
+                Err(_) if self.wait_for_first(tell).await => {}
+                Err(_) => break admission.enter_in_turn().await,
+            }
+        };
+        match ticket.map_err(Err).and_then(|ticket| self.cache.start_with(workspace, ticket)) {
+            Ok(waiter) => self.begun.push_back(Begun { index, workspace, waiter, _share: share }),
+            Err(outcome) => tell(index, outcome),
+        }
+    }
+
+    /// Waits for the read that was begun first. Returns whether there was one.
+    async fn wait_for_first(&mut self, tell: &mut impl FnMut(usize, Outcome)) -> bool {
+        let Some(Begun { index, workspace, waiter, _share }) = self.begun.pop_front() else { return false };
+        match self.cache.land(workspace, Kind::Fill, waiter).await {
+            Err(Error::Overloaded) => self.refused.push((index, workspace)),
+            outcome => tell(index, outcome),
+        }
+        true
+    }
+}
