@@ -1,10 +1,11 @@
-//! What a user of the cache sees, with the default policy as a component: the same list on SQLite, on PostgreSQL and on
-//! the scripted database that other tests steer.
+//! What a user of the cache sees, with the default policy as a component: the same list on SQLite, on PostgreSQL, on the
+//! scripted database that other tests steer, and on the one that comes with the library for the tests of programs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use leasehold::testing::InMemory;
 use leasehold::{
     Database, DatabaseError, Error, InvalidWorkspace, ManualClock, Policy, SecretCache, Status, WorkspaceId,
 };
@@ -17,6 +18,7 @@ const W: &str = "8c3f2b4e-5f1d-4a77-9f0e-2d0f3c1b7a55";
 enum Rows {
     Real(Fixture),
     Scripted(Scripted),
+    InMemory(InMemory),
 }
 
 struct Bench {
@@ -46,6 +48,12 @@ macro_rules! everywhere {
                 super::$name(super::Bench::scripted().await?).await
             })*
         }
+        mod on_the_database_in_memory {
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Bench::in_memory().await?).await
+            })*
+        }
     };
 }
 
@@ -65,6 +73,8 @@ everywhere!(
     a_database_error_is_an_error_and_is_not_stored,
     a_hit_executes_no_policy_call_and_no_statement,
     verify_compares_with_the_stored_secret,
+    read_with_lends_what_read_returns,
+    an_answer_says_how_old_it_is,
     an_entry_leaves_the_table_once_its_lease_has_run_out,
     a_swap_takes_effect_for_the_next_read_and_keeps_what_is_young_enough,
 );
@@ -79,6 +89,11 @@ impl Bench {
     async fn scripted() -> Result<Self> {
         let database = Scripted::new();
         Self::new(database.clone(), Rows::Scripted(database)).await
+    }
+
+    async fn in_memory() -> Result<Self> {
+        let database = InMemory::new();
+        Self::new(database.clone(), Rows::InMemory(database)).await
     }
 
     async fn new(database: impl Database, rows: Rows) -> Result<Self> {
@@ -103,6 +118,10 @@ impl Bench {
                 fixture.insert(id, secret).await?;
             }
             Rows::Scripted(database) => database.store(id, secret),
+            Rows::InMemory(database) => match secret {
+                Some(secret) => database.store(id, secret),
+                None => database.store_null(id),
+            },
         }
         Ok(())
     }
@@ -113,6 +132,7 @@ impl Bench {
                 fixture.execute(&format!("DELETE FROM workspaces WHERE id = '{id}'")).await?
             }
             Rows::Scripted(database) => database.delete(id),
+            Rows::InMemory(database) => database.delete(id),
         }
         Ok(())
     }
@@ -125,6 +145,7 @@ impl Bench {
                     .await
             }
             Rows::Scripted(database) => Ok(database.stored(id)),
+            Rows::InMemory(database) => Ok(database.stored(id).as_ref().map(text)),
         }
     }
 
@@ -136,6 +157,10 @@ impl Bench {
             Rows::Scripted(database) => {
                 database.fault(broken.then(|| Fault::Fails(DatabaseError::Unavailable("down".into()))));
             }
+            Rows::InMemory(database) if broken => {
+                database.fail_with(DatabaseError::Unavailable("down".into()));
+            }
+            Rows::InMemory(database) => database.recover(),
         }
         Ok(())
     }
@@ -349,7 +374,42 @@ async fn verify_compares_with_the_stored_secret(bench: Bench) -> Result<()> {
         assert!(!bench.cache.verify(&workspace(W), b"b").await?);
         assert!(!bench.cache.verify(&workspace(W), b"").await?);
     }
-    assert_eq!(bench.cache.verify(&workspace("no row"), b"").await, Err(Error::Absent));
+    bench.row("null", None).await?;
+    bench.row("empty", Some("")).await?;
+    for id in ["no row", "null", "empty"] {
+        for presented in ["a", ""] {
+            assert_eq!(bench.cache.verify(&workspace(id), presented.as_bytes()).await, Ok(false), "{id}");
+        }
+    }
+    Ok(())
+}
+
+async fn read_with_lends_what_read_returns(bench: Bench) -> Result<()> {
+    bench.row(W, Some("a")).await?;
+    for _ in 0..2 {
+        assert_eq!(bench.cache.read_with(&workspace(W), text).await?, "a");
+    }
+    let stats = bench.cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.statements), (1, 1, 1));
+    let mut lent = false;
+    let absent = bench.cache.read_with(&workspace("no row"), |_| lent = true).await;
+    assert_eq!((absent, lent), (Err(Error::Absent), false));
+    Ok(())
+}
+
+async fn an_answer_says_how_old_it_is(bench: Bench) -> Result<()> {
+    bench.row(W, Some("a")).await?;
+    let age = async || Ok::<_, Error>(bench.cache.read(&workspace(W)).await?.age);
+    assert_eq!(age().await?, Duration::ZERO);
+    bench.clock.advance(Duration::from_secs(200));
+    assert_eq!(age().await?, Duration::from_secs(200));
+    bench.cache.swap(bench.cache.active().setting("ttl", "4m")).await?;
+    assert_eq!(age().await?, Duration::from_secs(200), "a new lease makes it no younger");
+    bench.issue(W).await?;
+    bench.clock.advance(Duration::from_secs(3));
+    assert_eq!(age().await?, Duration::from_secs(3));
+    bench.clock.advance(Duration::from_secs(300));
+    assert_eq!(age().await?, Duration::ZERO);
     Ok(())
 }
 

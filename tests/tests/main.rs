@@ -4,6 +4,7 @@ mod cli;
 mod contract;
 mod crash;
 mod database;
+mod embed;
 mod fake;
 mod faults;
 mod faults_sqlite;

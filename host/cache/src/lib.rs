@@ -31,6 +31,8 @@ mod source;
 mod stats;
 mod sync;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod workspace;
 
 pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};

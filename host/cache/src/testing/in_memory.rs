@@ -1,0 +1,164 @@
+//! A database in memory: rows that a test writes as another process would, and the faults that a program should expect.
+//!
+//! It keeps the contract of [`Database`] and no more: statements take effect one after the other, each at one moment.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+
+/// A database in memory. Clones share its rows and its faults.
+#[derive(Clone)]
+pub struct InMemory(Arc<State>);
+
+struct State {
+    rows: Mutex<Rows>,
+    /// Whether statements wait.
+    holds: watch::Sender<bool>,
+    selects: AtomicU64,
+    issues: AtomicU64,
+}
+
+#[derive(Default)]
+struct Rows {
+    /// `None` is NULL.
+    secrets: HashMap<WorkspaceId, Option<Secret>>,
+    fault: Option<DatabaseError>,
+}
+
+impl InMemory {
+    /// A database without rows, that does what it is asked.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(State {
+            rows: Mutex::default(),
+            holds: watch::Sender::new(false),
+            selects: AtomicU64::new(0),
+            issues: AtomicU64::new(0),
+        }))
+    }
+
+    /// Writes the row of a workspace. Text that is no [`WorkspaceId`] is the key of no row.
+    pub fn store(&self, workspace: &str, secret: &str) {
+        self.put(workspace, Some(Secret::new(secret)));
+    }
+
+    /// Writes the row of a workspace without a secret.
+    pub fn store_null(&self, workspace: &str) {
+        self.put(workspace, None);
+    }
+
+    /// Deletes the row of a workspace.
+    pub fn delete(&self, workspace: &str) {
+        if let Ok(workspace) = WorkspaceId::new(workspace) {
+            self.rows().secrets.remove(&workspace);
+        }
+    }
+
+    /// The secret in the row of a workspace, if it has one.
+    #[must_use]
+    pub fn stored(&self, workspace: &str) -> Option<Secret> {
+        self.rows().secrets.get(&WorkspaceId::new(workspace).ok()?)?.clone()
+    }
+
+    /// Has every statement fail so, without effect, from now on; those that wait now as well, once they go on.
+    pub fn fail_with(&self, error: DatabaseError) {
+        self.rows().fault = Some(error);
+    }
+
+    /// Has statements succeed again.
+    pub fn recover(&self) {
+        self.rows().fault = None;
+    }
+
+    /// Has every statement wait, from now on and before it takes effect, until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.0.holds.send_replace(true);
+    }
+
+    /// Lets the statements that wait go on, and those to come.
+    pub fn release(&self) {
+        self.0.holds.send_replace(false);
+    }
+
+    /// The number of SELECTs so far, each of one workspace.
+    #[must_use]
+    pub fn selects(&self) -> u64 {
+        self.0.selects.load(Ordering::SeqCst)
+    }
+
+    /// The number of issues so far.
+    #[must_use]
+    pub fn issues(&self) -> u64 {
+        self.0.issues.load(Ordering::SeqCst)
+    }
+
+    fn put(&self, workspace: &str, secret: Option<Secret>) {
+        if let Ok(workspace) = WorkspaceId::new(workspace) {
+            self.rows().secrets.insert(workspace, secret.filter(|secret| !secret.is_empty()));
+        }
+    }
+
+    /// The rows, once statements go on and unless they fail.
+    async fn reach(&self) -> Result<MutexGuard<'_, Rows>, DatabaseError> {
+        // The sender is ours, so that this cannot fail.
+        let _ = self.0.holds.subscribe().wait_for(|holds| !holds).await;
+        let rows = self.rows();
+        match &rows.fault {
+            Some(error) => Err(error.clone()),
+            None => Ok(rows),
+        }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        // Nothing that may panic is done under the lock.
+        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for InMemory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemory").field("rows", &self.rows().secrets.len()).finish_non_exhaustive()
+    }
+}
+
+impl Database for InMemory {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(async move {
+            self.0.selects.fetch_add(1, Ordering::SeqCst);
+            let rows = self.reach().await?;
+            Ok(rows.secrets.get(workspace).cloned().flatten())
+        })
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(async move {
+            self.0.issues.fetch_add(1, Ordering::SeqCst);
+            let mut rows = self.reach().await?;
+            let row = rows.secrets.get_mut(workspace).ok_or(DatabaseError::UnknownWorkspace)?;
+            Ok(match (row.as_ref(), mode) {
+                (Some(stored), IssueMode::Heal) => stored.clone(),
+                _ => row.insert(minted).clone(),
+            })
+        })
+    }
+
+    fn statements(&self) -> u64 {
+        self.selects() + self.issues()
+    }
+}

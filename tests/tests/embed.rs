@@ -1,0 +1,20 @@
+//! What a program meets that embeds the cache: its own database, its own runtimes, its own keys, many of them at once.
+
+mod broken;
+mod many;
+mod runtime;
+mod seen;
+mod verify;
+
+use leasehold::{Database, SecretCache, WorkspaceId};
+use leasehold_tests::PATIENCE;
+
+fn id(text: &str) -> WorkspaceId {
+    WorkspaceId::new(text).expect("a usable id")
+}
+
+/// A cache with the default policy, whose callers wait for as long as it takes.
+async fn cache(database: impl Database) -> SecretCache {
+    let builder = SecretCache::builder().database(database).database_timeout(PATIENCE);
+    builder.build().await.expect("the default policy is good")
+}
