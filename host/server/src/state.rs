@@ -6,6 +6,7 @@
 
 mod journal;
 mod kept;
+mod policies;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -15,10 +16,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use leasehold::{Policy, Standing};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
 
 pub(crate) use self::journal::Journal;
 pub(crate) use self::kept::{Asked, Candidate, Kept, candidates};
+use self::policies::{Found, Named, Policies};
 use crate::policy::{COMPONENT_BYTES_MAX, read_file};
 
 const LOCK: &str = "lock";
@@ -26,32 +27,13 @@ const POLICIES: &str = "policies.json";
 const COMPONENTS: &str = "components";
 const AUDIT: &str = "audit.jsonl";
 const REVISION: &str = "highest-revision";
-/// More than nine policies with all their settings take.
-const POLICIES_BYTES_MAX: usize = 1 << 20;
+/// A number and a line's end, and room for whoever wrote it by hand.
+const REVISION_BYTES_MAX: usize = 4096;
 
 /// The folder, locked for as long as this lives.
 pub(crate) struct State {
     folder: PathBuf,
     _lock: File,
-}
-
-/// The file that names the policies.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Policies {
-    asked: Asked,
-    active: Named,
-    previous: Vec<Named>,
-}
-
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Named {
-    digest: String,
-    settings: Vec<(String, String)>,
-    proven: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signature: Option<String>,
 }
 
 /// What is to be kept.
@@ -97,27 +79,37 @@ impl State {
     /// The policies that an earlier run kept. Whatever cannot be read is said and passed over.
     pub(crate) fn kept(&self) -> Option<Kept> {
         let path = self.folder.join(POLICIES);
-        if !path.exists() {
-            return None;
-        }
-        let policies: Policies = read_file(&path, POLICIES_BYTES_MAX)
-            .and_then(|text| Ok(serde_json::from_slice(&text)?))
-            .inspect_err(|error| {
+        let file = path.display();
+        let policies = match Found::read(&path) {
+            Found::Nothing => return None,
+            Found::Policies(policies) => policies,
+            Found::Newer(version, understood) => {
+                tracing::error!(
+                    %file,
+                    version,
+                    understood = understood.is_some(),
+                    "a newer server kept the policies: what this one understands of it is used, and the \
+                     file is set aside for its return"
+                );
+                understood?
+            }
+            Found::Damaged(error) => {
                 let error = format!("{error:#}");
-                tracing::error!(file = %path.display(), error, "which policy was active cannot be read");
-            })
-            .ok()?;
+                tracing::error!(%file, error, "which policy was active is damaged, and is set aside");
+                return None;
+            }
+        };
         let mut previous: Vec<Standing> =
-            policies.previous.iter().filter_map(|named| self.policy(named)).collect();
+            policies.previous().filter_map(|named| self.policy(named)).collect();
         let latest_proven = || previous.iter().rposition(|previous| previous.proven);
-        let active = match self.policy(&policies.active) {
+        let active = match self.policy(policies.active()) {
             Some(active) => active,
             None => match latest_proven() {
                 Some(proven) => previous.remove(proven),
                 None => previous.pop()?,
             },
         };
-        Some(Kept { active, previous, asked: policies.asked })
+        Some(Kept { active, previous, asked: policies.into_asked() })
     }
 
     /// The highest signed revision that was ever active, as far as that is known.
@@ -126,7 +118,7 @@ impl State {
         if !path.exists() {
             return Ok(0);
         }
-        let text = read_file(&path, POLICIES_BYTES_MAX).and_then(|text| Ok(String::from_utf8(text)?));
+        let text = read_file(&path, REVISION_BYTES_MAX).and_then(|text| Ok(String::from_utf8(text)?));
         text.and_then(|text| Ok(text.trim().parse()?)).with_context(|| {
             format!(
                 "{} does not say which signed revision was the highest; write it there, or remove the file to take any",
@@ -178,27 +170,25 @@ impl State {
         if *highest_revision > 0 {
             write_whole(&self.folder.join(REVISION), format!("{highest_revision}\n").as_bytes())?;
         }
-        let policies = Policies {
-            asked: asked.clone(),
-            active: Named::of(active),
-            previous: previous.iter().map(Named::of).collect(),
-        };
+        let path = self.folder.join(POLICIES);
+        let previous = previous.iter().map(Named::of).collect();
+        let policies = Policies::new(asked.clone(), Named::of(active), previous).succeed(&path)?;
         let text = serde_json::to_vec_pretty(&policies).map_err(std::io::Error::other)?;
-        write_whole(&self.folder.join(POLICIES), &text)?;
-        self.forget_all_but(previous.iter().chain([active]))
+        write_whole(&path, &text)?;
+        self.forget_unnamed(policies.components()?)
     }
 
-    /// Removes the components that nothing names any more, and no file that is not one of them.
-    fn forget_all_but<'a>(&self, kept: impl Iterator<Item = &'a Standing> + Clone) -> std::io::Result<()> {
+    /// Removes the components that no file names any more, and no file that is not one of them.
+    fn forget_unnamed(&self, components: String) -> std::io::Result<()> {
+        let mut texts = policies::aside(&self.folder)?;
+        texts.push(components);
         for entry in fs::read_dir(self.folder.join(COMPONENTS))? {
             let path = entry?.path();
-            let named = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let Some(digest) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+            let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
             let is_ours =
-                named && path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
-            if is_ours && !kept.clone().any(|kept| path == self.component(kept.policy.digest())) {
+                is_digest && path.extension().is_some_and(|extension| extension == "wasm") && path.is_file();
+            if is_ours && !texts.iter().any(|text| text.contains(digest)) {
                 fs::remove_file(path)?;
             }
         }

@@ -183,6 +183,43 @@ async fn a_restart_with_a_bad_file_serves_on_with_what_was_active() -> Result<()
 }
 
 #[tokio::test]
+async fn a_step_back_to_this_version_keeps_the_policy_and_what_the_newer_one_wrote() -> Result<()> {
+    let (launch, _database) = launch().await?;
+    let server = launch.server()?;
+    server.admin("PUT", "/admin/policy?setting.ttl=7s", no_body())?.json(200)?;
+    server.stop()?;
+    let folder = launch.folder().join("leasehold.state");
+    let file = folder.join("policies.json");
+    let mut newer: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    newer["rollout"] = "wave 2".into();
+    let record = folder.join("audit.jsonl");
+    let strange = r#"{"v":2,"said":"in another way"}"#;
+    fs::write(&record, format!("{}{strange}\n", fs::read_to_string(&record)?))?;
+    fs::write(&file, newer.to_string())?;
+    let server = launch.server()?;
+    assert_eq!(shown(&server)?["settings"]["ttl"], "7s", "a field more is no damage");
+    server.stop()?;
+    assert!(fs::read_to_string(&file)?.contains("wave 2"));
+    newer["version"] = 99.into();
+    fs::write(&file, newer.to_string())?;
+    let server = launch.server()?;
+    assert_eq!(shown(&server)?["settings"]["ttl"], "7s", "what is understood of it serves on");
+    assert!(server.log()?.contains("a newer server kept the policies"), "{}", server.log()?);
+    server.stop()?;
+    let mut aside = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.to_string_lossy().contains("policies.newer-") {
+            aside.push(fs::read_to_string(path)?);
+        }
+    }
+    assert_eq!(aside, [newer.to_string()]);
+    let lines = fs::read_to_string(&record)?;
+    assert!(lines.lines().any(|line| line == strange) && lines.lines().count() > 3, "{lines}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_said_and_serves_all_the_same() -> Result<()> {
     let (launch, _database) = launch().await?;
     let server = launch.server()?;

@@ -16,7 +16,6 @@ pub(crate) struct Kept {
 
 /// What the command line asks for.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
     policy: String,
     settings: Vec<String>,

@@ -1,5 +1,7 @@
 //! What is kept, and what a crash or a damaged disk leaves of it.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 fn policy(bytes: &'static [u8], ttl: &str) -> Policy {
@@ -22,9 +24,9 @@ fn keep(state: &State, asked: &Policy, active: &Policy, previous: &[&Policy]) {
     state.keep(&as_asked(asked), &keeping).unwrap();
 }
 
-type Named = (String, Vec<(String, String)>, Option<String>);
+type Shown = (String, Vec<(String, String)>, Option<String>);
 
-fn named(policy: &Policy) -> Named {
+fn named(policy: &Policy) -> Shown {
     let signature = policy.signature().map(str::to_owned);
     (policy.digest().to_owned(), policy.settings().to_vec(), signature)
 }
@@ -104,6 +106,85 @@ fn a_damaged_component_is_passed_over_for_the_one_before_it_and_a_damaged_list_f
     for text in ["", "{", "{}", "[]"] {
         fs::write(folder.path().join(POLICIES), text).unwrap();
         assert!(state.kept().is_none(), "{text:?}");
+    }
+}
+
+/// Changes the file as another server would have written it.
+fn edit(state: &State, change: impl Fn(&mut Value)) -> String {
+    let path = state.folder.join(POLICIES);
+    let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    let text = value.to_string();
+    fs::write(path, &text).unwrap();
+    text
+}
+
+/// What was set aside.
+fn aside(state: &State) -> Vec<String> {
+    let files = fs::read_dir(&state.folder).unwrap().map(|entry| entry.unwrap().path());
+    let is_aside = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("policies.") && name != POLICIES
+    };
+    files.filter(is_aside).map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[test]
+fn a_field_that_is_not_known_is_kept_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let (old, new) = (policy(b"old", "2m"), policy(b"new", "3m"));
+    keep(&state, &old, &old, &[]);
+    let theirs = policy(b"named in a field", "1m");
+    fs::write(state.component(theirs.digest()), theirs.component()).unwrap();
+    edit(&state, |value| {
+        value["wave"] = json!({ "of": [1, 2], "component": theirs.digest() });
+        value["asked"]["by"] = json!("alice");
+        value["active"]["note"] = json!({ "why": null });
+    });
+    assert_eq!(named(&state.kept().unwrap().active.policy), named(&old), "it is no damage");
+    keep(&state, &old, &new, &[&old]);
+    let value: Value = serde_json::from_slice(&fs::read(folder.path().join(POLICIES)).unwrap()).unwrap();
+    assert_eq!(value["wave"]["of"], json!([1, 2]));
+    assert_eq!(
+        (&value["asked"]["by"], &value["previous"][0]["note"]),
+        (&json!("alice"), &json!({ "why": null }))
+    );
+    assert!(value["active"].get("note").is_none() && aside(&state).is_empty(), "{value}");
+    assert!(state.component(theirs.digest()).exists(), "what a field names may be needed");
+}
+
+#[test]
+fn a_newer_servers_list_is_resumed_as_far_as_it_is_understood_and_set_aside_with_its_components() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let (old, new) = (policy(b"old", "2m"), policy(b"new", "3m"));
+    keep(&state, &old, &old, &[]);
+    let newer = edit(&state, |value| value["version"] = json!(99));
+    assert_eq!(named(&state.kept().unwrap().active.policy), named(&old));
+    assert_eq!(fs::read_to_string(folder.path().join(POLICIES)).unwrap(), newer, "reading changes nothing");
+    keep(&state, &new, &new, &[]);
+    assert_eq!(aside(&state), [newer.as_str()]);
+    assert_eq!(named(&state.kept().unwrap().active.policy), named(&new));
+    assert!(state.component(old.digest()).exists(), "the list that was set aside names it");
+    let strange = r#"{"version":100,"policies":["in another way"]}"#;
+    fs::write(folder.path().join(POLICIES), strange).unwrap();
+    assert!(state.kept().is_none(), "nothing of it is understood");
+    keep(&state, &new, &new, &[]);
+    assert!(aside(&state).iter().any(|text| text == strange) && aside(&state).len() == 2);
+}
+
+#[test]
+fn a_damaged_list_is_set_aside_and_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).unwrap();
+    let new = policy(b"new", "3m");
+    for (count, text) in ["{", "{}", r#"{"version":"1"}"#, "\u{0}\u{0}"].iter().enumerate() {
+        fs::write(folder.path().join(POLICIES), text).unwrap();
+        assert!(state.kept().is_none(), "{text:?}");
+        keep(&state, &new, &new, &[]);
+        assert!(aside(&state).iter().any(|aside| aside == text), "{text:?} is gone");
+        assert_eq!(aside(&state).len(), count + 1);
     }
 }
 
