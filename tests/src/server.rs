@@ -33,6 +33,14 @@ pub struct Launch {
     script: Option<&'static str>,
 }
 
+/// A server that has yet to come up, or may never. It is killed when this value goes.
+#[derive(Debug)]
+pub struct Starting {
+    process: Process,
+    /// Keeps the working directory for as long as the server may use it.
+    _folder: Arc<TempDir>,
+}
+
 /// A server that listens. It is killed when this value goes.
 #[derive(Debug)]
 pub struct Server {
@@ -103,6 +111,11 @@ impl Launch {
         Ok(Server { process, client, _folder: Arc::clone(&self.folder) })
     }
 
+    /// Starts the server, and does not wait for anything.
+    pub fn begin(&self) -> Result<Starting> {
+        Ok(Starting { process: self.process()?, _folder: Arc::clone(&self.folder) })
+    }
+
     /// Runs the binary until it ends by itself.
     pub fn to_its_end(&self) -> Result<Ended> {
         self.process()?.wait()
@@ -126,6 +139,24 @@ impl Launch {
         let mut arguments = vec!["-c".to_owned(), script.to_owned(), leasehold.to_owned()];
         arguments.extend_from_slice(&self.arguments);
         Process::start(Path::new("/bin/sh"), &arguments, variables, self.folder())
+    }
+}
+
+impl Starting {
+    /// What it has written to stderr so far.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+
+    /// Sends SIGTERM, and waits until the process has ended.
+    pub fn terminated(mut self) -> Result<Ended> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait(mut self) -> Result<Ended> {
+        self.process.wait()
     }
 }
 

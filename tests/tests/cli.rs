@@ -6,5 +6,7 @@ mod life;
 mod operator;
 mod policy;
 mod policy_new;
+mod schema;
 mod signing;
+mod sqlite_file;
 mod start_up;

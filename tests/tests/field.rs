@@ -4,3 +4,5 @@
 //! and words.
 
 mod fixtures;
+mod migrate;
+mod standby;

@@ -42,6 +42,8 @@ pub enum Error {
     /// The database refuses the statement, and will until somebody changes the table, its triggers, the role or the value: no
     /// privilege, a constraint, a view that cannot be written, a trigger that swallows the write. Nothing was stored.
     Refused(Reason),
+    /// The database takes no writes for now: a standby, or one that was set so. Nothing was stored. Retry later.
+    ReadOnly,
     /// The database's fault: it did not answer a read in time. Retry later.
     Timeout,
     /// The database's fault: an issue was sent, and its answer was lost or late. It may have been committed or not; the
@@ -62,7 +64,11 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Timeout | Self::OutcomeUnknown(_) | Self::Overloaded => true,
+            Self::Unavailable(_)
+            | Self::ReadOnly
+            | Self::Timeout
+            | Self::OutcomeUnknown(_)
+            | Self::Overloaded => true,
             Self::Absent
             | Self::UnknownWorkspace
             | Self::Refused(_)
@@ -79,6 +85,7 @@ impl fmt::Display for Error {
             Self::UnknownWorkspace => f.write_str("the workspace has no row in the database"),
             Self::Unavailable(reason) => write!(f, "the database is unavailable: {reason}"),
             Self::Refused(reason) => write!(f, "the database refuses it: {reason}"),
+            Self::ReadOnly => f.write_str(READ_ONLY),
             Self::Timeout => f.write_str("the database did not answer in time"),
             Self::OutcomeUnknown(reason) => {
                 write!(f, "the issue may or may not have been committed: {reason}")
@@ -97,9 +104,12 @@ impl StdError for Error {
             | Self::Refused(reason)
             | Self::OutcomeUnknown(reason)
             | Self::Internal(reason) => reason.cause(),
-            Self::Absent | Self::UnknownWorkspace | Self::Timeout | Self::Overloaded | Self::RuntimeEnded => {
-                None
-            }
+            Self::Absent
+            | Self::UnknownWorkspace
+            | Self::ReadOnly
+            | Self::Timeout
+            | Self::Overloaded
+            | Self::RuntimeEnded => None,
         }
     }
 }
@@ -107,6 +117,8 @@ impl StdError for Error {
 /// What is said of it wherever it is met.
 pub(crate) const RUNTIME_ENDED: &str = "the runtime on which the cache was built has ended; \
      build the cache on a runtime that lives as long as the cache is used";
+
+const READ_ONLY: &str = "the database is read-only: a standby, or set so";
 
 /// Why a [`Database`](crate::Database) did not do what was asked. Where there is an error behind it,
 /// [`source`](StdError::source) has it.
@@ -117,6 +129,8 @@ pub enum DatabaseError {
     Unavailable(Reason),
     /// It refuses the statement, and will until somebody changes the table, the role or the value. Nothing was changed.
     Refused(Reason),
+    /// It takes no writes for now. Nothing was changed.
+    ReadOnly,
     /// The connection was lost after the statement was sent, so that its effect is unknown.
     Lost(Reason),
     /// The fault of the implementation of [`Database`](crate::Database), which panicked or answered with what it may not.
@@ -142,7 +156,7 @@ impl DatabaseError {
             Self::Unavailable(reason) | Self::Refused(reason) | Self::Lost(reason) | Self::Broken(reason) => {
                 reason.reworded(words)
             }
-            Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => words.into(),
+            Self::ReadOnly | Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => words.into(),
         })
     }
 }
@@ -153,6 +167,7 @@ impl fmt::Display for DatabaseError {
             Self::Unavailable(reason) | Self::Refused(reason) => reason.fmt(f),
             Self::Lost(reason) => write!(f, "the connection was lost: {reason}"),
             Self::Broken(reason) => write!(f, "the implementation of Database is at fault: {reason}"),
+            Self::ReadOnly => f.write_str(READ_ONLY),
             Self::Timeout => f.write_str("no answer in time"),
             Self::UnknownWorkspace => f.write_str("the workspace has no row in the database"),
             Self::Overloaded => f.write_str("too many statements are waiting"),
@@ -166,7 +181,7 @@ impl StdError for DatabaseError {
             Self::Unavailable(reason) | Self::Refused(reason) | Self::Lost(reason) | Self::Broken(reason) => {
                 reason.cause()
             }
-            Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => None,
+            Self::ReadOnly | Self::Timeout | Self::UnknownWorkspace | Self::Overloaded => None,
         }
     }
 }

@@ -356,6 +356,7 @@ fn read_error(error: DatabaseError) -> Error {
         DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),
         DatabaseError::Refused(reason) => Error::Refused(reason),
         DatabaseError::Broken(ref reason) => Error::Unavailable(reason.clone().reworded(error.to_string())),
+        DatabaseError::ReadOnly => Error::ReadOnly,
         DatabaseError::Timeout => Error::Timeout,
         DatabaseError::UnknownWorkspace => Error::UnknownWorkspace,
         DatabaseError::Overloaded => Error::Overloaded,

@@ -19,7 +19,7 @@ use leasehold::{Column, Policy, SecretCache, Sqlite, WorkspaceId};
 use self::turns::{Turn, Turns};
 use crate::cli::Bench;
 use crate::policy::say;
-use crate::store::Store;
+use crate::store::{Migrate, Store};
 
 /// So many that they do not fit the fastest memory of a processor, as a fleet does not.
 const WORKSPACES: usize = 10_000;
@@ -60,7 +60,7 @@ impl Bed {
         let folder = tempfile::tempdir().context("a temporary folder cannot be made; TMPDIR says where")?;
         let url = database_in(folder.path());
         // The schema is the server's own.
-        let (store, _) = Store::open(&url).await?;
+        let (store, _) = Store::open(&url, Migrate::IfNeeded).await?;
         store.close().await;
         let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
         let database = Sqlite::connect(&url, column).await?;

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::{Backup, MigrateDatabase, Restore};
 use crate::policy::Expectation;
+
+/// The database where none is named.
+pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
 
 /// What was asked of the binary.
 #[derive(Debug, Parser)]
@@ -39,6 +43,15 @@ leasehold.admin-token in the working directory, which is made on the first start
         #[command(subcommand)]
         command: PolicyCommand,
     },
+
+    /// Make the tables that the server needs, and nothing where they are there
+    Migrate(MigrateDatabase),
+
+    /// Copy the SQLite database to a file, beside a server that goes on
+    Backup(Backup),
+
+    /// Put a backup in the place of the SQLite database, while no server has it open
+    Restore(Restore),
 
     /// Measure a hit, a miss and a heartbeat on this machine, and print a table in Markdown
     #[command(after_help = "\
@@ -198,8 +211,12 @@ pub struct Serve {
     pub listen: String,
 
     /// sqlite://FILE?mode=rwc, or postgres://USER@HOST:PORT/NAME with the password in PGPASSWORD or ~/.pgpass
-    #[arg(long, value_name = "URL", default_value = "sqlite://leasehold.db?mode=rwc")]
+    #[arg(long, value_name = "URL", default_value = DATABASE)]
     pub database: String,
+
+    /// Change no schema: say what is missing where it is not up to date; `leasehold migrate` makes it
+    #[arg(long)]
+    pub no_migrate: bool,
 
     /// The policy of the secrets' cache
     #[arg(long, value_name = "NAME|FILE", default_value = "ttl", help = policy_help())]

@@ -22,6 +22,7 @@ mod app;
 mod auth;
 mod bench;
 mod cli;
+mod commands;
 mod policy;
 mod respond;
 mod routes;
@@ -35,6 +36,7 @@ pub use cli::{
     ApplyPolicy, Bench, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
     StatusOfPolicy,
 };
+pub use commands::{Backup, MigrateDatabase, Restore};
 pub use policy::{Expectation, Outcome};
 pub use server::Server;
 pub use shutdown::{hangups, signals};

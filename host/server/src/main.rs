@@ -16,6 +16,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve,
         Command::Policy { command } => return policy(&command),
         Command::Bench(bench) => return ended(bench.run()),
+        Command::Migrate(migrate) => return ended(on_database(|| migrate.run())),
+        Command::Backup(backup) => return ended(on_database(|| backup.run())),
+        Command::Restore(restore) => return ended(on_database(|| restore.run())),
     };
     ended(run(&serve))
 }
@@ -67,10 +71,17 @@ fn policy(command: &PolicyCommand) -> ExitCode {
     }
 }
 
+/// The database file holds secrets: whatever is created is its owner's alone.
+fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    log_to_stderr("warn")?;
+    command()
+}
+
 fn run(serve: &Serve) -> anyhow::Result<()> {
     // The database file holds secrets: whatever the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    log_to_stderr()?;
+    log_to_stderr("info")?;
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -78,7 +89,15 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
         .context("cannot start the server's threads")?;
     let outcome = runtime.block_on(async {
         let (stop, abort) = signals().context("cannot listen for signals")?;
-        let server = Server::start(serve, admin_token, Path::new(".")).await?;
+        let mut stop = pin!(stop);
+        // A start may hang, in a database for one: it ends when it is told to.
+        let server = tokio::select! {
+            server = Server::start(serve, admin_token, Path::new(".")) => server?,
+            () = &mut stop => {
+                tracing::info!("stopped before the server was ready");
+                return Ok(());
+            }
+        };
         server.run(stop, abort).await;
         Ok(())
     });
@@ -86,8 +105,8 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
     outcome
 }
 
-fn log_to_stderr() -> anyhow::Result<()> {
-    let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| "info".to_owned());
+fn log_to_stderr(default: &str) -> anyhow::Result<()> {
+    let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| default.to_owned());
     let targets = targets(&filter).with_context(|| {
         format!("LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as leasehold=debug,sqlx=warn")
     })?;

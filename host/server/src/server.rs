@@ -20,7 +20,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
@@ -28,7 +28,7 @@ use crate::cli::Serve;
 use crate::policy::watch::{Named, stamp};
 use crate::shutdown::hangups;
 use crate::state::Journal;
-use crate::store::Store;
+use crate::store::{DatabaseFile, Migrate, Store};
 use crate::{admin_token, policy, routes, start};
 
 /// How long a client may take to send its headers, and how long a connection may be idle between two requests.
@@ -39,6 +39,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// More than this many connections wait in the system's queue. Each costs some ten kilobytes.
 const CONNECTIONS_MAX: usize = 4096;
+/// How many connections the system lets wait for us.
+const BACKLOG: u32 = 1024;
 
 /// Where a request comes from.
 #[derive(Clone, Copy)]
@@ -74,9 +76,10 @@ impl Server {
         if let Some(directory) = &serve.compile_cache {
             leasehold::compile_cache(directory)?;
         }
-        let (listener, address) = listen(&serve.listen).await?;
+        let socket = bind(&serve.listen).await?;
         let (admin, source) = admin_token::load(admin_token, directory)?;
-        let (store, database) = Store::open(&serve.database).await?;
+        let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
+        let (store, database) = Store::open(&serve.database, how).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &conditions, &store).await?;
         // Who is let in never depends on an operator's policy: this one always runs the built-in.
         let tokens = store.cache("auth_token_hash").await?.build().await?;
@@ -94,12 +97,17 @@ impl Server {
         if serve.watch_policy {
             tokio::spawn(asked.clone().watch(Arc::clone(&app), stamp));
         }
+        if let Some(file) = store.file() {
+            tokio::spawn(part_from_file(Arc::clone(file), Arc::clone(&app)));
+        }
         let again = Arc::clone(&app);
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
                 asked.apply(&again, "SIGHUP").await;
             }
         });
+        // Whoever connects from here on is answered.
+        let (listener, address) = listen(&serve.listen, socket)?;
         Ok(Self { listener, address, router: routes::router(app), store, journal: kept })
     }
 
@@ -191,18 +199,41 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
     }
 }
 
-async fn listen(asked: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
+/// No lease is honoured and no statement sent once the database's file has lost its path.
+async fn part_from_file(file: Arc<DatabaseFile>, app: Arc<App>) {
+    file.change().await;
+    app.secrets.reset();
+    app.tokens.reset();
+    app.store.part_from_file().await;
+}
+
+fn cannot_listen(asked: &str) -> String {
+    format!(
+        "cannot listen on --listen {asked:?}; expected HOST:PORT of this machine that no other program uses, such as \
+         127.0.0.1:8080, or port 0 for a free one"
+    )
+}
+
+/// Takes the port, and lets nobody connect yet: until the server is ready a client is refused, and does not wait.
+async fn bind(asked: &str) -> anyhow::Result<TcpSocket> {
     let bound = async {
-        let listener = TcpListener::bind(asked).await?;
-        let address = listener.local_addr()?;
-        Ok::<_, std::io::Error>((listener, address))
+        let mut last = std::io::Error::other("the name has no address");
+        for address in lookup_host(asked).await? {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            match socket.bind(address) {
+                Ok(()) => return Ok(socket),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     };
-    let (listener, address) = bound.await.with_context(|| {
-        format!(
-            "cannot listen on --listen {asked:?}; expected HOST:PORT of this machine that no other program uses, such as \
-             127.0.0.1:8080, or port 0 for a free one"
-        )
-    })?;
+    bound.await.with_context(|| cannot_listen(asked))
+}
+
+fn listen(asked: &str, socket: TcpSocket) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = socket.listen(BACKLOG).with_context(|| cannot_listen(asked))?;
+    let address = listener.local_addr().with_context(|| cannot_listen(asked))?;
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine in plain HTTP: put TLS in front, and keep /metrics private");
     }

@@ -4,17 +4,25 @@
 //! was lost may have been committed, and says so: a careless reader would call that a failure.
 
 mod connect;
+mod file;
+pub(crate) mod files;
+mod schema;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use leasehold::{
-    Builder, Column, DatabaseError, Postgres, PostgresPool, PostgresWrite, SecretCache, Sqlite, WorkspaceId,
+    Builder, Column, DatabaseError, Health, Postgres, PostgresPool, PostgresWrite, SecretCache, Sqlite,
+    WorkspaceId,
 };
 use sqlx::SqlitePool;
 use sqlx::error::DatabaseError as _;
 use sqlx::sqlite::SqliteError;
+
+pub(crate) use self::file::DatabaseFile;
+use self::file::{Change, Guarded};
+pub(crate) use self::schema::{Migrate, Migrated};
 
 /// How long a statement may take, a connection from the pool included. The caller is a person or a probe.
 const STATEMENT: Duration = Duration::from_secs(5);
@@ -26,7 +34,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 const INSERT: &str =
     "INSERT INTO workspaces (id, auth_token_hash) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
 const DELETE: &str = "DELETE FROM workspaces WHERE id = ?1";
-const PROBE: &str = "SELECT 1";
+const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
 
 /// The same for PostgreSQL, each of which does nothing unless it is the one that was meant.
 static PG_INSERT: LazyLock<PostgresWrite> = LazyLock::new(|| {
@@ -46,8 +54,16 @@ static PG_DELETE: LazyLock<PostgresWrite> = LazyLock::new(|| {
 /// The pool of whichever database it is.
 #[derive(Clone)]
 pub(crate) enum Store {
-    Sqlite(SqlitePool),
+    Sqlite(SqlitePool, Arc<DatabaseFile>),
     Postgres(PostgresPool),
+}
+
+/// What the database lets us do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    /// A standby, or a database that was set so.
+    ReadOnly,
 }
 
 /// Why a statement did not do what was asked: always the database's fault. The words are ours: the database's own may
@@ -57,16 +73,30 @@ pub(crate) enum StoreError {
     /// It could not be reached, or refused the statement. Nothing was changed.
     #[error("the database is unavailable: {0}")]
     Unavailable(Cow<'static, str>),
+    /// It takes no writes. Nothing was changed.
+    #[error("the database is read-only: a standby, or set so")]
+    ReadOnly,
+    /// Its file is no longer what was opened. Nothing was changed.
+    #[error("the database is unavailable: {0}")]
+    FileChanged(Change),
     /// The connection was lost, or the answer was late.
     #[error("the database may or may not have done it: {0}")]
     OutcomeUnknown(Cow<'static, str>),
 }
 
 impl Store {
-    /// Opens the database that the URL names and brings its schema up to date. The text is the URL for people to read,
-    /// without a password.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<(Self, String)> {
-        connect::open(url).await
+    /// Opens the database that the URL names, and brings its schema up to date as far as that is allowed. The
+    /// text is the URL for people to read, without a password.
+    pub(crate) async fn open(url: &str, how: Migrate) -> anyhow::Result<(Self, String)> {
+        connect::open(url, how).await
+    }
+
+    /// The file that may be replaced under the server, if it is one.
+    pub(crate) fn file(&self) -> Option<&Arc<DatabaseFile>> {
+        match self {
+            Self::Sqlite(_, file) => Some(file),
+            Self::Postgres(_) => None,
+        }
     }
 
     /// The builder of a cache over one column of the table.
@@ -75,7 +105,10 @@ impl Store {
         let [loads, issues] = self.shares();
         let builder = SecretCache::builder().max_loads(loads).max_issues(issues);
         Ok(match self {
-            Self::Sqlite(pool) => builder.database(Sqlite::from_pool(pool.clone(), column).await?),
+            Self::Sqlite(pool, file) => {
+                let column = Sqlite::from_pool(pool.clone(), column).await?;
+                builder.database(Guarded::new(column, Arc::clone(file)))
+            }
             Self::Postgres(pool) => builder.database(Postgres::new(pool, column).await?),
         })
     }
@@ -83,7 +116,7 @@ impl Store {
     /// How many connections each cache may take for loads, and for issues: two caches and the server itself share them.
     fn shares(&self) -> [usize; 2] {
         let connections = match self {
-            Self::Sqlite(pool) => pool.options().get_max_connections(),
+            Self::Sqlite(pool, _) => pool.options().get_max_connections(),
             Self::Postgres(pool) => pool.pool().options().get_max_connections(),
         };
         let connections = connections as usize;
@@ -94,7 +127,7 @@ impl Store {
     pub(crate) async fn insert(&self, workspace: &WorkspaceId, token_hash: &str) -> Result<bool, StoreError> {
         let parameters = [workspace.as_str(), token_hash];
         Ok(match self {
-            Self::Sqlite(pool) => execute(pool, INSERT, &parameters).await?,
+            Self::Sqlite(pool, file) => execute(pool, file, INSERT, &parameters).await?,
             Self::Postgres(pool) => write(pool, &PG_INSERT, &parameters).await?,
         } > 0)
     }
@@ -103,29 +136,54 @@ impl Store {
     pub(crate) async fn delete(&self, workspace: &WorkspaceId) -> Result<bool, StoreError> {
         let parameters = [workspace.as_str()];
         Ok(match self {
-            Self::Sqlite(pool) => execute(pool, DELETE, &parameters).await?,
+            Self::Sqlite(pool, file) => execute(pool, file, DELETE, &parameters).await?,
             Self::Postgres(pool) => write(pool, &PG_DELETE, &parameters).await?,
         } > 0)
     }
 
-    /// Whether the database answers.
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let answered = async {
+    /// Whether the database answers, and takes writes.
+    pub(crate) async fn ping(&self) -> Result<Access, StoreError> {
+        self.check_file()?;
+        let asked = async {
             match self {
-                Self::Sqlite(pool) => execute(pool, PROBE, &[]).await.map(drop),
-                Self::Postgres(pool) => Ok(pool.health().await.map(drop)?),
+                Self::Sqlite(pool, file) => {
+                    sqlx::query(PROBE).fetch_one(pool).await?;
+                    Ok(if file.is_read_only() { Access::ReadOnly } else { Access::ReadWrite })
+                }
+                Self::Postgres(pool) => match pool.health().await? {
+                    Health::ReadOnly => Ok(Access::ReadOnly),
+                    _ => Ok(Access::ReadWrite),
+                },
             }
         };
-        tokio::time::timeout(PING, answered).await.unwrap_or_else(|_elapsed| {
+        tokio::time::timeout(PING, asked).await.unwrap_or_else(|_elapsed| {
             Err(StoreError::Unavailable(format!("no answer within {PING:?}").into()))
         })
     }
 
+    /// Looks whether the file is still what was opened.
+    fn check_file(&self) -> Result<(), StoreError> {
+        self.file().map_or(Ok(()), |file| file.check()).map_err(StoreError::FileChanged)
+    }
+
+    /// After the file has changed: keeps what is left of the old one from being taken for the new one's.
+    pub(crate) async fn part_from_file(&self) {
+        if let Self::Sqlite(pool, file) = self {
+            file.empty_log(pool).await;
+        }
+    }
+
     /// Waits for the connections that are in use, and closes all.
     pub(crate) async fn close(&self) {
+        if self.check_file().is_err() {
+            self.part_from_file().await;
+        }
+        if let Some(file) = self.file() {
+            file.release();
+        }
         let closed = async {
             match self {
-                Self::Sqlite(pool) => pool.close().await,
+                Self::Sqlite(pool, _) => pool.close().await,
                 Self::Postgres(pool) => pool.pool().close().await,
             }
         };
@@ -144,9 +202,18 @@ async fn write(
     in_time(async { Ok(pool.write(statement, parameters).await?) }).await
 }
 
-async fn execute(pool: &SqlitePool, statement: &'static str, parameters: &[&str]) -> Result<u64, StoreError> {
+async fn execute(
+    pool: &SqlitePool,
+    file: &DatabaseFile,
+    statement: &'static str,
+    parameters: &[&str],
+) -> Result<u64, StoreError> {
+    file.check().map_err(StoreError::FileChanged)?;
     let query = parameters.iter().fold(sqlx::query(statement), |query, &value| query.bind(value));
-    in_time(async { Ok(query.execute(pool).await?.rows_affected()) }).await
+    let rows = in_time(async { Ok(query.execute(pool).await?.rows_affected()) }).await?;
+    // What was written to a file that has lost its path since may be gone.
+    file.check().map_err(|changed| StoreError::OutcomeUnknown(changed.to_string().into()))?;
+    Ok(rows)
 }
 
 async fn in_time(executed: impl Future<Output = Result<u64, StoreError>>) -> Result<u64, StoreError> {
@@ -159,6 +226,7 @@ impl From<DatabaseError> for StoreError {
     fn from(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Timeout | DatabaseError::Lost(_) => Self::OutcomeUnknown(error.to_string().into()),
+            DatabaseError::ReadOnly => Self::ReadOnly,
             // Never sent, or answered with a refusal.
             refused => Self::Unavailable(refused.to_string().into()),
         }
@@ -172,6 +240,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Configuration(_) => {
                 Self::Unavailable(describe(&error))
             }
+            sqlx::Error::Database(ref refusal) if is_read_only(&**refusal) => Self::ReadOnly,
             sqlx::Error::Database(ref refusal) if !is_io_error(&**refusal) => {
                 Self::Unavailable(describe(&error))
             }
@@ -181,11 +250,20 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Whether it was SQLite's disk that failed the statement, perhaps between the commit's record and its sync.
+/// Whether the database takes no writes: SQLITE_READONLY.
+fn is_read_only(refusal: &dyn sqlx::error::DatabaseError) -> bool {
+    primary_code(refusal) == Some(8)
+}
+
+/// Whether it was SQLite's disk that failed the statement, perhaps between the commit's record and its sync: SQLITE_IOERR.
 fn is_io_error(refusal: &dyn sqlx::error::DatabaseError) -> bool {
-    let code = refusal.try_downcast_ref::<SqliteError>().and_then(|error| error.code()?.parse::<u32>().ok());
-    // The primary code, below its extension: SQLITE_IOERR.
-    code.is_some_and(|code| code & 0xff == 10)
+    primary_code(refusal) == Some(10)
+}
+
+/// SQLite's code, below its extension.
+fn primary_code(refusal: &dyn sqlx::error::DatabaseError) -> Option<u32> {
+    let error = refusal.try_downcast_ref::<SqliteError>()?;
+    Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
 /// The error in words that cannot hold a value.
@@ -200,4 +278,9 @@ fn describe(error: &sqlx::Error) -> Cow<'static, str> {
         sqlx::Error::PoolClosed => "the server is stopping".into(),
         _ => "the driver failed".into(),
     }
+}
+
+/// Brings the schema of the database that the URL names up to date. The text is the URL for people to read.
+pub(crate) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
+    connect::migrate(url).await
 }

@@ -179,6 +179,7 @@ impl From<DatabaseError> for types::DatabaseError {
         match error {
             DatabaseError::Unavailable(_)
             | DatabaseError::Refused(_)
+            | DatabaseError::ReadOnly
             | DatabaseError::Lost(_)
             | DatabaseError::Broken(_) => Self::Unavailable,
             DatabaseError::Timeout => Self::Timeout,

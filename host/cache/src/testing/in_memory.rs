@@ -146,6 +146,7 @@ impl Database for InMemory {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        _: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
             self.0.issues.fetch_add(1, Ordering::SeqCst);

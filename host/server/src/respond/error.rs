@@ -54,6 +54,16 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
+    /// The database takes no writes.
+    pub(crate) fn read_only() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "read_only",
+            "the database is read-only: a standby, or set so; nothing was changed, retry once it takes \
+             writes",
+        )
+    }
+
     pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -87,6 +97,10 @@ impl From<Error> for ApiError {
             ),
             Error::UnknownWorkspace => Self::unknown_workspace(),
             Error::Unavailable(_) => Self::unavailable(error.to_string()),
+            Error::ReadOnly => Self::read_only(),
+            Error::Refused(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "database_refused", error.to_string())
+            }
             Error::Timeout => Self::new(retry_later, "timeout", error.to_string()),
             Error::OutcomeUnknown(_) => {
                 Self::new(retry_later, "outcome_unknown", format!("{error}; read again to learn which"))
@@ -117,7 +131,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "a statement failed");
         match error {
-            StoreError::Unavailable(_) => Self::unavailable(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::FileChanged(_) => Self::unavailable(error.to_string()),
+            StoreError::ReadOnly => Self::read_only(),
             StoreError::OutcomeUnknown(_) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "outcome_unknown",

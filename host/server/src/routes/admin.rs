@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::respond::{self, ApiError};
+use crate::store::{Access, StoreError};
 
 /// Drops every entry of both caches.
 pub(super) async fn reset(State(app): State<Arc<App>>) -> Response {
@@ -38,12 +39,17 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, ApiE
     if app.secrets.policy().generation == 0 {
         return Err(ApiError::unavailable("no policy is active"));
     }
-    app.store.ping().await.map_err(|error| {
-        tracing::warn!(%error, "not ready");
-        // Anyone may ask, so that what the database said stays in the log.
-        ApiError::unavailable("the database does not answer")
-    })?;
-    Ok(ok())
+    match app.store.ping().await {
+        Ok(Access::ReadWrite) => Ok(ok()),
+        Ok(Access::ReadOnly) => Ok(respond::json(StatusCode::OK, &json!({ "status": "read-only" }))),
+        // These words are ours.
+        Err(StoreError::FileChanged(change)) => Err(ApiError::unavailable(change.to_string())),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            // Anyone may ask, so that what the database said stays in the log.
+            Err(ApiError::unavailable("the database does not answer"))
+        }
+    }
 }
 
 fn ok() -> Response {

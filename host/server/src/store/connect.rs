@@ -4,21 +4,20 @@
 //! way to fail says what was expected and what to do next.
 
 use std::str::FromStr as _;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{ConnectError, PostgresOptions, PostgresPool};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::Connection as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, SqlSafeStr as _};
 
-use super::Store;
-
-const SQLITE_MIGRATION: &str = include_str!("../../migrations/sqlite/0001_workspaces.sql");
-const POSTGRES_MIGRATION: &str = include_str!("../../migrations/postgres/0001_workspaces.sql");
+use super::file::DatabaseFile;
+use super::schema::{Migrate, Migrated};
+use super::{Store, files, schema};
 
 /// Readers of both caches beside the one writer that SQLite has, and one for the server itself. Each is a thread.
 const SQLITE_CONNECTIONS: u32 = 6;
@@ -31,10 +30,46 @@ const BUSY: Duration = Duration::from_millis(400);
 /// How long the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
-pub(super) async fn open(url: &str) -> anyhow::Result<(Store, String)> {
+/// What a URL names.
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+pub(super) async fn open(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
+    match kind(url)? {
+        Kind::Sqlite => open_sqlite(url, how).await,
+        Kind::Postgres => open_postgres(url, how).await,
+    }
+}
+
+/// Brings the schema up to date over one connection.
+pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
+    match kind(url)? {
+        Kind::Sqlite => {
+            let options = sqlite_options(url)?;
+            let shown = show_sqlite(&options);
+            let mut connection = first_sqlite(&options, &shown).await?;
+            let migrated = schema::sqlite(&mut connection, &shown, Migrate::IfNeeded).await?;
+            connection.close().await?;
+            Ok((migrated, shown))
+        }
+        Kind::Postgres => {
+            let options = postgres_pool(url).await?.pool().connect_options();
+            let shown = show_postgres(&options);
+            let mut connection = first_postgres(&options, &shown).await?;
+            let migrated = schema::postgres(&mut connection, &shown, Migrate::IfNeeded).await?;
+            // A failure to say goodbye is the other end's loss.
+            let _ = connection.close().await;
+            Ok((migrated, shown))
+        }
+    }
+}
+
+fn kind(url: &str) -> anyhow::Result<Kind> {
     match url.split_once(':') {
-        Some(("sqlite", _)) => open_sqlite(url).await,
-        Some(("postgres" | "postgresql", _)) => open_postgres(url).await,
+        Some(("sqlite", _)) => Ok(Kind::Sqlite),
+        Some(("postgres" | "postgresql", _)) => Ok(Kind::Postgres),
         // Only what can be a scheme is shown: in user:password@host, the part before the colon is not one.
         Some((scheme, rest)) if rest.starts_with("//") => anyhow::bail!(
             "--database has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"
@@ -45,55 +80,106 @@ pub(super) async fn open(url: &str) -> anyhow::Result<(Store, String)> {
     }
 }
 
-async fn open_sqlite(url: &str) -> anyhow::Result<(Store, String)> {
-    let options = SqliteConnectOptions::from_str(url)
-        .context("--database cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file")?
-        .journal_mode(SqliteJournalMode::Wal)
-        // A secret that was answered must survive a power cut: NORMAL would lose the last commits in WAL mode.
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY);
-    let shown = format!("sqlite://{}", options.get_filename().display());
-    let cannot_open = || {
-        format!(
-            "cannot open {shown}; does its directory exist, may this user write there, is mode=rwc in the URL?"
-        )
-    };
+async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
+    let options = sqlite_options(url)?;
+    let options = if how == Migrate::Never { options.create_if_missing(false) } else { options };
+    let shown = show_sqlite(&options);
+    let path = options.get_filename().to_owned();
     // The first connection may have a log to recover and a journal mode to change: that takes the time that the disk
     // takes, and no other connection may be there. The pool's are opened once it has, and find it open.
-    let first = tokio::time::timeout(FIRST_CONNECT, SqliteConnection::connect_with(&options))
-        .await
-        .with_context(cannot_open)?
-        .with_context(cannot_open)?;
+    let mut first = first_sqlite(&options, &shown).await?;
+    schema::sqlite(&mut first, &shown, how).await?;
+    // Whoever opens the path later might find another file there: whatever connects does so now, or is looked
+    // at.
+    let file = Arc::new(OnceLock::<Arc<DatabaseFile>>::new());
+    let looked_at = Arc::clone(&file);
     let pool = SqlitePoolOptions::new()
+        .min_connections(SQLITE_CONNECTIONS)
         .max_connections(SQLITE_CONNECTIONS)
         .acquire_timeout(ACQUIRE)
-        // A local file does not go stale. No minimum of connections either: the pool would open it beside the first one.
+        // A local file does not go stale.
         .idle_timeout(None)
         .max_lifetime(None)
+        .after_connect(move |_, _| {
+            let checked = looked_at.get().map_or(Ok(()), |file| file.check());
+            Box::pin(std::future::ready(checked.map_err(|change| sqlx::Error::Configuration(change.into()))))
+        })
         .connect_with(options)
         .await
-        .with_context(cannot_open)?;
+        .with_context(|| cannot_open(&shown))?;
+    let opened = Arc::new(DatabaseFile::opened(&path, is_read_only(url))?);
+    let _ = file.set(Arc::clone(&opened));
     // What it leaves undone the pool's connections do.
     let _ = first.close().await;
-    migrator(SQLITE_MIGRATION).run(&pool).await.with_context(|| cannot_migrate(&shown))?;
-    Ok((Store::Sqlite(pool), shown))
+    Ok((Store::Sqlite(pool, opened), shown))
 }
 
-async fn open_postgres(url: &str) -> anyhow::Result<(Store, String)> {
-    let options = PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS);
-    let pool = PostgresPool::connect_with(options).await.map_err(|error| {
-        let hint = match &error {
-            ConnectError::Url { .. } => "correct --database",
-            ConnectError::Unreachable { .. } => {
-                "check its host, port and firewall, and the user and password (PGPASSWORD or ~/.pgpass)"
-            }
-            _ => return error.into(),
-        };
-        anyhow::anyhow!("{error}; {hint}")
-    })?;
-    let shown = show_postgres(&pool.pool().connect_options());
-    migrator(POSTGRES_MIGRATION).run(pool.pool()).await.with_context(|| cannot_migrate(&shown))?;
+fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+    let options = SqliteConnectOptions::from_str(url)
+        .context("--database cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file")?
+        // A secret that was answered must survive a power cut: NORMAL would lose the last commits in WAL
+        // mode.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY);
+    // The mode is stored in the file, so that one which may not be written keeps its own.
+    Ok(if is_read_only(url) { options } else { options.journal_mode(SqliteJournalMode::Wal) })
+}
+
+fn is_read_only(url: &str) -> bool {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    parameters.split('&').any(|parameter| matches!(parameter, "mode=ro" | "immutable=1" | "immutable=true"))
+}
+
+fn show_sqlite(options: &SqliteConnectOptions) -> String {
+    format!("sqlite://{}", options.get_filename().display())
+}
+
+fn cannot_open(shown: &str) -> String {
+    format!(
+        "cannot open {shown}; does its directory exist, may this user write there, is mode=rwc in the URL?"
+    )
+}
+
+/// The first connection to a file that is whole.
+async fn first_sqlite(options: &SqliteConnectOptions, shown: &str) -> anyhow::Result<SqliteConnection> {
+    files::refuse_stray_log(options.get_filename())?;
+    let mut first = tokio::time::timeout(FIRST_CONNECT, SqliteConnection::connect_with(options))
+        .await
+        .with_context(|| cannot_open(shown))?
+        .with_context(|| cannot_open(shown))?;
+    files::quick_check(&mut first, shown).await?;
+    Ok(first)
+}
+
+async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
+    let pool = postgres_pool(url).await?;
+    let options = pool.pool().connect_options();
+    let shown = show_postgres(&options);
+    let mut first = first_postgres(&options, &shown).await?;
+    schema::postgres(&mut first, &shown, how).await?;
+    // A failure to say goodbye is the other end's loss.
+    let _ = first.close().await;
     Ok((Store::Postgres(pool), shown))
+}
+
+/// What is at the other end is looked at before anything is written.
+async fn postgres_pool(url: &str) -> anyhow::Result<PostgresPool> {
+    let options = PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS);
+    PostgresPool::connect_with(options).await.map_err(|error| match &error {
+        ConnectError::Url { .. } => anyhow::anyhow!("--database cannot be used: {error}"),
+        ConnectError::Unreachable { .. } => anyhow::anyhow!(
+            "{error}; check its host, port and firewall, and the user and password (PGPASSWORD or ~/.pgpass)"
+        ),
+        _ => error.into(),
+    })
+}
+
+/// One connection of its own, for the schema.
+async fn first_postgres(options: &PgConnectOptions, shown: &str) -> anyhow::Result<PgConnection> {
+    tokio::time::timeout(FIRST_CONNECT, PgConnection::connect_with(options))
+        .await
+        .with_context(|| format!("{shown} does not answer; check its host, port and firewall"))?
+        .with_context(|| format!("cannot connect to {shown}"))
 }
 
 fn show_postgres(options: &PgConnectOptions) -> String {
@@ -106,24 +192,12 @@ fn show_postgres(options: &PgConnectOptions) -> String {
     }
 }
 
-/// One migration so far. Built by hand, because the macro that reads the directory brings a SQL compiler along.
-fn migrator(sql: &'static str) -> Migrator {
-    let workspaces = Migration::new(1, "workspaces".into(), MigrationType::Simple, sql.into_sql_str(), false);
-    Migrator::with_migrations(vec![workspaces])
-}
-
-fn cannot_migrate(shown: &str) -> String {
-    format!(
-        "cannot bring the schema of {shown} up to date; is it another program's database, or a newer server's?"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     async fn refused(url: &str) -> String {
-        match open(url).await {
+        match open(url, Migrate::IfNeeded).await {
             Ok((_, shown)) => panic!("opened {shown}"),
             Err(error) => format!("{error:#}"),
         }

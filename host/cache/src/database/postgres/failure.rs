@@ -130,7 +130,7 @@ impl Failure {
             }
             Self::NotSent(error) | Self::Sent(error) => refused(&error),
             Self::Mixed(mismatch) => DatabaseError::Unavailable(mismatch.words().into()),
-            Self::Held(words) => DatabaseError::Unavailable(words),
+            Self::Held(words) => DatabaseError::Unavailable(words.into()),
             Self::Late => DatabaseError::Overloaded,
         }
     }
@@ -145,7 +145,7 @@ impl Failure {
             Self::Sent(error) => DatabaseError::Lost(describe(&error).into()),
             // What became of ours nobody has said.
             Self::Mixed(mismatch) => DatabaseError::Lost(mismatch.words().into()),
-            Self::Held(words) => DatabaseError::Unavailable(words),
+            Self::Held(words) => DatabaseError::Unavailable(words.into()),
             Self::Late => DatabaseError::Overloaded,
         }
     }
@@ -173,6 +173,7 @@ fn ends_session(error: &PgDatabaseError) -> bool {
 fn refused(error: &sqlx::Error) -> DatabaseError {
     let words = describe(error).into();
     match server(error) {
+        Some(error) if error.code() == "25006" => DatabaseError::ReadOnly,
         Some(error) if is_for_good(error) => DatabaseError::Refused(words),
         _ => DatabaseError::Unavailable(words),
     }

@@ -51,6 +51,7 @@ const REFUSED_FOR_GOOD: [u32; 6] = [1, 3, 18, 19, 20, 23];
 fn refused(error: &sqlx::Error) -> DatabaseError {
     let words = describe(error).into();
     match primary_code(error) {
+        Some(8) => DatabaseError::ReadOnly,
         Some(code) if REFUSED_FOR_GOOD.contains(&code) => DatabaseError::Refused(words),
         _ => DatabaseError::Unavailable(words),
     }

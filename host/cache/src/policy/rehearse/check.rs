@@ -183,7 +183,7 @@ mod tests {
         breaks(issues(&Err(Error::Overloaded), Some(&new), &sent), "although the database is well");
         let early = [Statement::Issue { told_early: true }];
         breaks(issues(&Ok(new.clone()), Some(&new), &early), "before the database had it");
-        assert_eq!(fails(&Err(Error::UnknownWorkspace)), Ok(()));
+        assert_eq!(fails::<()>(&Err(Error::UnknownWorkspace)), Ok(()));
         breaks(fails(&Ok(new)), "the database did not do it");
     }
 }

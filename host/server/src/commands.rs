@@ -1,0 +1,21 @@
+//! The subcommands that work on a database and need no server: each in a file of its own, with its arguments.
+//!
+//! Each ends with a line for people on stdout, or with an error in words.
+
+mod backup;
+mod migrate;
+mod restore;
+
+use anyhow::Context as _;
+
+pub use self::backup::Backup;
+pub use self::migrate::MigrateDatabase;
+pub use self::restore::Restore;
+
+fn on_a_runtime<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(command)
+}

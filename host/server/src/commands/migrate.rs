@@ -1,0 +1,31 @@
+//! `leasehold migrate`: the schema, made by a user who may, for servers that may not.
+
+use clap::Args;
+
+use super::on_a_runtime;
+use crate::policy::say;
+use crate::store::{self, Migrated};
+
+/// Which database.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateDatabase {
+    /// As in `leasehold serve`, with a user who may create tables
+    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    pub database: String,
+}
+
+impl MigrateDatabase {
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done, in words.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let (migrated, shown) = on_a_runtime(store::migrate(&self.database))?;
+        let done = match migrated {
+            Migrated::Created => "was made",
+            Migrated::WasCurrent => "is up to date; nothing was changed",
+        };
+        say(&format!("the schema of {shown} {done}\n"))
+    }
+}

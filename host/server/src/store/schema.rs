@@ -1,0 +1,114 @@
+//! The schema: whether it is there, and how it is made.
+//!
+//! It looks first. Where everything is there, nothing is sent that changes anything and no lock is taken: a
+//! role that may create nothing can start a server, and so can one on a standby. What has to be made is made
+//! in one transaction, and no lock outlives it, whatever pooler is between. The version is kept in a table of
+//! our own, so that another program's migrations in the same schema are no obstacle; a table without a
+//! version is the first.
+
+mod postgres;
+mod sqlite;
+
+use std::time::Duration;
+
+pub(super) use self::postgres::migrate as postgres;
+pub(super) use self::sqlite::{check as check_sqlite, migrate as sqlite};
+
+/// The version of the schema that this server works with.
+pub(super) const VERSION: i64 = 1;
+/// The columns that it needs.
+const COLUMNS: [&str; 3] = ["id", "auth_token_hash", "platform_inbound_secret"];
+/// How long to wait for another server that is changing the schema, or for whoever holds a lock on it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Whether the schema may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Migrate {
+    /// It is made where it is missing.
+    IfNeeded,
+    /// It has to be there.
+    Never,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Migrated {
+    /// Nothing: it was there.
+    WasCurrent,
+    /// It was made.
+    Created,
+}
+
+/// What a look at the database found.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// The table and its columns.
+    Current,
+    /// No table.
+    Missing,
+    /// A table with other columns: these are missing.
+    Foreign(Vec<&'static str>),
+    /// A version that this server does not know.
+    Newer(i64),
+}
+
+impl Found {
+    /// From the columns of the table, none if there is no such table, and the version as far as one is kept.
+    fn new(columns: &[String], version: Option<i64>) -> Self {
+        if let Some(version) = version.filter(|version| *version > VERSION) {
+            return Self::Newer(version);
+        }
+        if columns.is_empty() {
+            return Self::Missing;
+        }
+        let is_there = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        let missing: Vec<_> = COLUMNS.into_iter().filter(|name| !is_there(name)).collect();
+        if missing.is_empty() { Self::Current } else { Self::Foreign(missing) }
+    }
+
+    /// `false`: the schema is to be made.
+    fn is_current(&self, shown: &str, how: Migrate) -> anyhow::Result<bool> {
+        match self {
+            Self::Current => Ok(true),
+            Self::Missing if how == Migrate::IfNeeded => Ok(false),
+            Self::Missing => anyhow::bail!(
+                "the schema of {shown} is not there: it has no table workspaces that this user can see; run \
+                 `leasehold migrate --database URL` as a user who may create tables, or serve without \
+                 --no-migrate"
+            ),
+            Self::Foreign(missing) => anyhow::bail!(
+                "cannot bring the schema of {shown} up to date: its table workspaces has no column {}; is \
+                 it another program's database?",
+                missing.join(", ")
+            ),
+            Self::Newer(version) => anyhow::bail!(
+                "the schema of {shown} has version {version}, and this server knows {VERSION} at most: a \
+                 newer server has changed it; run that one, or restore a backup from before"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(columns: &[&str], version: Option<i64>) -> Found {
+        let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
+        Found::new(&columns, version)
+    }
+
+    #[test]
+    fn a_table_is_known_by_its_columns_and_a_newer_version_by_its_number() {
+        assert_eq!(found(&COLUMNS, None), Found::Current);
+        assert_eq!(
+            found(&["ID", "auth_token_hash", "platform_inbound_secret", "more"], Some(1)),
+            Found::Current
+        );
+        assert_eq!(found(&[], None), Found::Missing);
+        assert_eq!(found(&["id", "auth_token_hash"], None), Found::Foreign(vec!["platform_inbound_secret"]));
+        assert_eq!(found(&COLUMNS, Some(2)), Found::Newer(2));
+    }
+}

@@ -1,0 +1,178 @@
+//! The schema in PostgreSQL: a look by plain queries, and one message that makes everything.
+//!
+//! Everything here goes by the simple protocol: a message of several statements is one transaction, on one
+//! connection of whatever pooler is between, and nothing is left behind on it: no prepared statement, no
+//! setting and no lock.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, VERSION};
+
+const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
+/// The advisory lock of whoever changes the schema: the first eight bytes of "leasehold", and nobody else's,
+/// it is hoped.
+const LOCK: u64 = 0x6c65_6173_6568_6f6c;
+/// How long an answer may take that needs no lock.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long the schema may take to be made, beyond what the server itself allows a statement.
+const MAKING: Duration = Duration::from_secs(35);
+
+const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()::text, '') AS schema, \
+    current_setting('transaction_read_only') AS read_only, \
+    coalesce((SELECT string_agg(attname, ',') FROM pg_attribute \
+        WHERE attrelid = to_regclass('workspaces') AND attnum > 0 AND NOT attisdropped), '') AS columns, \
+    coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text AS is_kept, \
+    coalesce((SELECT string_agg(p, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p \
+        WHERE NOT has_any_column_privilege(to_regclass('workspaces')::oid, p)), '') AS missing, \
+    coalesce(has_table_privilege(to_regclass('workspaces')::oid, 'DELETE'), true)::text AS may_delete";
+const KEPT: &str = "SELECT coalesce(max(version), 0)::text AS version FROM leasehold_schema";
+
+/// What a look found, and who looked.
+struct Look {
+    found: Found,
+    role: String,
+    schema: String,
+    is_read_only: bool,
+    missing: String,
+}
+
+/// Brings the schema up to date, as far as that is allowed.
+pub(in crate::store) async fn migrate(
+    connection: &mut PgConnection,
+    shown: &str,
+    how: Migrate,
+) -> anyhow::Result<Migrated> {
+    let cannot = || format!("cannot bring the schema of {shown} up to date");
+    let deadline = Instant::now() + PATIENCE;
+    let mut done = Migrated::WasCurrent;
+    let mut is_waiting = false;
+    loop {
+        let seen = look(connection).await.with_context(cannot)?;
+        if seen.found.is_current(shown, how)? {
+            seen.warn();
+            return Ok(done);
+        }
+        anyhow::ensure!(
+            !seen.is_read_only,
+            "the schema of {shown} is not there, and nothing can be written there: it is a standby or \
+             read-only; run `leasehold migrate` on the primary"
+        );
+        let made = sqlx::raw_sql(AssertSqlSafe(statements())).execute(&mut *connection);
+        let made = timeout(MAKING, made).await.with_context(cannot)?;
+        let Err(error) = made else {
+            done = Migrated::Created;
+            continue;
+        };
+        let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
+        anyhow::ensure!(
+            code != "42501",
+            "{}: the user {} may create no tables in the schema {:?}; run `leasehold migrate --database \
+             URL` as a user who may, and grant this one SELECT, INSERT, UPDATE and DELETE on workspaces",
+            cannot(),
+            seen.role,
+            seen.schema
+        );
+        // A lock that another one has, or a table that another one has just made: it may be done in a moment.
+        if !matches!(&*code, "55P03" | "42P07" | "23505" | "40P01") {
+            return Err(error).with_context(cannot);
+        }
+        let holder = holder(connection).await.unwrap_or_else(|| "another session".to_owned());
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "{}: {holder} has held a lock on it for {PATIENCE:?}; wait until that is over, or end it",
+            cannot()
+        );
+        if !is_waiting {
+            tracing::warn!(database = shown, "waiting for {holder}, which is changing the schema");
+            is_waiting = true;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// One message, which is one transaction: all of it is done or nothing is. The lock is tried and not waited
+/// for, and goes with the transaction.
+fn statements() -> String {
+    format!(
+        "SET LOCAL lock_timeout = '2s';
+         SET LOCAL statement_timeout = '30s';
+         SET LOCAL client_min_messages = 'error';
+         DO $leasehold$ BEGIN
+             IF NOT pg_try_advisory_xact_lock({LOCK}) THEN
+                 RAISE EXCEPTION 'another server changes the schema' USING ERRCODE = 'lock_not_available';
+             END IF;
+         END $leasehold$;
+         {WORKSPACES}
+         CREATE TABLE IF NOT EXISTS leasehold_schema (
+             version integer PRIMARY KEY,
+             applied_at timestamptz NOT NULL DEFAULT now()
+         );
+         INSERT INTO leasehold_schema (version) VALUES ({VERSION}) ON CONFLICT (version) DO NOTHING;"
+    )
+}
+
+async fn look(connection: &mut PgConnection) -> anyhow::Result<Look> {
+    let row = one(connection, LOOK).await?;
+    let text = |name: &str| row.try_get::<String, _>(name);
+    let columns: Vec<String> =
+        text("columns")?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let version = match text("is_kept")?.as_str() {
+        "true" => Some(one(connection, KEPT).await?.try_get::<String, _>("version")?.parse()?),
+        _ => None,
+    };
+    let mut missing = text("missing")?;
+    if text("may_delete")? == "false" {
+        missing += if missing.is_empty() { "DELETE" } else { ", DELETE" };
+    }
+    Ok(Look {
+        found: Found::new(&columns, version),
+        role: text("role")?,
+        schema: text("schema")?,
+        is_read_only: text("read_only")? == "on",
+        missing,
+    })
+}
+
+impl Look {
+    /// Says what the user may not do. Some servers need less than all.
+    fn warn(&self) {
+        if !self.missing.is_empty() {
+            tracing::warn!(
+                user = self.role,
+                "this user may not {} on the table workspaces: what needs that will be refused; grant it",
+                self.missing
+            );
+        }
+        if self.is_read_only {
+            tracing::warn!(
+                "the database is read-only: a standby, or set so; secrets are read, and no change is made"
+            );
+        }
+    }
+}
+
+async fn one(connection: &mut PgConnection, sql: &'static str) -> anyhow::Result<PgRow> {
+    let row = timeout(ANSWER, sqlx::raw_sql(sql).fetch_one(&mut *connection)).await;
+    Ok(row.with_context(|| format!("no answer within {ANSWER:?}"))??)
+}
+
+/// Who holds the lock, as far as anyone may know.
+async fn holder(connection: &mut PgConnection) -> Option<String> {
+    let sql = format!(
+        "SELECT l.pid::text AS pid, coalesce(a.application_name, '') AS name, coalesce(a.state, '') AS state \
+         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {} AND l.objid = {} \
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        LOCK >> 32,
+        LOCK & 0xffff_ffff
+    );
+    let row = timeout(ANSWER, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(&mut *connection)).await;
+    let row = row.ok()?.ok()??;
+    let text = |name: &str| row.try_get::<String, _>(name).ok();
+    Some(format!("process {} of the server ({:?}, {})", text("pid")?, text("name")?, text("state")?))
+}
