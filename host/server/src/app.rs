@@ -1,7 +1,7 @@
 //! What every request can reach: two caches, the table behind them, and the admin token.
 //!
 //! The two caches differ in who may change them. Swapping the policy of the secrets never changes who is let in: the
-//! tokens' cache keeps the bundled policy for as long as the process lives.
+//! tokens' cache keeps the policy of the command line for as long as the process lives.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::store::Store;
 pub(crate) struct App {
     /// Over `platform_inbound_secret`; the operator changes its policy.
     pub(crate) secrets: SecretCache,
-    /// Over `auth_token_hash`; always the bundled `ttl`.
+    /// Over `auth_token_hash`; a bundled policy that only the command line chooses.
     pub(crate) tokens: SecretCache,
     pub(crate) store: Store,
     pub(crate) admin: AdminToken,

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{Backup, MigrateDatabase, Restore};
 use crate::policy::Expectation;
+use crate::tokens;
 
 /// The database where none is named.
 pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
@@ -225,6 +226,15 @@ pub struct Serve {
     /// A setting for the policy, such as ttl=30s; may be given once for each setting
     #[arg(long = "setting", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
+
+    /// The policy of the tokens' cache, a bundled one by name; it is never swapped
+    #[arg(long, value_name = "NAME", default_value = tokens::POLICY)]
+    pub token_policy: String,
+
+    /// A setting for the tokens' policy, such as stale=15m (default 55m): how long tokens outlast a database
+    /// that is down
+    #[arg(long = "token-setting", value_name = "NAME=VALUE")]
+    pub token_settings: Vec<String>,
 
     /// Apply the policy file whenever it changes; SIGHUP applies what --policy names in any case
     #[arg(long)]

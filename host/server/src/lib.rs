@@ -31,6 +31,7 @@ mod shutdown;
 mod start;
 mod state;
 mod store;
+mod tokens;
 
 pub use cli::{
     ApplyPolicy, Bench, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,

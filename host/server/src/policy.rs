@@ -82,16 +82,21 @@ pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<
         Some((_, component)) => Policy::from_bytes(*component),
         None => from_file(name_or_file)?,
     };
+    with_settings(policy, "--setting", settings)
+}
+
+/// The policy with what an option of this name was given, once for each setting.
+pub(crate) fn with_settings(policy: Policy, option: &str, settings: &[String]) -> anyhow::Result<Policy> {
     let mut seen = Vec::with_capacity(settings.len());
     settings.iter().try_fold(policy, |policy, setting| {
         let (name, value) = split(setting).with_context(|| {
-            format!("--setting {setting:?} is not a setting; expected NAME=VALUE, such as ttl=30s")
+            format!("{option} {setting:?} is not a setting; expected NAME=VALUE, such as ttl=30s")
         })?;
-        anyhow::ensure!(!seen.contains(&name), "--setting {name} is given twice; give each setting once");
+        anyhow::ensure!(!seen.contains(&name), "{option} {name} is given twice; give each setting once");
         seen.push(name);
         anyhow::ensure!(
             !setting.chars().any(char::is_control),
-            "--setting {setting:?} has control characters; expected text"
+            "{option} {setting:?} has control characters; expected text"
         );
         Ok(policy.setting(name, value))
     })

@@ -29,7 +29,7 @@ use crate::policy::watch::{Named, stamp};
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
-use crate::{admin_token, policy, routes, start};
+use crate::{admin_token, policy, routes, start, tokens};
 
 /// How long a client may take to send its headers, and how long a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -68,6 +68,7 @@ impl Server {
         let stamp = stamp(&serve.policy);
         let chosen = policy::choose(&serve.policy, &serve.settings);
         let conditions = policy::Conditions::of(serve)?;
+        let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy::is_bundled(&serve.policy),
             "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
@@ -81,8 +82,7 @@ impl Server {
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
         let (store, database) = Store::open(&serve.database, how).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &conditions, &store).await?;
-        // Who is let in never depends on an operator's policy: this one always runs the built-in.
-        let tokens = store.cache("auth_token_hash").await?.build().await?;
+        let tokens = tokens::cache(store.cache("auth_token_hash").await?, token_policy).await?;
         let active = secrets.policy();
         tracing::info!(%database, admin_token = %source, "starting");
         tracing::info!(
@@ -90,6 +90,12 @@ impl Server {
             digest = active.digest,
             generation = active.generation,
             "the policy is active"
+        );
+        let who = tokens.policy();
+        tracing::info!(
+            policy = format!("{} {}", who.name, who.version),
+            settings = ?who.settings,
+            "the tokens' policy is active"
         );
         let kept = journal.clone();
         let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
@@ -209,12 +215,13 @@ async fn part_from_file(file: Arc<DatabaseFile>, app: Arc<App>) {
 
 fn cannot_listen(asked: &str) -> String {
     format!(
-        "cannot listen on --listen {asked:?}; expected HOST:PORT of this machine that no other program uses, such as \
-         127.0.0.1:8080, or port 0 for a free one"
+        "cannot listen on --listen {asked:?}; expected HOST:PORT of this machine that no other program \
+         uses, such as 127.0.0.1:8080, or port 0 for a free one"
     )
 }
 
-/// Takes the port, and lets nobody connect yet: until the server is ready a client is refused, and does not wait.
+/// Takes the port, and lets nobody connect yet: until the server is ready a client is refused, and does not
+/// wait.
 async fn bind(asked: &str) -> anyhow::Result<TcpSocket> {
     let bound = async {
         let mut last = std::io::Error::other("the name has no address");

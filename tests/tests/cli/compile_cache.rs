@@ -46,7 +46,7 @@ fn code_is_compiled_once_and_used_after_a_restart() -> Result<()> {
     let launch = launch()?;
     run(&launch)?;
     let first = code(&launch)?;
-    assert_eq!(first.len(), 2, "the default policy's and the other's: {first:?}");
+    assert_eq!(first.len(), 3, "the secrets' policy, the tokens' and the other one: {first:?}");
     assert_eq!(fs::metadata(launch.folder().join("code"))?.permissions().mode() & 0o777, 0o700);
     let log = run(&launch)?;
     assert_eq!(code(&launch)?, first, "nothing was compiled");
@@ -60,7 +60,7 @@ fn code_of_a_first_start_that_did_nothing_else_is_used_after_a_restart() -> Resu
     let launch = launch()?;
     launch.server()?.stop()?;
     let first = code(&launch)?;
-    assert_eq!(first.len(), 1, "the default policy's: {first:?}");
+    assert_eq!(first.len(), 2, "the secrets' policy and the tokens': {first:?}");
     let log = launch.server()?.stop()?.log;
     assert!(!log.contains("damaged"), "{log}");
     assert_eq!(code(&launch)?, first, "nothing was compiled");

@@ -112,7 +112,11 @@ fn a_setting_that_cannot_be_used_is_named_with_what_would_do() -> Result<()> {
         ("ttl=soon", &["\"soon\"", "expected a duration such as"]),
     ] {
         assert_says(&refused(&good()?.arguments(["--setting", setting])), words);
+        let complaint = refused(&good()?.arguments(["--token-policy", "ttl", "--token-setting", setting]));
+        assert_says(&complaint, words);
+        assert_says(&complaint, &["--token-setting"]);
     }
+    assert_says(&refused(&good()?.arguments(["--token-policy", "x.wasm"])), &["x.wasm", "no bundled policy"]);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use leasehold::{Column, ConnectError, IssueMode, Sqlite};
+use leasehold::{Column, ConnectError, DatabaseError, IssueMode, Sqlite};
 use leasehold_tests::Engine;
 use leasehold_tests::sqlite::TestDatabase;
 use sqlx::AssertSqlSafe;

@@ -13,6 +13,7 @@ use crate::database::on_both;
 on_both! {
     a_heartbeat_is_answered_as_far_as_its_caches_reach,
     a_change_that_the_database_refuses_is_an_error_and_the_next_one_works,
+    a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_says,
 }
 
 /// Stops serving secrets without asking; the tokens' cache is not touched.
@@ -59,6 +60,41 @@ async fn a_change_that_the_database_refuses_is_an_error_and_the_next_one_works(e
     assert_eq!(bench.server.delivered(W, &token)?, secret);
     assert_ne!(bench.server.rotate(W)?, secret);
     Ok(())
+}
+
+async fn a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_says(
+    engine: Engine,
+) -> Result<()> {
+    // Every heartbeat asks the database, for the token as for the secret.
+    let always = ["--policy", "resilient", "--setting", "ttl=0s", "--token-setting", "ttl=0s"];
+    for (bound, outlasts) in [("stale=20m", true), ("stale=0s", false)] {
+        let bench = Bench::with(engine, &[&always[..], &["--token-setting", bound]].concat()).await?;
+        let token = bench.server.create(W)?;
+        let secret = bench.server.delivered(W, &token)?;
+        database(&bench, false).await?;
+        let beat = bench.server.heartbeat(W, &token)?;
+        match outlasts {
+            true => assert_eq!(beat.text_of(200, "platform_inbound_secret")?, secret),
+            false => drop(beat.refusal(503, "unavailable")?),
+        }
+        let (status, code) = if outlasts { (401, "unauthorized") } else { (503, "unavailable") };
+        bench.server.heartbeat(W, "another-token")?.refusal(status, code)?;
+        database(&bench, true).await?;
+        assert_eq!(bench.server.delivered(W, &token)?, secret);
+        let shown = bench.server.admin("GET", "/admin/policy", no_body())?.json(200)?;
+        assert_eq!((&shown["tokens"]["name"], &shown["name"]), (&json!("resilient"), &json!("resilient")));
+        assert_eq!(shown["tokens"]["settings"]["stale"], bound.trim_start_matches("stale="), "{shown}");
+    }
+    Ok(())
+}
+
+/// Takes the database away, or brings it back: a server lets nobody in, a file has no table.
+async fn database(bench: &Bench, there: bool) -> Result<()> {
+    match (&bench.rows, there) {
+        (Fixture::Postgres(_), there) => let_in(&bench.rows, there).await,
+        (Fixture::Sqlite(_), false) => bench.break_table().await,
+        (Fixture::Sqlite(_), true) => bench.mend_table().await,
+    }
 }
 
 /// Ends every session of the database and lets no new one in, or does again. It is told from another database.

@@ -29,6 +29,7 @@ const OPERATOR_BYTES_MAX: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let active = app.secrets.policy();
+    let tokens = app.tokens.policy();
     let shown = json!({
         "generation": active.generation,
         "digest": active.digest,
@@ -44,6 +45,12 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "breaker": breaker(&active.breaker),
         "last_good": active.last_good.as_ref().map(change),
         "recent": active.recent.iter().map(change).collect::<Vec<_>>(),
+        "tokens": {
+            "digest": tokens.digest,
+            "name": tokens.name,
+            "version": tokens.version,
+            "settings": settings(&tokens.settings),
+        },
     });
     respond::json(StatusCode::OK, &shown)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use leasehold::{Error, Secret};
+use leasehold::Secret;
 
 use crate::app::App;
 use crate::respond::{ApiError, secret_json};
