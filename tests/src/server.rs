@@ -187,6 +187,11 @@ impl Server {
         self.process.limit_files(bytes)
     }
 
+    /// From now on the server gets so many bytes of address space beyond what it has; `None` lifts that.
+    pub fn limit_memory(&self, more: Option<u64>) -> Result<()> {
+        self.process.limit_memory(more)
+    }
+
     /// Sends SIGTERM, and does not wait for what becomes of it.
     pub fn terminate(&self) -> Result<()> {
         self.process.signal(Signal::TERM)

@@ -6,6 +6,7 @@ mod contained;
 mod corpus;
 mod fleet;
 mod inherited;
+mod interpreter;
 mod probation;
 mod refresh;
 mod refused;

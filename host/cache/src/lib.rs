@@ -44,9 +44,9 @@ pub use database::{
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{
-    BreakerStatus, Cause, CompileCacheError, InvalidKey, Measure, OnError, Policy, PolicyCard, PolicyChange,
-    PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, Standing, SwapError, SwapRecord,
-    SwapReport, Trip, WriteOrder, compile_cache,
+    BreakerStatus, Cause, CompileCacheError, Execution, InvalidKey, Measure, OnError, Policy, PolicyCard,
+    PolicyChange, PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, Standing, SwapError,
+    SwapRecord, SwapReport, Trip, WriteOrder, compile_cache,
 };
 pub use secret::Secret;
 pub use stats::Stats;

@@ -11,7 +11,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use crate::admission::{Admission, Ticket};
 use crate::flight::{Departure, Flights, Outcome, Writer};
 use crate::lease::{Ceilings, Generation};
-use crate::policy::call::{Answer, Call, Change, Fault, Request};
+use crate::policy::call::{Answer, Call, CallError, Change, Request};
 use crate::policy::slot::Slot;
 use crate::policy::tenure::Active;
 use crate::reread::Rereads;
@@ -121,12 +121,12 @@ impl Core {
             }
         };
         let (mut call, answer) = self.ask(&active, &workspace, Request::Read, snapshot, read, deadline).await;
-        let outcome = match answer.and_then(|answer| call.judge_read(answer)) {
+        let outcome = match answer.and_then(|answer| Ok(call.judge_read(answer)?)) {
             Ok(Ok(lookup)) => Ok(lookup),
             Ok(Err(None)) => Err(Error::Absent),
             Ok(Err(Some(error))) => Err(read_error(error)),
-            Err(fault) => {
-                self.note_fault(&active, &workspace, Request::Read, &fault);
+            Err(error) => {
+                self.note_failed(&active, &workspace, Request::Read, &error);
                 // What a failed call put is not worth storing.
                 call.change();
                 Box::pin(self.select_directly(&workspace, deadline)).await
@@ -218,10 +218,10 @@ impl Core {
         let (snapshot, deadline) = (self.snapshot(workspace), self.source.deadline());
         let asked_at = self.clock.now();
         let (mut call, answer) = self.ask(active, workspace, request, snapshot, None, deadline).await;
-        let judged = answer.and_then(|answer| call.judge_issue(answer));
+        let judged = answer.and_then(|answer| Ok(call.judge_issue(answer)?));
         let status = if judged.is_ok() { Status::Healed } else { Status::Bypassed };
-        if let Err(fault) = &judged {
-            self.note_fault(active, workspace, request, fault);
+        if let Err(error) = &judged {
+            self.note_failed(active, workspace, request, error);
             count(&self.counters.bypassed);
             call.change();
         }
@@ -257,7 +257,7 @@ impl Core {
         snapshot: Option<Snapshot>,
         read: Option<Read>,
         deadline: Deadline,
-    ) -> (Box<Call>, Result<Answer, Fault>) {
+    ) -> (Box<Call>, Result<Answer, CallError>) {
         count(&self.counters.policy_calls);
         let source = Arc::clone(&self.source);
         let call = Call::new(workspace.clone(), request, snapshot, read, source, self.ceilings, deadline);
@@ -271,10 +271,19 @@ impl Core {
         self.table.snapshot(workspace, self.clock.now())
     }
 
-    fn note_fault(&self, active: &Active, workspace: &WorkspaceId, request: Request, fault: &Fault) {
-        count(&self.counters.policy_faults);
-        active.value.loaded.note_fault(workspace.as_str(), request, fault);
-        self.count_replaced(self.slot.note_fault(active, fault));
+    fn note_failed(&self, active: &Active, workspace: &WorkspaceId, request: Request, error: &CallError) {
+        match error {
+            CallError::Fault(fault) => {
+                count(&self.counters.policy_faults);
+                active.value.loaded.note_fault(workspace.as_str(), request, fault);
+                self.count_replaced(self.slot.note_fault(active, fault));
+            }
+            // The policy has nothing to do with it.
+            CallError::Shortage(shortage) => {
+                count(&self.counters.shortages);
+                self.slot.note_shortage(active, shortage);
+            }
+        }
     }
 
     /// Counts a policy that was replaced because it failed, if one was.

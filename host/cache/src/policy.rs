@@ -14,6 +14,7 @@ mod compiler;
 mod describe;
 mod engine;
 pub(crate) mod errand;
+pub(crate) mod execution;
 mod fuel;
 pub(crate) mod gate;
 pub(crate) mod history;
@@ -29,6 +30,7 @@ mod priority;
 pub(crate) mod probation;
 pub(crate) mod rehearse;
 mod report;
+mod shortage;
 mod signature;
 pub(crate) mod slot;
 pub(crate) mod tenure;
@@ -42,6 +44,8 @@ use sha2::{Digest as _, Sha256};
 pub use card::{Measure, OnError, PolicyCard, Spread, WriteOrder};
 pub use compile_cache::{CompileCacheError, compile_cache};
 use compiled::Compiled;
+use execution::Each;
+pub use execution::Execution;
 pub use probation::Probation;
 pub use report::{
     BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, Standing, SwapError, SwapRecord, SwapReport,
@@ -66,7 +70,8 @@ pub struct Policy {
 struct PolicySource {
     component: Cow<'static, [u8]>,
     digest: String,
-    compiled: OnceLock<Arc<Compiled>>,
+    /// Once it is.
+    compiled: Each<OnceLock<Arc<Compiled>>>,
 }
 
 impl AsRef<[u8]> for PolicySource {
@@ -83,7 +88,7 @@ impl Policy {
     pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
         let component = component.into();
         let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let source = PolicySource { component, digest, compiled: OnceLock::new() };
+        let source = PolicySource { component, digest, compiled: Each::default() };
         Self {
             source: Arc::new(source),
             settings: Vec::new(),
@@ -170,14 +175,14 @@ impl Policy {
     }
 
     /// The compiled component, once it is there.
-    fn compiled(&self) -> Option<Arc<Compiled>> {
-        self.source.compiled.get().cloned()
+    fn compiled(&self, execution: Execution) -> Option<Arc<Compiled>> {
+        self.source.compiled.of(execution).get().cloned()
     }
 
     /// Keeps the compiled component for as long as any handle of this one lives.
     fn set_compiled(&self, compiled: &Arc<Compiled>) {
         // It may be known already: then it is the same.
-        let _ = self.source.compiled.set(Arc::clone(compiled));
+        let _ = self.source.compiled.of(compiled.engine.execution).set(Arc::clone(compiled));
     }
 }
 

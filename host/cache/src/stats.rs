@@ -68,7 +68,8 @@ counters! {
     absent,
     /// Reads that found no secret and were given one that was issued for them.
     healed,
-    /// Reads and issues past a policy that failed: the host asked the database directly.
+    /// Reads and issues past a policy that failed, or that the machine could not run: the host asked the
+    /// database directly.
     bypassed,
     /// Reads and issues that ended in an error.
     errors,
@@ -84,6 +85,9 @@ counters! {
     policy_calls,
     /// Calls of the policy that trapped, ran for too long or broke a rule.
     policy_faults,
+    /// Calls of the policy that the machine had not enough memory, address space or threads for. They cost
+    /// the policy nothing, and were answered from the database directly.
+    shortages,
     /// Policies that the breaker replaced.
     breaker_trips,
     /// Policies that were replaced because they exceeded a budget of their probation.

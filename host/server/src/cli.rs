@@ -271,6 +271,11 @@ pub struct Serve {
     #[arg(long = "pin-digest", value_name = "SHA256")]
     pub pinned_digests: Vec<String>,
 
+    /// Run policies by an interpreter in place of machine code; chosen by itself where the system forbids
+    /// executable memory
+    #[arg(long)]
+    pub interpreter: bool,
+
     /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,

@@ -20,6 +20,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use leasehold::Execution;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -82,13 +83,15 @@ impl Server {
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
         let (store, database) = Store::open(&serve.database, how).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &conditions, &store).await?;
-        let tokens = tokens::cache(store.cache("auth_token_hash").await?, token_policy).await?;
+        let builder = start::executed(serve, store.cache("auth_token_hash").await?);
+        let tokens = tokens::cache(builder, token_policy).await?;
         let active = secrets.policy();
         tracing::info!(%database, admin_token = %source, "starting");
         tracing::info!(
             policy = format!("{} {}", active.name, active.version),
             digest = active.digest,
             generation = active.generation,
+            execution = active.execution.as_str(),
             "the policy is active"
         );
         let who = tokens.policy();
@@ -97,6 +100,12 @@ impl Server {
             settings = ?who.settings,
             "the tokens' policy is active"
         );
+        if active.execution == Execution::Interpreter && !serve.interpreter {
+            tracing::warn!(
+                "this system forbids executable memory: policies are run by an interpreter, and a miss takes \
+                 longer"
+            );
+        }
         let kept = journal.clone();
         let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
         let asked = Named { policy: serve.policy.clone(), settings: serve.settings.clone() };

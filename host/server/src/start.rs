@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of connections, and leaves to the cache whether a policy is any good.
 
-use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache};
+use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stage};
 
 use crate::cli::Serve;
 use crate::policy::Conditions;
@@ -32,9 +32,11 @@ pub(crate) async fn secrets(
     for (tried, candidate) in candidates.into_iter().enumerate() {
         let policy = candidate.0.policy.clone();
         let builder = conditions.clone().set(store.cache("platform_inbound_secret").await?);
-        let builder = builder.remembered_revision(remembered).probation(probation(serve));
+        let builder = executed(serve, builder.remembered_revision(remembered).probation(probation(serve)));
         match begin(builder, candidate, journal.clone(), tried == 0).await {
             Ok(cache) => return Ok((cache, journal)),
+            // Another policy would fare no better, and none is to lose its place over it.
+            Err(BuildError::Policy(error)) if error.stage == Stage::Host => return Err(error.into()),
             Err(BuildError::Policy(error)) => {
                 // What is said of the last one is what the process ends with.
                 if tried < last {
@@ -64,6 +66,11 @@ async fn begin(
         journal.note(change, is_first || change.record.cause != Cause::Start);
     });
     observed.build().await
+}
+
+/// Has policies run as the command line says.
+pub(crate) fn executed(serve: &Serve, builder: Builder) -> Builder {
+    if serve.interpreter { builder.interpreter(true) } else { builder }
 }
 
 fn probation(serve: &Serve) -> Probation {

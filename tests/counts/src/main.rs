@@ -1,12 +1,13 @@
-//! Does one thing so many times, for a tool that counts instructions: `counts with|get|read|miss|heartbeat TIMES CACHE`,
-//! where the last word is a folder for compiled policies.
+//! Does one thing so many times, for a tool that counts instructions: `counts WHAT TIMES CACHE`, where WHAT
+//! is `with`, `get`, `read`, `miss`, `interpreted` or `heartbeat`, and CACHE is a folder for compiled
+//! policies.
 //!
 //! What it takes to get there is the same for any number of times, and goes out where two runs are compared. All of it is on
 //! one thread, so that two runs with the same number differ by next to nothing.
 
 use std::net::SocketAddr;
 
-use leasehold::{Answer, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
+use leasehold::{Answer, Builder, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
 use leasehold_server::{Cli, Command, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -42,7 +43,7 @@ impl Database for Full {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: counts with|get|read|miss|heartbeat TIMES CACHE";
+    let usage = "usage: counts with|get|read|miss|interpreted|heartbeat TIMES CACHE";
     let [what, times, cache] = words.as_slice() else { panic!("{usage}") };
     let times: usize = times.parse().expect(usage);
     leasehold::compile_cache(cache).expect("a folder of this user's alone");
@@ -66,6 +67,11 @@ fn main() {
                 let cache = warm("0s").await;
                 each(times, async |id| drop(cache.read(id).await.expect("it has a row"))).await;
             }
+            // A miss whose policy the interpreter runs.
+            "interpreted" => {
+                let cache = warm_by(SecretCache::builder().interpreter(true), "0s").await;
+                each(times, async |id| drop(cache.read(id).await.expect("it has a row"))).await;
+            }
             "heartbeat" => heartbeats(times).await,
             _ => panic!("{usage}"),
         }
@@ -74,8 +80,12 @@ fn main() {
 
 /// A cache that has read everyone, under leases that are so long.
 async fn warm(ttl: &str) -> SecretCache {
+    warm_by(SecretCache::builder(), ttl).await
+}
+
+async fn warm_by(builder: Builder, ttl: &str) -> SecretCache {
     let policy = Policy::from_bytes(leasehold_policies::TTL).setting("ttl", ttl);
-    let cache = SecretCache::builder().database(Full).policy(policy.clone()).build().await;
+    let cache = builder.database(Full).policy(policy.clone()).build().await;
     let cache = cache.expect("the default policy");
     let read_all = async || each(WORKSPACES, async |id| drop(cache.read(id).await.expect("a row"))).await;
     read_all().await;

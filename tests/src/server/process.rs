@@ -98,6 +98,16 @@ impl Process {
         old.map(drop).context("setting the limit of file sizes")
     }
 
+    pub(super) fn limit_memory(&self, more: Option<u64>) -> Result<()> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).context("reading its size")?;
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).context("it has no size")?;
+        let kib: u64 = size.trim().trim_end_matches(" kB").parse().context("its size is no number")?;
+        let current = more.map(|more| kib * 1024 + more);
+        let old =
+            prlimit(Some(Pid::from_child(&self.child)), Resource::As, Rlimit { current, maximum: None });
+        old.map(drop).context("setting the limit of its address space")
+    }
+
     pub(super) fn wait(&mut self) -> Result<Ended> {
         let mut stdout = String::new();
         while let Some(line) = self.next_line()? {

@@ -27,7 +27,8 @@ use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::{
-    Clock, Database, Policy, PolicyCard, PolicyChange, Probation, PublicKey, Standing, SwapError, SystemClock,
+    Clock, Database, Execution, Policy, PolicyCard, PolicyChange, Probation, PublicKey, Standing, SwapError,
+    SystemClock,
 };
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
@@ -116,7 +117,7 @@ impl Default for Builder {
             capacity: CAPACITY,
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
             database_timeout: DATABASE_TIMEOUT,
-            calls: CallTerms { cpu_limit: POLICY_CPU_LIMIT, may_leave: true },
+            calls: CallTerms { cpu_limit: POLICY_CPU_LIMIT, may_leave: true, execution: None },
             gate: Gate::default(),
             max_loads: None,
             max_issues: None,
@@ -202,6 +203,14 @@ impl Builder {
     /// no.
     pub fn offload_long_calls(mut self, may_leave: bool) -> Self {
         self.calls.may_leave = may_leave;
+        self
+    }
+
+    /// Whether policies are run by an interpreter, which needs no executable memory, in place of machine code. By default they
+    /// are where the system forbids such memory (systemd's `MemoryDenyWriteExecute`, SELinux's `execmem`), and nowhere else. Hits
+    /// ask no policy and take as long; a miss takes longer, as ARCHITECTURE.md says.
+    pub fn interpreter(mut self, interpreted: bool) -> Self {
+        self.calls.execution = Some(if interpreted { Execution::Interpreter } else { Execution::Native });
         self
     }
 

@@ -38,6 +38,7 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
         cache.void_after_suspension(&mut suspended);
         cache.core.count_replaced(cache.core.slot.supervise());
         cache.core.slot.active().value.loaded.drop_unneeded();
+        cache.core.slot.look_for_shortage();
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOKS_PER_SWEEP) {
             // A million entries would keep a worker of the runtime from everyone else for tens of milliseconds. It can only

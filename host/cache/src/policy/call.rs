@@ -27,6 +27,25 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) String);
 
+/// What the machine lacked for a call. It says nothing about the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage(pub(crate) String);
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// The policy's doing.
+    Fault(Fault),
+    /// The machine's.
+    Shortage(Shortage),
+}
+
+impl From<Fault> for CallError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// A secret in the hands of a policy.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it inside the crate")]
 pub struct Handle {

@@ -9,13 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Cache, Engine};
 
 use super::compile_cache::CompileCache;
 use super::compiled::Compiled;
 use super::describe::printable;
 use super::priority::{COMPILER, stand_back};
+use super::shortage::{is_forbidden, is_shortage};
 use crate::{Stage, SwapError};
 
 /// Components that may wait, each another one than the rest. At 150 ms for each, the last of them waits for
@@ -25,7 +26,10 @@ const MAX_QUEUE: usize = 64;
 const STACK_BYTES: usize = 16 << 20;
 
 /// The way to the thread.
-pub(super) struct Compiler(Arc<Queue>);
+pub(super) struct Compiler {
+    queue: Arc<Queue>,
+    cache: Option<Cache>,
+}
 
 /// The bytes of a component, shared with whoever gave it.
 pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -38,19 +42,25 @@ struct Queue {
 }
 
 impl Compiler {
-    pub(super) fn start(cache: Option<CompileCache>) -> std::io::Result<Self> {
+    pub(super) fn start(cache: Option<CompileCache>) -> wasmtime::Result<Self> {
+        let kept = cache.as_ref().map(CompileCache::configured).transpose()?;
         let queue = Arc::<Queue>::default();
         let jobs = Arc::clone(&queue);
         thread::Builder::new()
             .name("leasehold-compiler".into())
             .stack_size(STACK_BYTES)
             .spawn(move || run(&jobs, cache.as_ref()))?;
-        Ok(Self(queue))
+        Ok(Self { queue, cache: kept })
+    }
+
+    /// Where wasmtime keeps compiled code, if anywhere.
+    pub(super) fn cache(&self) -> Option<Cache> {
+        self.cache.clone()
     }
 
     /// Has a component compiled once those before it are.
     pub(super) fn enqueue(&self, compiled: &Arc<Compiled>) -> Result<(), SwapError> {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|job| job.strong_count() > 0);
         if waiting.len() >= MAX_QUEUE {
             let reason = format!(
@@ -60,7 +70,7 @@ impl Compiler {
             return Err(SwapError::new(Stage::Compile, reason));
         }
         waiting.push_back(Arc::downgrade(compiled));
-        self.0.added.notify_one();
+        self.queue.added.notify_one();
         Ok(())
     }
 }
@@ -106,8 +116,19 @@ fn compile(engine: &Engine, cache: Option<&CompileCache>, component: &[u8]) -> R
             refuse(format!("the compile cache has damaged code that cannot be removed: {error}"))
         })?;
     }
-    let compiled = Component::from_binary(engine, component)
-        .map_err(|error| refuse(format!("not a valid component: {}", printable(&format!("{error:#}")))))?;
+    let compiled = Component::from_binary(engine, component).map_err(|error| {
+        let said = printable(&format!("{error:#}"));
+        if is_forbidden(&error) {
+            let advice = "this system forbids executable memory: choose the interpreter, or leave the choice \
+                          to the host";
+            return SwapError::new(Stage::Host, format!("{said}; {advice}"));
+        }
+        if is_shortage(&error) {
+            let reason = format!("the machine lacks what it takes to compile it: {said}");
+            return SwapError::new(Stage::Host, reason);
+        }
+        refuse(format!("not a valid component: {said}"))
+    })?;
     if let Some(cache) = cache {
         cache.seal();
     }
@@ -121,9 +142,9 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_any_more_leaves_the_queue_and_a_full_one_says_so() {
-        let compiler = Compiler(Arc::default());
+        let compiler = Compiler { queue: Arc::default(), cache: None };
         let begin = |number: usize| {
-            let (engine, digest) = (engine()?, format!("of the queue's test: {number}"));
+            let (engine, digest) = (engine(None)?, format!("of the queue's test: {number}"));
             let enqueue = |compiled: &_| compiler.enqueue(compiled);
             engine.register.join_or_begin(engine, &digest, Arc::new(b"".as_slice()), enqueue)
         };
@@ -135,7 +156,7 @@ mod tests {
         let (first, last) = (waiting.remove(0), waiting.pop().unwrap());
         drop((first, waiting));
         let (late, _) = begin(MAX_QUEUE).unwrap();
-        assert!(Arc::ptr_eq(&compiler.0.next(), &last));
-        assert!(Arc::ptr_eq(&compiler.0.next(), &late));
+        assert!(Arc::ptr_eq(&compiler.queue.next(), &last));
+        assert!(Arc::ptr_eq(&compiler.queue.next(), &late));
     }
 }

@@ -1,4 +1,5 @@
-//! The one wasmtime engine of the process: how policies are compiled, linked and limited.
+//! The wasmtime engines of the process, one for each way of running policies: how they are compiled, linked
+//! and limited.
 //!
 //! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here, in `fuel.rs`, in
 //! `instance.rs` or in `imports.rs`, and the linker offers the contract's imports and nothing else.
@@ -16,6 +17,7 @@ use super::compile_cache::CompileCache;
 use super::compiled::{Compiled, Register};
 use super::compiler::Compiler;
 use super::describe::printable;
+use super::execution::{Each, Execution, allowed};
 use super::fuel;
 use super::imports::HostState;
 use super::lane::Lane;
@@ -26,40 +28,70 @@ const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
 const MEMORY_RESERVATION_BYTES: u64 = super::instance::MAX_MEMORY_BYTES as u64;
+/// Behind it. By default there are 32 MiB on either side, so that a few hundred instances fill a process
+/// whose address space is limited; their use, checks that are left out, needs a reservation of 4 GiB
+/// besides.
+const MEMORY_GUARD_BYTES: u64 = 64 << 10;
 
 /// Of a trap, for its author. To write them down takes time that no limit covers.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 pub(crate) struct PolicyEngine {
-    pub(crate) engine: Engine,
-    pub(super) lane: Lane,
+    pub(super) engine: Engine,
+    pub(super) execution: Execution,
+    pub(super) lane: &'static Lane,
     pub(super) register: Register,
-    compiler: Compiler,
+    compiler: &'static Compiler,
     linker: Linker<HostState>,
 }
 
-static ENGINE: OnceLock<PolicyEngine> = OnceLock::new();
+static ENGINES: Each<OnceLock<PolicyEngine>> = Each { native: OnceLock::new(), interpreter: OnceLock::new() };
+/// What the system allows, once that was found out.
+static ALLOWED: OnceLock<Execution> = OnceLock::new();
 
-/// The engine, if a policy has been loaded in this process.
-pub(super) fn made() -> Option<&'static PolicyEngine> {
-    ENGINE.get()
+/// The engine for this way of running policies, or for the way that the system allows, if there is one yet.
+pub(super) fn made(execution: Option<Execution>) -> Option<&'static PolicyEngine> {
+    ENGINES.of(execution.or_else(|| ALLOWED.get().copied())?).get()
 }
 
-/// The engine. It is made when the first policy is loaded, and lives as long as the process. What kept it
-/// from being made may have passed by the next time.
-pub(super) fn engine() -> Result<&'static PolicyEngine, SwapError> {
+/// The same, made if there is none yet; it lives as long as the process. What kept it from being made may
+/// have passed by the next time.
+pub(super) fn engine(execution: Option<Execution>) -> Result<&'static PolicyEngine, SwapError> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(made) = made() {
+    if let Some(made) = made(execution) {
         return Ok(made);
     }
-    let made = PolicyEngine::new()
+    let execution = match (execution, ALLOWED.get()) {
+        (Some(execution), _) | (None, Some(&execution)) => execution,
+        (None, None) => {
+            let allowed = allowed()?;
+            *ALLOWED.get_or_init(|| allowed)
+        }
+    };
+    let made = PolicyEngine::new(execution)
         .map_err(|error| SwapError::new(Stage::Host, format!("wasmtime cannot start: {error:#}")))?;
-    Ok(ENGINE.get_or_init(|| made))
+    Ok(ENGINES.of(execution).get_or_init(|| made))
+}
+
+/// Threads of the process, whatever the number of engines. Each is started once.
+fn started<T>(
+    cell: &'static OnceLock<T>,
+    start: impl FnOnce() -> wasmtime::Result<T>,
+) -> wasmtime::Result<&'static T> {
+    if let Some(started) = cell.get() {
+        return Ok(started);
+    }
+    let fresh = start()?;
+    // Engines are made one at a time.
+    Ok(cell.get_or_init(|| fresh))
 }
 
 impl PolicyEngine {
-    fn new() -> wasmtime::Result<Self> {
+    fn new(execution: Execution) -> wasmtime::Result<Self> {
+        static LANE: OnceLock<Lane> = OnceLock::new();
+        static COMPILER: OnceLock<Compiler> = OnceLock::new();
+        let compiler = started(&COMPILER, || Compiler::start(CompileCache::chosen()))?;
         let mut config = Config::new();
         config
             .concurrency_support(false)
@@ -70,21 +102,22 @@ impl PolicyEngine {
             .async_stack_size(FIBER_STACK_BYTES)
             .memory_reservation(MEMORY_RESERVATION_BYTES)
             .memory_reservation_for_growth(0)
+            .memory_guard_size(MEMORY_GUARD_BYTES)
+            .guard_before_linear_memory(false)
             .memory_may_move(false)
             .wasm_extended_const(false)
             .wasm_simd(false)
             .wasm_relaxed_simd(false)
             .wasm_memory64(false)
             .wasm_multi_memory(false)
-            .wasm_tail_call(false);
-        let cache = CompileCache::chosen();
-        config.cache(cache.as_ref().map(CompileCache::configured).transpose()?);
+            .wasm_tail_call(false)
+            .cache(compiler.cache());
+        execution.set(&mut config)?;
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
-        let lane = Lane::start().map_err(wasmtime::Error::new)?;
-        let compiler = Compiler::start(cache).map_err(wasmtime::Error::new)?;
-        Ok(Self { engine, lane, register: Register::default(), compiler, linker })
+        let lane = started(&LANE, || Ok(Lane::start()?))?;
+        Ok(Self { engine, execution, lane, register: Register::default(), compiler, linker })
     }
 
     /// The policy's component, compiled or on its way to be, and whether this is what has it compiled.

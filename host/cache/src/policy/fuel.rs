@@ -6,9 +6,13 @@
 
 use wasmtime::{OperatorCost, Store, VariableOperatorCost};
 
+use super::execution::Execution;
+
 /// What is spent between two looks. Most instructions cost 1, bulk ones 1 for each byte besides. A tight loop takes 60 µs
 /// for it, the slowest instructions that were found take 1 ms. A call of a shipped policy spends some hundredths of it.
 const SLICE: u64 = 200_000;
+/// The same for the interpreter, which takes some ten times as long for an instruction.
+const INTERPRETED_SLICE: u64 = 20_000;
 
 /// What an instruction costs that may leave the policy's own code for the host's.
 const LEAVING: u8 = 100;
@@ -18,6 +22,14 @@ const SLOW: u8 = 10;
 
 /// What an instruction costs that may wait for the memory, behind all caches.
 const FROM_MEMORY: u8 = 20;
+
+/// What is spent between two looks.
+pub(super) fn slice(execution: Execution) -> u64 {
+    match execution {
+        Execution::Native => SLICE,
+        Execution::Interpreter => INTERPRETED_SLICE,
+    }
+}
 
 /// What the instructions cost.
 pub(super) fn costs() -> OperatorCost {
@@ -87,7 +99,7 @@ pub(super) fn costs() -> OperatorCost {
 
 /// Lets the policy run on, from look to look: how long in all is for the meter to say. The next slice begins here, so that a
 /// call which spends less than that is not interrupted.
-pub(super) fn refill<T>(store: &mut Store<T>) -> wasmtime::Result<()> {
-    store.fuel_async_yield_interval(Some(SLICE))?;
+pub(super) fn refill<T>(store: &mut Store<T>, slice: u64) -> wasmtime::Result<()> {
+    store.fuel_async_yield_interval(Some(slice))?;
     store.set_fuel(u64::MAX)
 }

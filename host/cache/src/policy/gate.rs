@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::compiled::Compiled;
 use super::engine::{engine, made};
+use super::execution::Execution;
 use super::inspect::inspect;
-use super::pool::Loaded;
 use super::signature::{PublicKey, Signature, Signed, ids};
 use super::{Policy, blocking};
 use crate::{Clock, Instant, Stage, SwapError};
@@ -69,16 +69,15 @@ pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
     policy: &Policy,
-    loaded: &[Arc<Loaded>],
     active: Option<&str>,
+    execution: Option<Execution>,
 ) -> Result<Admitted, SwapError> {
     // Its settings are changed: it is no older than what it was.
     let is_active = active == Some(policy.digest());
     let began = clock.now();
-    let known = policy.compiled().or_else(|| {
-        let same = loaded.iter().find(|loaded| loaded.policy.digest() == policy.digest());
-        let here = same.map(|loaded| Arc::clone(&loaded.compiled));
-        here.or_else(|| made()?.register.shared(policy.digest()))
+    let known = made(execution).and_then(|engine| {
+        let known = policy.compiled(engine.execution);
+        known.or_else(|| engine.register.shared(policy.digest()))
     });
     let (signed, inspected, compiled, is_new) = match known {
         Some(compiled) => (gate.check_author(policy, is_active)?, clock.now(), compiled, false),
@@ -87,7 +86,7 @@ pub(super) async fn admit(
             let work = move || {
                 let signed = gate.check(&checked, is_active)?;
                 let inspected = clock.now();
-                let (compiled, is_new) = engine()?.compile(&checked)?;
+                let (compiled, is_new) = engine(execution)?.compile(&checked)?;
                 Ok((signed, inspected, compiled, is_new))
             };
             blocking::run(work).await??

@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimitsBuilder, Trap};
+use wasmtime::{Store, StoreLimitsBuilder, Trap};
 
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
 use super::bindings::{CachePolicy, CachePolicyPre};
-use super::call::{Answer, Call, Fault, Handle, Request};
+use super::call::{Answer, Call, CallError, Fault, Handle, Request, Shortage};
 use super::describe::printable;
+use super::engine::PolicyEngine;
 use super::fuel;
 use super::imports::HostState;
 use super::limits::{Limits, Taken};
 use super::meter::Meter;
+use super::shortage::is_shortage;
 
 /// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
 /// all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
@@ -33,6 +35,8 @@ pub(super) struct Instance {
     store: Store<HostState>,
     exports: CachePolicy,
     meter: Arc<Meter>,
+    /// The fuel that it spends between two looks.
+    slice: u64,
 }
 
 type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
@@ -41,12 +45,12 @@ impl Instance {
     /// A new one, which is neither described nor configured yet. `name` is for its log lines, `taken` what all instances of
     /// the policy take together.
     pub(super) async fn new(
-        engine: &Engine,
+        engine: &PolicyEngine,
         pre: &CachePolicyPre<HostState>,
         name: &str,
         meter: Arc<Meter>,
         taken: Taken,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, CallError> {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(MAX_HANDLES);
         let limits = StoreLimitsBuilder::new()
@@ -65,16 +69,17 @@ impl Instance {
             said: None,
             call: None,
         };
-        let mut store = Store::new(engine, state);
+        let mut store = Store::new(&engine.engine, state);
         store.limiter(|state| &mut state.limits);
         store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
         store.set_max_component_handles(MAX_HANDLES);
         // Before instantiation: a start function is under the limit as well.
-        let refilled = fuel::refill(&mut store);
-        refilled.map_err(|error| Failure::of(&error).fault("instantiate", store.data()))?;
+        let slice = fuel::slice(engine.execution);
+        let refilled = fuel::refill(&mut store, slice);
+        refilled.map_err(|error| Failure::of(&error).told("instantiate", store.data()))?;
         let exports = enter(&meter, pin!(pre.instantiate_async(&mut store))).await;
-        let exports = exports.map_err(|failure| failure.fault("instantiate", store.data()))?;
-        Ok(Self { store, exports, meter })
+        let exports = exports.map_err(|failure| failure.told("instantiate", store.data()))?;
+        Ok(Self { store, exports, meter, slice })
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
@@ -92,49 +97,50 @@ impl Instance {
     }
 
     /// What the policy says of itself. From now on its log lines have its name.
-    pub(super) async fn describe(&mut self) -> Result<Description, Fault> {
+    pub(super) async fn describe(&mut self) -> Result<Description, CallError> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let described = enter(&self.meter, pin!(control.call_describe(&mut self.store))).await;
-        let described = described.map_err(|failure| failure.fault("describe", self.store.data()))?;
+        let described = described.map_err(|failure| failure.told("describe", self.store.data()))?;
         self.store.data_mut().name.clone_from(&described.name);
         Ok(described)
     }
 
-    pub(super) async fn configure(&mut self, settings: &[(String, String)]) -> Result<(), Fault> {
+    pub(super) async fn configure(&mut self, settings: &[(String, String)]) -> Result<(), CallError> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let configured = enter(&self.meter, pin!(control.call_configure(&mut self.store, settings))).await;
-        let configured = configured.map_err(|failure| failure.fault("configure", self.store.data()))?;
-        configured.map_err(|reason| Fault(printable(&reason)))
+        let configured = configured.map_err(|failure| failure.told("configure", self.store.data()))?;
+        Ok(configured.map_err(|reason| Fault(printable(&reason)))?)
     }
 
     /// Makes one call. Its record comes back whatever happened to it.
-    pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<Answer, Fault>) {
+    pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<Answer, CallError>) {
         let (workspace, request) = (call.workspace.clone(), call.request);
         self.begin(Some(call));
         let returned = self.enter_policy(workspace.as_str(), request).await;
         let state = self.store.data_mut();
         #[expect(clippy::unreachable, reason = "the call was put there above, and nothing else takes it")]
         let Some(call) = state.call.take() else { unreachable!() };
-        (call, returned.and_then(|answer| state.take_answer(answer)))
+        (call, returned.and_then(|answer| Ok(state.take_answer(answer)?)))
     }
 
     /// Gives the instance what it needs for one entry into the policy.
     fn begin(&mut self, call: Option<Box<Call>>) {
         let state = self.store.data_mut();
         (state.log_lines, state.said) = (0, None);
+        state.limits.begin();
         state.call = call;
     }
 
-    async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, Fault> {
-        let refilled = fuel::refill(&mut self.store);
-        refilled.map_err(|error| Failure::of(&error).fault("begin", self.store.data()))?;
+    async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, CallError> {
+        let refilled = fuel::refill(&mut self.store, self.slice);
+        refilled.map_err(|error| Failure::of(&error).told("begin", self.store.data()))?;
         let policy = self.exports.leasehold_policy_policy();
         match request {
             Request::Read => {
                 let answer = enter(&self.meter, pin!(policy.call_read(&mut self.store, workspace))).await;
-                answer.map_err(|failure| failure.fault("read", self.store.data()))
+                answer.map_err(|failure| failure.told("read", self.store.data()))
             }
             Request::Issue(mode) => {
                 let mode = mode.into();
@@ -142,7 +148,7 @@ impl Instance {
                     enter(&self.meter, pin!(policy.call_issue(&mut self.store, workspace, mode))).await;
                 answer
                     .map(|answer| answer.map(Some))
-                    .map_err(|failure| failure.fault("issue", self.store.data()))
+                    .map_err(|failure| failure.told("issue", self.store.data()))
             }
         }
     }
@@ -172,6 +178,8 @@ impl HostState {
 struct Failure {
     reason: String,
     is_panic: bool,
+    /// Whether the system refused what it took.
+    is_shortage: bool,
 }
 
 impl Failure {
@@ -179,15 +187,21 @@ impl Failure {
         // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
         let reason = printable(&format!("{}: {error:#}", error.root_cause()));
         let is_panic = matches!(error.downcast_ref(), Some(Trap::UnreachableCodeReached));
-        Self { reason, is_panic }
+        Self { reason, is_panic, is_shortage: is_shortage(error) }
     }
 
     /// In words, with what the policy itself has said of it, as the SDK does of a panic.
-    fn fault(self, function: &str, state: &HostState) -> Fault {
-        let Self { reason, is_panic } = self;
-        match state.said.as_ref().filter(|_| is_panic) {
-            Some(said) => Fault(format!("{function} failed: it said {said}: {reason}")),
-            None => Fault(format!("{function} failed: {reason}")),
+    fn told(self, function: &str, state: &HostState) -> CallError {
+        let Self { reason, is_panic, is_shortage } = self;
+        let reason = match state.said.as_ref().filter(|_| is_panic) {
+            Some(said) => format!("{function} failed: it said {said}: {reason}"),
+            None => format!("{function} failed: {reason}"),
+        };
+        // A policy that is refused memory which it may have does not get far.
+        if is_shortage || state.limits.was_refused_by_the_system() {
+            CallError::Shortage(Shortage(reason))
+        } else {
+            CallError::Fault(Fault(reason))
         }
     }
 }
@@ -199,6 +213,6 @@ async fn enter<T>(
 ) -> Result<T, Failure> {
     match meter.run(entry).await {
         Ok(returned) => returned.map_err(|error| Failure::of(&error)),
-        Err(over) => Err(Failure { reason: over.to_string(), is_panic: false }),
+        Err(over) => Err(Failure { reason: over.to_string(), is_panic: false, is_shortage: false }),
     }
 }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::{ResourceLimiter, Result, StoreLimits};
 
+use super::shortage::is_shortage;
+
 /// The linear memory of all instances of a policy together. As many calls as there are at once by default have room in it,
 /// each with the largest memory that an instance may have.
 pub(crate) const MAX_POLICY_BYTES: usize = 384 << 20;
@@ -21,12 +23,24 @@ pub(crate) struct Limits {
     memory_bytes: usize,
     /// What the last growth added, should it fail after all.
     last_growth: usize,
+    /// Whether the system has refused what was granted here, since the call began.
+    refused_by_system: bool,
     taken: Taken,
 }
 
 impl Limits {
     pub(super) fn new(bounds: StoreLimits, taken: Taken) -> Self {
-        Self { bounds, memory_bytes: 0, last_growth: 0, taken }
+        Self { bounds, memory_bytes: 0, last_growth: 0, refused_by_system: false, taken }
+    }
+
+    /// A new call begins.
+    pub(super) fn begin(&mut self) {
+        self.refused_by_system = false;
+    }
+
+    /// Whether the system has refused memory, since the call began, that the policy may have.
+    pub(super) fn was_refused_by_the_system(&self) -> bool {
+        self.refused_by_system
     }
 
     /// The size of the linear memory. An instance has one at most.
@@ -59,6 +73,7 @@ impl ResourceLimiter for Limits {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        self.refused_by_system |= is_shortage(&error);
         let growth = std::mem::take(&mut self.last_growth);
         self.memory_bytes -= growth;
         self.taken.fetch_sub(growth, Ordering::Relaxed);
@@ -70,6 +85,7 @@ impl ResourceLimiter for Limits {
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        self.refused_by_system |= is_shortage(&error);
         self.bounds.table_grow_failed(error)
     }
 
@@ -104,7 +120,13 @@ mod tests {
         assert_eq!((two.memory_bytes(), taken.load(Ordering::Relaxed)), (0, 2 << 20));
         // Granted, and then refused by the system.
         assert!(one.memory_growing(2 << 20, 3 << 20, None).unwrap());
-        one.memory_grow_failed(wasmtime::Error::msg("no room")).unwrap();
+        one.memory_grow_failed(wasmtime::Error::msg("beyond the maximum")).unwrap();
+        assert!(!one.was_refused_by_the_system());
+        assert!(one.memory_growing(2 << 20, 3 << 20, None).unwrap());
+        one.memory_grow_failed(wasmtime::Error::from(rustix::io::Errno::NOMEM)).unwrap();
+        assert!(one.was_refused_by_the_system());
+        one.begin();
+        assert!(!one.was_refused_by_the_system());
         assert_eq!((one.memory_bytes(), taken.load(Ordering::Relaxed)), (2 << 20, 2 << 20));
         drop(one);
         assert!(two.memory_growing(0, MAX_POLICY_BYTES, None).unwrap());

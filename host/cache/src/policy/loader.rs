@@ -37,7 +37,7 @@ impl Loader {
         active: Option<&str>,
     ) -> Result<(Arc<Loaded>, Stages), SwapError> {
         let Admitted { compiled, is_new, signed, mut stages } =
-            admit(&self.gate, &self.clock, &policy, known, active).await?;
+            admit(&self.gate, &self.clock, &policy, active, self.calls.execution).await?;
         if is_new {
             count(&self.counters.compilations);
         }

@@ -13,11 +13,12 @@ use tracing::warn;
 use super::Policy;
 use super::bindings::CachePolicyPre;
 use super::bindings::exports::leasehold::policy::control::Description;
-use super::call::{Answer, Call, Fault, Request};
+use super::call::{Answer, Call, CallError, Fault, Request, Shortage};
 use super::card::PolicyCard;
 use super::compiled::Compiled;
 use super::describe::{check_description, check_names};
 use super::engine::PolicyEngine;
+use super::execution::Execution;
 use super::imports::HostState;
 use super::instance::Instance;
 use super::lane::Slowness;
@@ -35,6 +36,8 @@ pub(crate) struct CallTerms {
     pub(crate) cpu_limit: Duration,
     /// Whether long ones leave their caller's runtime.
     pub(crate) may_leave: bool,
+    /// How, where the choice is not the system's.
+    pub(crate) execution: Option<Execution>,
 }
 
 /// A policy that can be called.
@@ -50,6 +53,8 @@ pub(crate) struct Loaded {
     pub(crate) call_nanos: AtomicU64,
     /// What was wrong with the first call that did not count.
     pub(super) first_fault: OnceLock<Fault>,
+    /// What the machine lacked for the first call that it had not enough for.
+    pub(super) first_shortage: OnceLock<Shortage>,
     /// What a rehearsal has found, if there was one.
     pub(super) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
@@ -110,6 +115,7 @@ impl Loaded {
             calls: AtomicU64::new(0),
             call_nanos: AtomicU64::new(0),
             first_fault: OnceLock::new(),
+            first_shortage: OnceLock::new(),
             card: OnceLock::new(),
             engine,
             pre,
@@ -120,12 +126,12 @@ impl Loaded {
             idle: Mutex::new(Some(Idle::default())),
         };
         let refuse = |reason: String| SwapError::new(Stage::Configure, reason);
-        let mut instance = loaded.instantiate(Arc::clone(&meter)).await.map_err(|fault| refuse(fault.0))?;
+        let mut instance = loaded.instantiate(Arc::clone(&meter)).await.map_err(refused)?;
         meter.reset();
-        loaded.description = instance.describe().await.map_err(|fault| refuse(fault.0))?;
+        loaded.description = instance.describe().await.map_err(refused)?;
         check_description(&loaded.description).map_err(refuse)?;
         check_names(&loaded.policy, &loaded.description).map_err(refuse)?;
-        instance.configure(loaded.policy.settings()).await.map_err(|fault| refuse(fault.0))?;
+        instance.configure(loaded.policy.settings()).await.map_err(refused)?;
         loaded.give_back(instance);
         Ok(loaded)
     }
@@ -147,6 +153,11 @@ impl Loaded {
     /// The policy, and what it is worth.
     pub(super) fn standing(&self) -> Standing {
         Standing { policy: self.policy.clone(), proven: self.is_proven() }
+    }
+
+    /// Whether it is run as machine code.
+    pub(super) fn execution(&self) -> Execution {
+        self.engine.execution
     }
 
     /// How its calls are run.
@@ -174,7 +185,7 @@ impl Loaded {
     }
 
     /// Calls the policy. The record of the call comes back whatever happened to it.
-    pub(crate) async fn call(self: &Arc<Self>, call: Box<Call>) -> (Box<Call>, Result<Answer, Fault>) {
+    pub(crate) async fn call(self: &Arc<Self>, call: Box<Call>) -> (Box<Call>, Result<Answer, CallError>) {
         let idle = self.idle().as_mut().and_then(Idle::take);
         let meter = match &idle {
             Some(instance) => Arc::clone(instance.meter()),
@@ -184,7 +195,7 @@ impl Loaded {
         let (metered, errands) = (Arc::clone(&meter), call.errands());
         // In one place from here on, however it gets to its end.
         let running = Box::pin(Arc::clone(self).run(idle, metered, call));
-        let lane = &self.engine.lane;
+        let lane = self.engine.lane;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
             errands.run_beside(pin!(lane.run(running))).await
@@ -192,6 +203,10 @@ impl Loaded {
             errands.run_beside(pin!(lane.run_if_long(running, || may_leave && meter.is_long()))).await
         };
         self.slowness.note(meter.is_long());
+        if matches!(returned.1, Err(CallError::Shortage(_))) {
+            // What there was of it says nothing about what a call takes.
+            return returned;
+        }
         // Relaxed: numbers that order nothing.
         self.calls.fetch_add(1, Ordering::Relaxed);
         let used = u64::try_from(meter.used().as_nanos()).unwrap_or(u64::MAX);
@@ -204,13 +219,13 @@ impl Loaded {
         idle: Option<Instance>,
         meter: Arc<Meter>,
         call: Box<Call>,
-    ) -> (Box<Call>, Result<Answer, Fault>) {
+    ) -> (Box<Call>, Result<Answer, CallError>) {
         let mut instance = match idle {
             Some(instance) => instance,
             // Making one is charged to the call that needs it. Boxed: most calls need none.
             None => match Box::pin(self.make(meter)).await {
                 Ok(instance) => instance,
-                Err(fault) => return (call, Err(fault)),
+                Err(error) => return (call, Err(error)),
             },
         };
         let (call, answer) = instance.call(call).await;
@@ -269,21 +284,29 @@ impl Loaded {
     }
 
     /// A new instance that is ready for a call.
-    async fn make(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
+    async fn make(&self, meter: Arc<Meter>) -> Result<Instance, CallError> {
         let mut instance = self.instantiate(meter).await?;
         instance.configure(self.policy.settings()).await?;
         Ok(instance)
     }
 
-    async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, Fault> {
+    async fn instantiate(&self, meter: Arc<Meter>) -> Result<Instance, CallError> {
         let name = &self.description.name;
-        Instance::new(&self.engine.engine, &self.pre, name, meter, Arc::clone(&self.taken)).await
+        Instance::new(self.engine, &self.pre, name, meter, Arc::clone(&self.taken)).await
     }
 
     fn give_back(&self, instance: Instance) {
         if let Some(idle) = self.idle().as_mut() {
             idle.instances.push(instance);
         }
+    }
+}
+
+/// Why a policy cannot be loaded.
+fn refused(error: CallError) -> SwapError {
+    match error {
+        CallError::Fault(Fault(reason)) => SwapError::new(Stage::Configure, reason),
+        CallError::Shortage(Shortage(reason)) => SwapError::new(Stage::Host, reason),
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result
         // Nobody may wait any more.
         let _ = tell.send(rehearsed);
     });
-    thread.map_err(|error| refused(format!("its thread cannot start: {error}")))?;
+    let lacking =
+        |error| SwapError::new(Stage::Host, format!("the rehearsal's thread cannot start: {error}"));
+    thread.map_err(lacking)?;
     let card = told.await.unwrap_or_else(|_| Err(refused("the rehearsal itself failed".into())))?;
     // It may have been rehearsed before, with the same result.
     let _ = loaded.card.set(card.clone());
@@ -72,10 +74,9 @@ pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result
 }
 
 fn on_this_thread(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| refused(format!("its runtime cannot start: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| {
+        SwapError::new(Stage::Host, format!("the rehearsal's runtime cannot start: {error}"))
+    })?;
     runtime.block_on(script::play(candidate, ceilings))
 }
 

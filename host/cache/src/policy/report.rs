@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Policy;
 use super::card::PolicyCard;
+use super::execution::Execution;
 use super::signature::Signed;
 
 /// The active policy, and how it came to be.
@@ -25,6 +26,8 @@ pub struct PolicyStatus {
     pub summary: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
+    /// How it is run: as machine code, or by an interpreter.
+    pub execution: Execution,
     /// What its rehearsal found. `None` where it was not rehearsed: where that is switched off, and for the built-in policy
     /// where the breaker chose it.
     pub card: Option<PolicyCard>,

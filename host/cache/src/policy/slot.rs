@@ -22,6 +22,7 @@ use super::loader::Loader;
 use super::pool::{CallTerms, Loaded};
 use super::probation::{Probation, Trial, Usage};
 use super::report::{BreakerStatus, Cause, PolicyStatus, SwapError, SwapRecord};
+use super::shortage::Shortages;
 use super::tenure::{Active, Tenure};
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
@@ -38,6 +39,7 @@ pub(crate) struct Slot {
     /// One policy is compiled and configured at a time. Neither a rollback nor the breaker waits for it.
     loading: AsyncMutex<()>,
     history: Mutex<History>,
+    shortages: Shortages,
 }
 
 /// What a slot is made with, beside its policies.
@@ -105,6 +107,7 @@ impl Slot {
             probation: terms.probation,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
+            shortages: Shortages::default(),
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
@@ -133,6 +136,7 @@ impl Slot {
             probation: Probation::NONE,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
+            shortages: Shortages::default(),
         }
     }
 
@@ -160,6 +164,7 @@ impl Slot {
             version: loaded.description.version.clone(),
             summary: loaded.description.summary.clone(),
             settings: loaded.settings(),
+            execution: loaded.execution(),
             card: loaded.card.get().cloned(),
             since: active.value.since,
             faults: loaded.faults.load(Ordering::Relaxed),
@@ -190,8 +195,10 @@ impl Slot {
 
     fn usage(&self, loaded: &Loaded) -> Usage {
         // Relaxed: numbers that order nothing.
+        let selects = self.counters.selects.load(Ordering::Relaxed);
         Usage {
-            selects: self.counters.selects.load(Ordering::Relaxed),
+            // Those that the machine's own shortage took are not the policy's.
+            selects: selects.saturating_sub(self.counters.shortages.load(Ordering::Relaxed)),
             calls: loaded.calls.load(Ordering::Relaxed),
             call_nanos: loaded.call_nanos.load(Ordering::Relaxed),
         }

@@ -74,6 +74,9 @@ pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::
         word(at(&answer, "/since")),
         at(&answer, "/faults")
     );
+    if at(&answer, "/execution") == "interpreter" {
+        text += "\nrun by the interpreter";
+    }
     if let Some(left) = at(&answer, "/probation_s").as_f64() {
         write!(text, "\non probation for another {left:.0} s")?;
     }

@@ -122,7 +122,12 @@ impl From<InvalidWorkspace> for ApiError {
 
 impl From<SwapError> for ApiError {
     fn from(error: SwapError) -> Self {
-        let refused = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "policy_refused", error.reason);
+        let (status, code) = match error.stage {
+            // Nothing is wrong with the policy.
+            Stage::Host => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "policy_refused"),
+        };
+        let refused = Self::new(status, code, error.reason);
         Self { stage: Some(error.stage), ..refused }
     }
 }

@@ -78,7 +78,7 @@ fn help(name: &str) -> &'static str {
         "renewed" => "Reads that the policy answered with a kept value under a new lease",
         "healed" => "Reads that found no secret and were given one that was issued for them",
         "absent" => "Reads that found no secret",
-        "bypassed" => "Reads and issues past a policy that failed",
+        "bypassed" => "Reads and issues past a policy that failed or could not be run",
         "errors" => "Reads and issues that ended in an error",
         "joined" => "Reads and heals that joined one already under way",
         "selects" => "SELECTs sent",
@@ -86,6 +86,9 @@ fn help(name: &str) -> &'static str {
         "overloaded" => "Loads and issues that were turned away because too many were waiting",
         "policy_calls" => "Calls of the policy",
         "policy_faults" => "Calls of the policy that trapped, ran for too long or broke a rule",
+        "shortages" => {
+            "Calls of the policy that the machine had not enough memory, address space or threads for"
+        }
         "breaker_trips" => "Policies that were replaced because they failed too often",
         "probations_failed" => {
             "Policies that were replaced because they exceeded a budget of their probation"

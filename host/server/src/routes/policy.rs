@@ -37,6 +37,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         "version": active.version,
         "summary": active.summary,
         "settings": settings(&active.settings),
+        "execution": active.execution.as_str(),
         "card": active.card.as_ref().map(policy::json),
         "since": time(active.since),
         "faults": active.faults,

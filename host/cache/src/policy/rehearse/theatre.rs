@@ -17,13 +17,14 @@ use crate::admission::Admission;
 use crate::flight::Flights;
 use crate::lease::{Ceilings, Cover, Generation, Lease};
 use crate::load::Core;
+use crate::policy::call::Shortage;
 use crate::policy::pool::Loaded;
 use crate::policy::slot::Slot;
 use crate::reread::Rereads;
 use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::{Entry, Snapshot, Table};
-use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, SwapError, WorkspaceId};
+use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, Stage, SwapError, WorkspaceId};
 
 /// The processor time of all calls together. Those of the shipped policies take a hundredth of it.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -200,6 +201,9 @@ impl Theatre {
         // An issue, and a refresh in the background, end a little later than they are told.
         while self.core.flights.len() > self.in_doubt {
             tokio::task::yield_now().await;
+        }
+        if let Some(Shortage(reason)) = self.candidate.first_shortage.get() {
+            return Err(SwapError::new(Stage::Host, format!("{}: {reason}", self.step)));
         }
         if let Some(fault) = self.candidate.first_fault.get() {
             return self.hold(Err(format!("the call failed: {}", fault.0)));

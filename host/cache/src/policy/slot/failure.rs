@@ -2,15 +2,16 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Slot;
 use super::change::{Switch, announce};
 use crate::policy::breaker::Reading;
-use crate::policy::call::Fault;
+use crate::policy::call::{Fault, Shortage};
 use crate::policy::history::History;
 use crate::policy::pool::Loaded;
 use crate::policy::report::{Cause, Trip};
+use crate::policy::shortage::Report;
 use crate::policy::tenure::Active;
 
 impl Slot {
@@ -28,6 +29,30 @@ impl Slot {
         let trial = history.trial.as_mut().filter(|trial| !trial.is_over(&self.probation, now));
         let reason = trial.and_then(|trial| trial.note_fault(&self.probation, &fault.0))?;
         self.replace_failed(history, active, Cause::Probation, reason)
+    }
+
+    /// Notes that the machine had not enough for a call. It changes nothing, and is told once for a burst of them.
+    pub(crate) fn note_shortage(&self, active: &Active, Shortage(reason): &Shortage) {
+        // An error says that there was one before.
+        let _ = active.value.loaded.first_shortage.set(Shortage(reason.clone()));
+        match self.shortages.note(self.clock.now()) {
+            Some(Report::Begins) => warn!(
+                reason,
+                "this machine has not enough memory, address space or threads for a call of the policy; the database is asked \
+                 directly, and the policy keeps its place"
+            ),
+            Some(Report::GoesOn(calls) | Report::Ended(calls)) => {
+                warn!(calls, reason, "there is still not enough for calls of the policy");
+            }
+            None => {}
+        }
+    }
+
+    /// Tells of a shortage that is over; to be called now and then.
+    pub(crate) fn look_for_shortage(&self) {
+        if let Some(Report::Ended(calls)) = self.shortages.look(self.clock.now()) {
+            info!(calls, "there is enough for calls of the policy again");
+        }
     }
 
     /// Looks at the budgets of a policy on probation; to be called now and then. Says whether another one is active now.

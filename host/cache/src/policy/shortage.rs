@@ -1,0 +1,108 @@
+//! What the machine lacks for a call: memory, address space, a thread. It is no fault of a policy's and
+//! costs it nothing.
+//!
+//! A policy cannot make such an error: what it may take is bounded below, and a trap is no error of the
+//! system's. It comes in bursts, and a burst is told once, and then now and again.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use wasmtime::{Error, OutOfMemory};
+
+use crate::Instant;
+
+/// How often a burst is told that goes on, and how long it has to be quiet to be over.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether the system refused something, and not the policy.
+pub(super) fn is_shortage(error: &Error) -> bool {
+    error.chain().any(|cause| cause.is::<Errno>() || cause.is::<io::Error>() || cause.is::<OutOfMemory>())
+}
+
+/// Whether the system refused it because it never allows that.
+pub(super) fn is_forbidden(error: &Error) -> bool {
+    error.chain().any(|cause| {
+        let system = cause.downcast_ref::<Errno>().copied();
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(system, Some(Errno::ACCESS | Errno::PERM)) || kind == Some(io::ErrorKind::PermissionDenied)
+    })
+}
+
+/// The calls that the machine had not enough for.
+#[derive(Default)]
+pub(super) struct Shortages(Mutex<Option<Burst>>);
+
+struct Burst {
+    /// When it was last told.
+    told: Instant,
+    latest: Instant,
+    calls: u64,
+}
+
+/// What is to be told of a burst, with the calls in it so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    Begins,
+    GoesOn(u64),
+    Ended(u64),
+}
+
+impl Shortages {
+    /// Notes a call. Says what is to be told, if anything.
+    pub(super) fn note(&self, now: Instant) -> Option<Report> {
+        let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(burst) = burst.as_mut() else {
+            *burst = Some(Burst { told: now, latest: now, calls: 1 });
+            return Some(Report::Begins);
+        };
+        burst.calls += 1;
+        burst.latest = now;
+        let is_due = now.saturating_since(burst.told) >= PAUSE;
+        is_due.then(|| {
+            burst.told = now;
+            Report::GoesOn(burst.calls)
+        })
+    }
+
+    /// Says whether a burst is over; to be called now and then.
+    pub(super) fn look(&self, now: Instant) -> Option<Report> {
+        let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = burst.take_if(|burst| now.saturating_since(burst.latest) >= PAUSE)?;
+        Some(Report::Ended(ended.calls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_burst_is_told_when_it_begins_every_ten_seconds_and_when_it_is_over() {
+        let shortages = Shortages::default();
+        assert_eq!(shortages.look(at(0)), None);
+        for (second, told) in
+            [(1, Some(Report::Begins)), (1, None), (10, None), (11, Some(Report::GoesOn(4)))]
+        {
+            assert_eq!(shortages.note(at(second)), told, "at {second}");
+        }
+        assert_eq!((shortages.note(at(20)), shortages.look(at(29))), (None, None));
+        assert_eq!(shortages.look(at(30)), Some(Report::Ended(5)));
+        assert_eq!((shortages.look(at(60)), shortages.note(at(60))), (None, Some(Report::Begins)));
+    }
+
+    #[test]
+    fn what_the_system_refused_is_told_apart_from_what_a_policy_did() {
+        let of = |errno: Errno| Error::from(errno).context("mmap failed");
+        assert!(is_shortage(&of(Errno::NOMEM)) && !is_forbidden(&of(Errno::NOMEM)));
+        assert!(is_shortage(&of(Errno::ACCESS)) && is_forbidden(&of(Errno::ACCESS)));
+        assert!(is_forbidden(&Error::from(io::Error::from(Errno::PERM)).context("unable to make it")));
+        let trap = Error::from(wasmtime::Trap::UnreachableCodeReached).context("error while executing");
+        assert!(!is_shortage(&trap) && !is_shortage(&Error::msg("more than 8 statements")));
+    }
+}
