@@ -7,6 +7,7 @@ mod corpus;
 mod fleet;
 mod inherited;
 mod interpreter;
+mod observer;
 mod probation;
 mod refresh;
 mod refused;

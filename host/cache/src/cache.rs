@@ -392,7 +392,7 @@ impl Operator<'_> {
     /// As [`SecretCache::rollback`].
     pub async fn rollback(self) -> Result<SwapReport, SwapError> {
         let core = &self.cache.core;
-        let swapped = core.slot.rollback(self.name, core.table.len() as u64);
+        let swapped = core.slot.rollback(self.name, core.table.len() as u64).await;
         self.cache.count_swap(swapped)
     }
 }

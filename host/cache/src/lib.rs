@@ -14,6 +14,7 @@
 
 mod admission;
 mod batcher;
+mod blocking;
 mod cache;
 mod clock;
 mod database;

@@ -271,7 +271,13 @@ impl Core {
         self.table.snapshot(workspace, self.clock.now())
     }
 
-    fn note_failed(&self, active: &Active, workspace: &WorkspaceId, request: Request, error: &CallError) {
+    fn note_failed(
+        &self,
+        active: &Arc<Active>,
+        workspace: &WorkspaceId,
+        request: Request,
+        error: &CallError,
+    ) {
         match error {
             CallError::Fault(fault) => {
                 count(&self.counters.policy_faults);

@@ -4,7 +4,6 @@
 
 pub(crate) mod active;
 mod bindings;
-mod blocking;
 pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod card;
@@ -17,7 +16,7 @@ pub(crate) mod errand;
 pub(crate) mod execution;
 mod fuel;
 pub(crate) mod gate;
-pub(crate) mod history;
+mod history;
 mod imports;
 mod inspect;
 mod instance;
@@ -25,6 +24,7 @@ mod lane;
 mod limits;
 mod loader;
 mod meter;
+pub(crate) mod notices;
 pub(crate) mod pool;
 mod priority;
 pub(crate) mod probation;

@@ -1,9 +1,10 @@
 //! The breaker (G7): a policy that keeps failing is replaced by the last good one, and then by the built-in one.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Cause, Policy, Status};
-use leasehold_tests::scripted::Gate;
+use leasehold::{Cause, Policy, Probation, Standing, Status};
+use leasehold_tests::scripted::{Gate, Scripted};
 
 use super::{Bench, W, hostile};
 
@@ -43,8 +44,9 @@ async fn a_policy_that_keeps_failing_is_replaced_by_the_last_good_one() {
     assert_eq!(bench.cache.stats().breaker_trips, 1);
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Hit)));
-    // The one that failed is nothing to go back to.
-    assert!(bench.cache.rollback().await.is_err());
+    // The one that failed is not forgotten, and comes after all others.
+    let back = bench.cache.rollback().await.expect("an operator may");
+    assert_eq!((back.name.as_str(), back.digest), ("hostile", hostile("traps").digest().to_owned()));
 }
 
 #[tokio::test]
@@ -105,4 +107,38 @@ async fn entries_stay_when_the_breaker_trips() {
     let selects = bench.database.selects();
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Renewed)));
     assert_eq!(bench.database.selects(), selects);
+}
+
+#[tokio::test]
+async fn an_operator_s_choice_that_failed_is_kept_behind_all_others_and_never_gone_back_to_by_itself() {
+    let database = Scripted::new();
+    database.store(W, Some("stored"));
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&kept);
+    let builder = leasehold_tests::hostile::builder().probation(Probation::default()).database(database);
+    let cache = builder
+        .policy(ttl("1m"))
+        .on_policy_change(move |change| {
+            let standing = |of: &Standing| (of.policy.settings()[0].1.clone(), of.proven);
+            *seen.lock().unwrap() = change.previous.iter().map(standing).collect();
+        })
+        .build()
+        .await
+        .expect("a cache");
+    let id = leasehold::WorkspaceId::new(W).expect("a usable id");
+    let kept = || kept.lock().unwrap().clone();
+    cache.swap(hostile("traps")).await.expect("it can be configured");
+    cache.read(&id).await.expect("the host asks the database itself");
+    assert_eq!((cache.policy().name.as_str(), kept()), ("ttl", vec![("traps".into(), false)]));
+    cache.swap(ttl("2m")).await.expect("the settings are good");
+    assert_eq!(kept(), [("traps".into(), false), ("1m".into(), true)]);
+    for expected in ["1m", "traps"] {
+        let back = cache.rollback().await.expect("an operator may");
+        assert!(back.settings.iter().any(|(_, value)| value == expected), "{:?}", back.settings);
+    }
+    // It has to prove itself once more, and fails once more.
+    assert!(cache.policy().probation.is_some());
+    cache.reset();
+    cache.read(&id).await.expect("the host asks the database itself");
+    assert_eq!(cache.policy().name, "ttl");
 }

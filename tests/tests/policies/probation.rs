@@ -208,7 +208,7 @@ async fn every_change_and_refusal_is_told_in_order_with_who_asked_and_what_is_le
         r#"swap by "bob": configure, "2m" active, 1 to go back to"#,
         r#"rollback by "carol": 3, "1m" active, 0 to go back to"#,
         r#"swap by "": 4, "traps" active, 1 to go back to"#,
-        r#"probation by "": 5, "1m" active, 0 to go back to"#,
+        r#"probation by "": 5, "1m" active, 1 to go back to"#,
     ];
     assert_eq!(*told.lock().unwrap(), expected);
 }

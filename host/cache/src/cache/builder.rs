@@ -18,7 +18,7 @@ use crate::lease::Ceilings;
 use crate::load::Core;
 use crate::policy::breaker::Breaker;
 use crate::policy::gate::Gate;
-use crate::policy::history::Observer;
+use crate::policy::notices::Observer;
 use crate::policy::pool::CallTerms;
 use crate::policy::rehearse::load_and_rehearse;
 use crate::policy::slot::{Slot, Terms};
@@ -206,9 +206,10 @@ impl Builder {
         self
     }
 
-    /// Whether policies are run by an interpreter, which needs no executable memory, in place of machine code. By default they
-    /// are where the system forbids such memory (systemd's `MemoryDenyWriteExecute`, SELinux's `execmem`), and nowhere else. Hits
-    /// ask no policy and take as long; a miss takes longer, as ARCHITECTURE.md says.
+    /// Whether policies are run by an interpreter, which needs no executable memory, in place of machine
+    /// code. By default they are where the system forbids such memory (systemd's `MemoryDenyWriteExecute`,
+    /// SELinux's `execmem`), and nowhere else. Hits ask no policy and take as long; a miss takes longer, as
+    /// ARCHITECTURE.md says.
     pub fn interpreter(mut self, interpreted: bool) -> Self {
         self.calls.execution = Some(if interpreted { Execution::Interpreter } else { Execution::Native });
         self
@@ -281,8 +282,11 @@ impl Builder {
         self
     }
 
-    /// Is told of every change of the policy and of every refusal, in order and at once: the first policy, swaps,
-    /// rollbacks, and what the breaker or a probation does. It must be quick, and must not call the cache.
+    /// Is told of every change of the policy and of every refusal, in order: the first policy, swaps,
+    /// rollbacks, and what the breaker or a probation does. A swap and a rollback return once theirs was
+    /// told. It may look at the cache and have its policy changed, but must not block until another thread or
+    /// task has changed it, which waits for this one to return. It should be quick: a read may be what made
+    /// the change. Where it panics, that is logged, and the change stands.
     pub fn on_policy_change(mut self, observer: impl Fn(&PolicyChange<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self

@@ -3,14 +3,15 @@
 //!
 //! One task for each cache. It holds the cache weakly and ends with it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::SecretCache;
+use crate::blocking;
 use crate::load::Core;
 use crate::stats::add;
 
@@ -35,20 +36,31 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
         looks.tick().await;
         let Some(core) = core.upgrade() else { return };
         let cache = SecretCache { core };
-        cache.void_after_suspension(&mut suspended);
-        cache.core.count_replaced(cache.core.slot.supervise());
-        cache.core.slot.active().value.loaded.drop_unneeded();
-        cache.core.slot.look_for_shortage();
+        // A clock may be the program's own, and so is what collects the log.
+        if catch_unwind(AssertUnwindSafe(|| cache.look(&mut suspended))).is_err() {
+            error!("looking after the cache failed once; it goes on");
+        }
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOKS_PER_SWEEP) {
-            // A million entries would keep a worker of the runtime from everyone else for tens of milliseconds. It can only
-            // fail where the runtime ends, and this task with it, or by a panic, which has been told.
-            let _ = spawn_blocking(move || cache.sweep()).await;
+            // A million entries would keep a worker of the runtime from everyone else for tens of
+            // milliseconds. Where there is no thread for it, it is for the next time.
+            if let Err(reason) = blocking::run(move || cache.sweep()).await {
+                warn!(reason, "the entries cannot be swept now");
+            }
         }
     }
 }
 
 impl SecretCache {
+    /// What is done once a second.
+    fn look(&self, suspended: &mut Duration) {
+        let core = &self.core;
+        self.void_after_suspension(suspended);
+        core.count_replaced(core.slot.supervise());
+        core.slot.active().value.loaded.drop_unneeded();
+        core.slot.look_for_shortage();
+    }
+
     /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s, on a thread that may
     /// block: it looks at each entry, and completes what the map has grown.
     pub fn sweep(&self) {

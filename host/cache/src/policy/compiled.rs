@@ -16,7 +16,7 @@ use super::card::PolicyCard;
 use super::compiler::Bytes;
 use super::engine::PolicyEngine;
 use crate::lease::Ceilings;
-use crate::{Stage, SwapError};
+use crate::{Stage, SwapError, blocking};
 
 /// Rehearsals of one component that are remembered: more than a process has settings for it.
 const MAX_REHEARSALS: usize = 16;
@@ -96,7 +96,9 @@ impl Compiled {
             // On a thread that may block: a clock that a test has stopped would let the limit pass at once.
             // It holds nothing of the component, so that the last one to wait takes the place in the queue
             // along.
-            Some(rx) => super::blocking::run(move || rx.recv_timeout(limit)).await?,
+            Some(rx) => blocking::run(move || rx.recv_timeout(limit))
+                .await
+                .map_err(|reason| SwapError::new(Stage::Host, reason))?,
         };
         match waited {
             Ok(()) => {}

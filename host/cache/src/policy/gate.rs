@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::Policy;
 use super::compiled::Compiled;
 use super::engine::{engine, made};
 use super::execution::Execution;
 use super::inspect::inspect;
 use super::signature::{PublicKey, Signature, Signed, ids};
-use super::{Policy, blocking};
-use crate::{Clock, Instant, Stage, SwapError};
+use crate::{Clock, Instant, Stage, SwapError, blocking};
 
 /// The largest component that is looked at. The shipped ones are below 40 KB.
 const MAX_COMPONENT_BYTES: usize = 4 << 20;
@@ -89,7 +89,7 @@ pub(super) async fn admit(
                 let (compiled, is_new) = engine(execution)?.compile(&checked)?;
                 Ok((signed, inspected, compiled, is_new))
             };
-            blocking::run(work).await??
+            blocking::run(work).await.map_err(|reason| SwapError::new(Stage::Host, reason))??
         }
     };
     let compiled = compiled.wait(gate.compile_limit).await?;

@@ -10,16 +10,13 @@ use super::Policy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
 use super::probation::Trial;
-use super::report::{Cause, PolicyChange, SwapError, SwapRecord, Trip};
+use super::report::{Cause, Standing, SwapError, SwapRecord, Trip};
 use super::tenure::Active;
 
 /// How many swaps and refusals are remembered.
 const MAX_RECORDS: usize = 16;
 /// How many earlier policies a rollback can go back through.
 const MAX_PREVIOUS: usize = 8;
-
-/// Is told of every change, in order.
-pub(crate) type Observer = Box<dyn Fn(&PolicyChange<'_>) + Send + Sync>;
 
 pub(super) struct History {
     /// Policies that were active before, the latest last.
@@ -31,20 +28,16 @@ pub(super) struct History {
     pub(super) trip: Option<Trip>,
     /// While the active policy is on probation.
     pub(super) trial: Option<Trial>,
-    observer: Option<Observer>,
 }
 
 impl History {
-    pub(super) fn new(breaker: Breaker, observer: Option<Observer>) -> Self {
-        Self { previous: Vec::new(), records: VecDeque::new(), breaker, trip: None, trial: None, observer }
+    pub(super) fn new(breaker: Breaker) -> Self {
+        Self { previous: Vec::new(), records: VecDeque::new(), breaker, trip: None, trial: None }
     }
 
     /// Keeps a policy to go back to.
     pub(super) fn remember(&mut self, active: Arc<Active>) {
-        if self.previous.len() == MAX_PREVIOUS {
-            // Whatever goes, it is not what a failure goes back to.
-            self.previous.remove(usize::from(self.latest_proven() == Some(0)));
-        }
+        self.make_room();
         self.previous.push(active);
     }
 
@@ -74,18 +67,33 @@ impl History {
         self.previous.retain(|previous| !previous.value.loaded.does_as(bad));
     }
 
+    /// Keeps a policy that has failed, which an operator chose: what a rollback goes back to when there is
+    /// nothing else. It has to prove itself then, and is never gone back to by itself.
+    pub(super) fn remember_failed(&mut self, failed: Arc<Active>) {
+        failed.value.loaded.set_proven(false);
+        self.make_room();
+        self.previous.insert(0, failed);
+    }
+
+    /// Whatever goes, it is not what a failure goes back to.
+    fn make_room(&mut self) {
+        if self.previous.len() == MAX_PREVIOUS {
+            self.previous.remove(usize::from(self.latest_proven() == Some(0)));
+        }
+    }
+
     /// The policies that were active before, the latest last.
     pub(super) fn previous(&self) -> &[Arc<Active>] {
         &self.previous
     }
 
-    /// Keeps a record and shows it to the observer. `active` is the policy that is active from here on.
-    pub(super) fn record(&mut self, record: SwapRecord, active: &Loaded, highest_revision: u64) {
-        if let Some(observer) = &self.observer {
-            let previous = self.previous.iter().map(|previous| previous.value.loaded.standing()).collect();
-            let active = active.standing();
-            observer(&PolicyChange { record: &record, active, previous, highest_revision });
-        }
+    /// What a rollback would go back to, the latest last.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        self.previous.iter().map(|previous| previous.value.loaded.standing()).collect()
+    }
+
+    /// Keeps a record.
+    pub(super) fn record(&mut self, record: SwapRecord) {
         if self.records.len() == MAX_RECORDS {
             self.records.pop_front();
         }

@@ -28,12 +28,11 @@ pub(super) struct Loader {
 pub(super) type Stages = Vec<(Stage, Duration)>;
 
 impl Loader {
-    /// Takes a policy through all stages. One with the same component as one of `known` is not compiled again; `active` is
-    /// the digest of the active one, where that is to get other settings.
+    /// Takes a policy through all stages. A component that the process has already is not compiled again;
+    /// `active` is the digest of the active one, where that is to get other settings.
     pub(super) async fn load(
         &self,
         mut policy: Policy,
-        known: &[Arc<Loaded>],
         active: Option<&str>,
     ) -> Result<(Arc<Loaded>, Stages), SwapError> {
         let Admitted { compiled, is_new, signed, mut stages } =

@@ -41,7 +41,7 @@ pub(crate) async fn load_and_rehearse(
 ) -> Result<PolicyCard, SwapError> {
     let counters = Arc::default();
     let loader = Loader { gate: Arc::new(gate), clock, calls, counters, rehearsal: None };
-    let (loaded, _) = loader.load(policy, &[], None).await?;
+    let (loaded, _) = loader.load(policy, None).await?;
     rehearse(&loaded, ceilings).await
 }
 

@@ -17,8 +17,9 @@ use super::Policy;
 use super::active::ActiveCell;
 use super::breaker::Breaker;
 use super::gate::Gate;
-use super::history::{History, Observer};
+use super::history::History;
 use super::loader::Loader;
+use super::notices::{Notice, Notices, Observer};
 use super::pool::{CallTerms, Loaded};
 use super::probation::{Probation, Trial, Usage};
 use super::report::{BreakerStatus, Cause, PolicyStatus, SwapError, SwapRecord};
@@ -26,7 +27,7 @@ use super::shortage::Shortages;
 use super::tenure::{Active, Tenure};
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
-use crate::{Clock, Standing};
+use crate::{Clock, Stage, Standing};
 
 pub(crate) struct Slot {
     active: ActiveCell<Tenure>,
@@ -40,6 +41,7 @@ pub(crate) struct Slot {
     loading: AsyncMutex<()>,
     history: Mutex<History>,
     shortages: Shortages,
+    notices: Notices,
 }
 
 /// What a slot is made with, beside its policies.
@@ -72,20 +74,20 @@ impl Slot {
             counters: Arc::clone(&counters),
             rehearsal: terms.rehearsal,
         };
-        let (loaded, _) = loader.load(policy, &[], None).await?;
+        let (loaded, _) = loader.load(policy, None).await?;
         loaded.set_proven(!terms.first_on_probation);
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
-            let (builtin, _) = loader.load(builtin, &[Arc::clone(&loaded)], None).await?;
+            let (builtin, _) = loader.load(builtin, None).await?;
             builtin.set_proven(true);
             builtin.retire();
             builtin
         };
-        let mut history = History::new(terms.breaker, terms.observer);
+        let mut history = History::new(terms.breaker);
         for Standing { policy, proven } in previous {
             let digest = policy.digest().to_owned();
-            match loader.load(policy, &[Arc::clone(&loaded), Arc::clone(&builtin)], None).await {
+            match loader.load(policy, None).await {
                 Ok((previous, _)) => {
                     previous.set_proven(proven);
                     previous.retire();
@@ -93,6 +95,8 @@ impl Slot {
                     let value = Tenure::first(&previous, &*clock);
                     history.remember(Arc::new(Active { generation: Generation::new(0), value }));
                 }
+                // Another time there is enough for it: it is not to be lost over that.
+                Err(error) if error.stage == Stage::Host => return Err(error),
                 Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
             }
         }
@@ -108,6 +112,7 @@ impl Slot {
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
             shortages: Shortages::default(),
+            notices: Notices::new(terms.observer),
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
@@ -115,12 +120,13 @@ impl Slot {
         slot.put_on_trial(&mut history, &loaded, None);
         slot.record(&mut history, record, &loaded);
         drop(history);
+        slot.notices.deliver();
         Ok(slot)
     }
 
     /// A slot that nothing replaces the policy of: for a rehearsal.
     pub(super) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
-        let history = History::new(Breaker::new(u32::MAX, Duration::ZERO), None);
+        let history = History::new(Breaker::new(u32::MAX, Duration::ZERO));
         Self {
             active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
             loader: Loader {
@@ -137,6 +143,7 @@ impl Slot {
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
             shortages: Shortages::default(),
+            notices: Notices::new(None),
         }
     }
 
@@ -204,15 +211,18 @@ impl Slot {
         }
     }
 
-    /// The policies whose compiled code is at hand.
-    fn known(&self) -> Vec<Arc<Loaded>> {
-        let history = self.history();
-        let previous = history.previous().iter().map(|previous| Arc::clone(&previous.value.loaded));
-        previous.chain([Arc::clone(&self.active().value.loaded), Arc::clone(&self.builtin)]).collect()
-    }
-
+    /// Keeps a record, and a notice for the observer, to be delivered without the lock. `active` is the
+    /// policy that is active from here on.
     fn record(&self, history: &mut History, record: SwapRecord, active: &Loaded) {
-        history.record(record, active, self.loader.gate.highest_revision());
+        if self.notices.is_wanted() {
+            self.notices.put_in(Notice {
+                record: record.clone(),
+                active: active.standing(),
+                previous: history.standings(),
+                highest_revision: self.loader.gate.highest_revision(),
+            });
+        }
+        history.record(record);
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

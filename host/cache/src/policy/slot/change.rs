@@ -77,7 +77,24 @@ impl Slot {
     ) -> Result<SwapReport, SwapError> {
         let asked_for = policy.clone();
         let active = only_over.map(|_| asked_for.digest());
-        let loaded = self.loader.load(policy, &self.known(), active).await;
+        let loaded = self.loader.load(policy, active).await;
+        let swapped = self.take_or_refuse(loaded, &asked_for, only_over, by, entries);
+        self.notices.deliver();
+        self.notices.delivered().await;
+        let report = swapped?;
+        announce(&report, Cause::Swap, by);
+        Ok(report)
+    }
+
+    /// Makes a loaded policy active, or notes why it is not.
+    fn take_or_refuse(
+        &self,
+        loaded: Result<(Arc<Loaded>, Stages), SwapError>,
+        asked_for: &Policy,
+        only_over: Option<Generation>,
+        by: &str,
+        entries: u64,
+    ) -> Result<SwapReport, SwapError> {
         let mut history = self.history();
         let active = self.active();
         let loaded = loaded.and_then(|loaded| match only_over {
@@ -91,7 +108,7 @@ impl Slot {
         let (loaded, stages) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
-                let refused = SwapRecord::refused(self.clock.wall(), by, &asked_for, &error);
+                let refused = SwapRecord::refused(self.clock.wall(), by, asked_for, &error);
                 self.record(&mut history, refused, &active.value.loaded);
                 drop(history);
                 warn!(digest = asked_for.digest(), by, %error, "a policy was refused; the active one serves on");
@@ -108,10 +125,7 @@ impl Slot {
         history.trip = None;
         self.loader.gate.note_active(loaded.policy.signed_by());
         let switch = Switch { stages, entries, loads_before, ..Switch::to(loaded, Cause::Swap).by(by) };
-        let report = self.install(&mut history, switch);
-        drop(history);
-        announce(&report, Cause::Swap, by);
-        Ok(report)
+        Ok(self.install(&mut history, switch))
     }
 
     /// SELECTs per second since the active policy became active.
@@ -121,7 +135,15 @@ impl Slot {
     }
 
     /// Goes back to the policy that was active before this one. It waits for nothing, least of all for a compiler.
-    pub(crate) fn rollback(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
+    pub(crate) async fn rollback(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
+        let report = self.go_back(by, entries)?;
+        self.notices.deliver();
+        self.notices.delivered().await;
+        announce(&report, Cause::Rollback, by);
+        Ok(report)
+    }
+
+    fn go_back(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let mut history = self.history();
         let previous = history.take_previous();
         let previous = previous
@@ -130,10 +152,7 @@ impl Slot {
         let loaded = Arc::clone(&previous.value.loaded);
         history.remember_left(self.active(), &loaded);
         let switch = Switch { entries, ..Switch::to(loaded, Cause::Rollback).by(by) };
-        let report = self.install(&mut history, switch);
-        drop(history);
-        announce(&report, Cause::Rollback, by);
-        Ok(report)
+        Ok(self.install(&mut history, switch))
     }
 
     /// The moment of the swap. The history's lock makes it one at a time.

@@ -16,7 +16,7 @@ use crate::policy::tenure::Active;
 
 impl Slot {
     /// Notes that a call of this policy failed. Says whether that was one too many, so that another one is active now.
-    pub(crate) fn note_fault(&self, active: &Active, fault: &Fault) -> Option<Cause> {
+    pub(crate) fn note_fault(&self, active: &Arc<Active>, fault: &Fault) -> Option<Cause> {
         let mut history = self.history();
         // A late call of a policy that is no longer active says nothing about the one that is.
         if active.generation != self.generation() {
@@ -31,15 +31,16 @@ impl Slot {
         self.replace_failed(history, active, Cause::Probation, reason)
     }
 
-    /// Notes that the machine had not enough for a call. It changes nothing, and is told once for a burst of them.
+    /// Notes that the machine had not enough for a call. It changes nothing, and is told once for a burst
+    /// of them.
     pub(crate) fn note_shortage(&self, active: &Active, Shortage(reason): &Shortage) {
         // An error says that there was one before.
         let _ = active.value.loaded.first_shortage.set(Shortage(reason.clone()));
         match self.shortages.note(self.clock.now()) {
             Some(Report::Begins) => warn!(
                 reason,
-                "this machine has not enough memory, address space or threads for a call of the policy; the database is asked \
-                 directly, and the policy keeps its place"
+                "this machine has not enough memory, address space or threads for a call of the policy; the \
+                 database is asked directly, and the policy keeps its place"
             ),
             Some(Report::GoesOn(calls) | Report::Ended(calls)) => {
                 warn!(calls, reason, "there is still not enough for calls of the policy");
@@ -75,13 +76,13 @@ impl Slot {
     fn replace_failed(
         &self,
         mut history: MutexGuard<'_, History>,
-        active: &Active,
+        active: &Arc<Active>,
         cause: Cause,
         reason: String,
     ) -> Option<Cause> {
         let failed = &active.value.loaded;
         history.trial = None;
-        let Some(fallback) = self.fallback(&mut history, failed) else {
+        let Some(fallback) = self.fallback(&mut history, active) else {
             drop(history);
             error!(policy = failed.full_name(), reason, "the built-in policy keeps failing");
             return None;
@@ -96,6 +97,7 @@ impl Slot {
         });
         let report = self.install(&mut history, Switch::to(fallback, cause).because(&reason));
         drop(history);
+        self.notices.deliver();
         error!(
             failed = failed.full_name(),
             failed_digest = failed.policy.digest(),
@@ -107,10 +109,17 @@ impl Slot {
         Some(cause)
     }
 
-    /// The last good policy, or the built-in one; nothing if that is the one that failed.
-    fn fallback(&self, history: &mut History, failed: &Loaded) -> Option<Arc<Loaded>> {
+    /// The last good policy, or the built-in one; nothing if that is the one that failed. The one that
+    /// failed is not forgotten.
+    fn fallback(&self, history: &mut History, active: &Arc<Active>) -> Option<Arc<Loaded>> {
+        let failed = &active.value.loaded;
         history.forget(failed);
         let previous = history.take_proven().map(|previous| Arc::clone(&previous.value.loaded));
-        previous.or_else(|| (!failed.does_as(&self.builtin)).then(|| Arc::clone(&self.builtin)))
+        let is_builtin = failed.does_as(&self.builtin);
+        let fallback = previous.or_else(|| (!is_builtin).then(|| Arc::clone(&self.builtin)))?;
+        if !is_builtin {
+            history.remember_failed(Arc::clone(active));
+        }
+        Some(fallback)
     }
 }
