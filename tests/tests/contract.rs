@@ -1,5 +1,6 @@
-//! What a user of the cache sees, with the default policy as a component: the same list on SQLite, on PostgreSQL, on the
-//! scripted database that other tests steer, and on the one that comes with the library for the tests of programs.
+//! What a user of the cache sees, with the default policy as a component: the same list on SQLite, on
+//! PostgreSQL, on the scripted database that other tests steer, and on the one that comes with the library
+//! for the tests of programs.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What a program meets that embeds the cache: its own database, its own runtimes, its own keys, many of them at once.
+//! What a program meets that embeds the cache: its own database, its own runtimes, its own keys, many of them
+//! at once.
 
 mod broken;
 mod many;

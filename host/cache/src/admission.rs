@@ -17,21 +17,38 @@ pub(crate) struct Admission {
     /// One for each load that runs or waits.
     tickets: Arc<Semaphore>,
     /// One for each load under way of those who begin many.
-    shares: Semaphore,
+    shares: Arc<Semaphore>,
     /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is
     /// beside it.
     seats: CachePadded<Semaphore>,
 }
 
 /// The right to wait for a seat. Dropping it makes room in the queue.
-pub(crate) struct Ticket(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub(crate) struct Ticket {
+    #[expect(dead_code, reason = "held for its drop")]
+    permit: OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held for its drop")]
+    share: Option<Share>,
+}
 
-/// One of the loads that those who begin many may have under way together.
-pub(crate) struct Share<'a>(#[expect(dead_code, reason = "held for its drop")] Option<SemaphorePermit<'a>>);
+/// A share in the loads that callers who begin many may have under way together. It belongs to the load, so
+/// that a caller who does not ask how its loads go on keeps nobody else waiting.
+pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-/// How many loads those who begin many have under way for each seat: so many that statements are full while the policy is
-/// asked about what the last ones brought, and so few that the last of them waits for a few statements only. Half of the
-/// queue is left to others in any case.
+impl Ticket {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self { permit, share: None }
+    }
+
+    /// The same for a load of somebody who begins many.
+    pub(crate) fn with_share(self, share: Share) -> Self {
+        Self { share: Some(share), ..self }
+    }
+}
+
+/// Loads under way for each seat on behalf of all callers that begin many: so many that statements are full
+/// while the policy is asked about what the last ones brought, and so few that the last of them waits for a
+/// few statements only. Half of the queue is left to others in any case.
 const LOADS_PER_SEAT: usize = 4;
 
 impl Admission {
@@ -41,7 +58,7 @@ impl Admission {
         let shares = seats.saturating_mul(LOADS_PER_SEAT).min(tickets / 2).max(1);
         Self {
             tickets: Arc::new(Semaphore::new(tickets)),
-            shares: Semaphore::new(shares),
+            shares: Arc::new(Semaphore::new(shares)),
             seats: Semaphore::new(seats).into(),
         }
     }
@@ -49,24 +66,23 @@ impl Admission {
     /// Joins the queue, or says at once that it is full.
     pub(crate) fn enter(&self) -> Result<Ticket, Error> {
         let ticket = Arc::clone(&self.tickets).try_acquire_owned();
-        ticket.map(Ticket).map_err(|_| Error::Overloaded)
+        ticket.map(Ticket::new).map_err(|_| Error::Overloaded)
     }
 
     /// Waits for room in the queue, ahead of those who come later.
     pub(crate) async fn enter_in_turn(&self) -> Result<Ticket, Error> {
         let ticket = Arc::clone(&self.tickets).acquire_owned().await;
-        ticket.map(Ticket).map_err(|_| Error::Overloaded)
+        ticket.map(Ticket::new).map_err(|_| Error::Overloaded)
     }
 
     /// The right to one more load under way of those who begin many, if there is one left.
-    pub(crate) fn try_share(&self) -> Option<Share<'_>> {
-        self.shares.try_acquire().ok().map(|permit| Share(Some(permit)))
+    pub(crate) fn try_share(&self) -> Option<Share> {
+        Arc::clone(&self.shares).try_acquire_owned().ok().map(Share)
     }
 
     /// Waits for such a right.
-    pub(crate) async fn share(&self) -> Share<'_> {
-        // It is never closed.
-        Share(self.shares.acquire().await.ok())
+    pub(crate) async fn share(&self) -> Result<Share, Error> {
+        Arc::clone(&self.shares).acquire_owned().await.map(Share).map_err(|_| Error::Overloaded)
     }
 
     /// Waits for a seat. One that is not free in time is not needed any more.

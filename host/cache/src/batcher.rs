@@ -331,8 +331,8 @@ impl Drop for Lone {
     }
 }
 
-/// What a database found, from when it was asked. The empty secret is absence, whatever the database calls it: it would
-/// be a secret that anybody can present.
+/// What a database found, from when it was asked. The empty secret is absence, whatever the database calls
+/// it: it would be a secret that anybody can present.
 fn obtained(found: Result<Option<Secret>, DatabaseError>, at: Instant) -> Read {
     found.map(|value| Obtained { value: value.filter(|secret| !secret.is_empty()), at })
 }

@@ -30,10 +30,12 @@ pub use many::WarmReport;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///
-/// Reads and issues may be dropped at any moment: what they started runs to its end for whoever else waits for it.
+/// Reads and issues may be dropped at any moment: what they started runs to its end for whoever else waits
+/// for it.
 ///
-/// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; the callers may be
-/// on any. Reads that miss, issues and swaps are spans of [`tracing`] (target `leasehold`, level debug).
+/// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; the
+/// callers may be on any. Reads that miss, issues and swaps are spans of [`tracing`] (target `leasehold`,
+/// level debug).
 #[derive(Clone)]
 pub struct SecretCache {
     core: Arc<Core>,
@@ -50,23 +52,23 @@ impl SecretCache {
         Self { core }
     }
 
-    /// Answers from the cache alone: applies `answer` to the secret if a lease covers it. No policy call, no statement,
-    /// no lock, no allocation and no write that another thread would see. (One hit of a lease that asks for a refresh
-    /// starts it, and pays for that.)
+    /// Answers from the cache alone: applies `answer` to the secret if a lease covers it. No policy call, no
+    /// statement, no lock, no allocation and no write that another thread would see. (One hit of a lease that
+    /// asks for a refresh starts it, and pays for that.)
     ///
     /// `None` says nothing about the database: [`read`](Self::read) finds out.
     ///
-    /// `answer` must be short and must not block: it borrows the entry. While it runs, no entry of this cache that is
-    /// replaced or removed, whatever its workspace, is wiped and given back; all of them are, with the next change, once it
-    /// has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each load. For what
-    /// takes long, take a handle by [`get`](Self::get).
+    /// `answer` must be short and must not block: it borrows the entry. While it runs, no entry of this cache
+    /// that is replaced or removed, whatever its workspace, is wiped and given back; all but a few are once
+    /// it has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each
+    /// load, by some 200 bytes and the secret. For what takes long, take a handle by [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
         self.covered(workspace, answer).flatten()
     }
 
-    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference count. The handle
-    /// may be held for as long as one likes: it keeps its own secret and nothing else.
+    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference
+    /// count. The handle may be held for as long as one likes: it keeps its own secret and nothing else.
     #[inline]
     #[must_use]
     pub fn get(&self, workspace: &WorkspaceId) -> Option<Secret> {
@@ -87,8 +89,8 @@ impl SecretCache {
         self.count_read(outcome)
     }
 
-    /// The workspace's secret, lent to `answer`: borrowed from the cache if a lease covers it, as by [`with`](Self::with) and
-    /// under the same terms, and otherwise read as by [`read`](Self::read).
+    /// The workspace's secret, lent to `answer`: borrowed from the cache if a lease covers it, as by
+    /// [`with`](Self::with) and under the same terms, and otherwise read as by [`read`](Self::read).
     ///
     /// # Errors
     ///
@@ -251,13 +253,10 @@ impl SecretCache {
 
     /// Waits for the outcome of a flight, in a span.
     async fn land(&self, workspace: &WorkspaceId, kind: Kind, waiter: Waiter) -> Outcome {
+        let (status, error) = (field::Empty, field::Empty);
         let span = match kind {
-            Kind::Fill => {
-                debug_span!(target: "leasehold", "miss", %workspace, status = field::Empty, error = field::Empty)
-            }
-            Kind::Heal => {
-                debug_span!(target: "leasehold", "heal", %workspace, status = field::Empty, error = field::Empty)
-            }
+            Kind::Fill => debug_span!(target: "leasehold", "miss", %workspace, status, error),
+            Kind::Heal => debug_span!(target: "leasehold", "heal", %workspace, status, error),
         };
         let outcome = match (waiter.outcome().instrument(span.clone()).await, kind) {
             (Err(Error::Internal(_)), Kind::Fill) if self.core.source.runtime_has_ended() => {

@@ -38,14 +38,15 @@ pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseErro
 
 /// One column of secrets, by workspace.
 ///
-/// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A select whose
-/// load has waited long enough is dropped: its connection must not go to the next borrower with an answer still in it. No
-/// poll may block its thread: other loads wait for the same task.
+/// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A
+/// select whose load has waited long enough is dropped: its connection must not go to the next borrower with
+/// an answer still in it. No poll may block its thread: other loads wait for the same task.
 ///
-/// A statement is sent when its future is polled, never before. A panic while an issue is polled is an outcome that is
-/// unknown, as is a lost connection: the entry goes, and for 35 s nothing is cached for the workspace, since a server may be
-/// busy with what was sent. A panic before that has sent nothing, and one in a SELECT is an error of it. The empty secret is
-/// absence; an issue that returns it has failed. An error holds no secret, nor does an error behind it.
+/// A statement is sent when its future is polled, never before. A panic while an issue is polled is an
+/// outcome that is unknown, as is a lost connection: the entry goes, and for 35 s nothing is cached for the
+/// workspace, since a server may be busy with what was sent. A panic before that has sent nothing, and one in
+/// a SELECT is an error of it. The empty secret is absence; an issue that returns it has failed. An error
+/// holds no secret, nor does an error behind it.
 pub trait Database: Send + Sync + 'static {
     /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;

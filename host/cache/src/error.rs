@@ -29,7 +29,8 @@ pub enum InvalidWorkspace {
     },
 }
 
-/// Why a read or an issue gave no secret. Where there is an error behind it, [`source`](StdError::source) has it.
+/// Why a read or an issue gave no secret. Where there is an error behind it, [`source`](StdError::source) has
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -52,8 +53,8 @@ pub enum Error {
     /// The server's fault: too many loads are waiting already, for the database or for a call of the policy. Retry after a
     /// pause.
     Overloaded,
-    /// The caller's fault: the runtime on which the cache was built has ended, and with it every task of the cache. Nothing
-    /// was sent. Build the cache on a runtime that lives as long as the cache is used.
+    /// The caller's fault: the runtime on which the cache was built has ended, and with it every task of the
+    /// cache. Nothing was sent. Build the cache on a runtime that lives as long as the cache is used.
     RuntimeEnded,
     /// Our fault: a task of the cache ended without an answer. Please report it.
     Internal(Reason),
@@ -133,8 +134,8 @@ pub enum DatabaseError {
     ReadOnly,
     /// The connection was lost after the statement was sent, so that its effect is unknown.
     Lost(Reason),
-    /// The fault of the implementation of [`Database`](crate::Database), which panicked or answered with what it may not.
-    /// What became of the statement is unknown.
+    /// The fault of the implementation of [`Database`](crate::Database), which panicked or answered with what
+    /// it may not. What became of the statement is unknown.
     Broken(Reason),
     /// It did not answer in time. A statement that was sent may still take effect.
     Timeout,
@@ -188,8 +189,8 @@ impl StdError for DatabaseError {
 
 /// A reason in words, and the error behind it where there is one. Two are equal where their words are.
 ///
-/// The words are shown by every error that has the reason; the error behind it is what [`StdError::source`] returns, for
-/// programs that look for a type of their own. Neither may hold a secret.
+/// The words are shown by every error that has the reason; the error behind it is what [`StdError::source`]
+/// returns, for programs that look for a type of their own. Neither may hold a secret.
 #[derive(Clone)]
 pub struct Reason {
     words: Arc<str>,

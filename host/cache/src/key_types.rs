@@ -1,7 +1,7 @@
 //! Ids of workspaces whose key is not text: made without an allocation, and without a check that could fail.
 //!
-//! The text is the one that the database prints for the value, since an answer is held against it: plain decimal digits, and
-//! UUIDs in lower case with hyphens.
+//! The text is the one that the database prints for the value, since an answer is held against it: plain
+//! decimal digits, and UUIDs in lower case with hyphens.
 
 use std::io::Write as _;
 

@@ -84,8 +84,8 @@ impl Core {
         }
     }
 
-    /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does not say, the
-    /// policy is shown what is kept, since others who wait may be content with that.
+    /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does
+    /// not say, the policy is shown what is kept, since others who wait may be content with that.
     pub(crate) fn begin_reread(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
         let deadline = self.source.deadline();
         let workspace = departure.workspace().clone();

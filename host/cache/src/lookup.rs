@@ -12,8 +12,8 @@ pub struct Lookup {
     pub secret: Secret,
     /// Where it came from.
     pub status: Status,
-    /// The time between when the value was obtained and this answer: since its SELECT was sent, or since its issue was
-    /// known to be committed. It may be some milliseconds too long, never too short.
+    /// The time between when the value was obtained and this answer: since its SELECT was sent, or since its
+    /// issue was known to be committed. It may be some milliseconds too long, never too short.
     pub age: Duration,
     /// When the value was obtained, on the clock of the cache.
     pub(crate) obtained_at: Instant,

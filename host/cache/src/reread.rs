@@ -1,7 +1,7 @@
-//! How often a cached secret is held against the database because another one was presented.
+//! The pace at which cached secrets are held against the database because others were presented.
 //!
-//! Anybody may present wrong secrets, as many as he likes. What that costs the database is bounded here, for each workspace
-//! and in all, and so is what has to be remembered for it. It knows neither secrets nor statements.
+//! Anybody may present wrong secrets, in any number. What that costs the database is bounded here, for each
+//! workspace and in all, and so is what has to be remembered for it. It knows neither secrets nor statements.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +11,12 @@ use foldhash::fast::RandomState;
 
 use crate::{Instant, WorkspaceId};
 
-/// The time between two of one workspace: a secret that another process issued is refused for no longer than this, and who
-/// presents wrong ones costs no more than a heartbeat a second would without a cache.
+/// The time between two rereads of one workspace: a secret that another process issued is refused for no
+/// longer than this, and wrong ones cost no more than a heartbeat a second would without a cache.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Workspaces that have had theirs within a pause, at most. One more waits for the next: even a flood over all workspaces
-/// costs the database no more than some statements of a hundred each.
+/// Workspaces that are read again within a pause, at most; one more waits for the next. Even a flood over all
+/// workspaces costs the database no more than some statements of a hundred each.
 const MAX_RECENT: usize = 1_024;
 
 /// The workspaces that were held against the database within the last pause.

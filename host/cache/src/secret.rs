@@ -70,7 +70,8 @@ impl Secret {
         std::str::from_utf8(self.expose()).ok()
     }
 
-    /// Whether `presented` is this secret, in a time that depends on the two lengths only. Nothing is the empty secret.
+    /// Whether `presented` is this secret, in a time that depends on the two lengths only. Nothing is the
+    /// empty secret.
     #[must_use]
     pub fn verify(&self, presented: &[u8]) -> bool {
         !self.is_empty() && self.has_text(presented)

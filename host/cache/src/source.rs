@@ -27,7 +27,8 @@ const LOST_LIMIT: Duration = Duration::from_secs(35);
 
 /// How much of its time an issue may wait for a connection. Then it is sent, or never.
 const SHARE_BEFORE_SENDING: f32 = 0.8;
-/// What is wrong with the answer of an issue that holds no secret.
+
+/// The words for an issue whose answer holds no secret.
 const EMPTY: &str = "it answered an issue with the empty secret, which stands for absence";
 
 /// A database and a clock, with what it takes to run statements.
@@ -60,7 +61,8 @@ type Issued = Result<Obtained<Secret>, IssueFailure>;
 enum IssueFailure {
     /// The database gave this error.
     Database(DatabaseError),
-    /// It answered with the empty secret. What it holds now is unknown, but this issue will not change it any more.
+    /// It answered with the empty secret. What it holds now is unknown, but this issue will not change it any
+    /// more.
     Empty,
 }
 
@@ -142,8 +144,8 @@ impl Source {
         SentIssue(rx)
     }
 
-    /// Whether the runtime on which everything here runs has ended. A runtime that ends takes no more tasks before it drops
-    /// those that it has: whoever asks because of one that was dropped is told the truth.
+    /// Whether the runtime on which everything here runs has ended. A runtime that ends takes no more tasks
+    /// before it drops those that it has: whoever asks because of one that was dropped is told the truth.
     pub(crate) fn runtime_has_ended(&self) -> bool {
         let probe = self.runtime.spawn(pending::<()>());
         let was_dropped = probe.is_finished();
@@ -202,9 +204,9 @@ impl SentIssue {
         let _ = timeout(ISSUE_LIMIT, self.0.wait_for(Option::is_some)).await;
     }
 
-    /// Waits until a statement whose connection was lost has ended in the database as well: a server that is busy with
-    /// it does not notice that its client is gone, and commits it all the same. So it may be where the code of the database
-    /// panicked: the connection went with it.
+    /// Waits until a statement whose connection was lost has ended in the database as well: a server that is
+    /// busy with it does not notice that its client is gone, and commits it all the same. So it may be where
+    /// the code of the database panicked: the connection went with it.
     pub(crate) async fn settled(&self) {
         let was_answered = matches!(&*self.0.borrow(), Some(Err(IssueFailure::Empty)));
         if !was_answered && matches!(self.state(), IssueState::Unknown(_)) {

@@ -94,7 +94,8 @@ impl Table {
         self.lookup_dated(workspace, terms, |secret, _, _| answer(secret))
     }
 
-    /// The same for whoever asks how old the value is: `answer` is also given when it was obtained, and what time it is.
+    /// The same for whoever asks how old the value is: `answer` is also given when it was obtained, and what
+    /// time it is.
     #[inline]
     pub(crate) fn lookup_dated<R>(
         &self,
@@ -127,7 +128,8 @@ impl Table {
         self.hits.sum()
     }
 
-    /// What covers a read at this moment, without being the hit that a refresh waits for, and when it was obtained.
+    /// What covers a read at this moment, without being the hit that a refresh waits for, and when it was
+    /// obtained.
     pub(crate) fn peek(
         &self,
         workspace: &WorkspaceId,

@@ -1,5 +1,6 @@
-//! What the tests of a program that embeds the cache need: a [`Database`](crate::Database) in memory, and a clock that goes
-//! with tokio's paused time. Behind the feature `testing`, which belongs in a program's `[dev-dependencies]`.
+//! What the tests of a program that embeds the cache need: a [`Database`](crate::Database) in memory, and a
+//! clock that goes with tokio's paused time. Behind the feature `testing`, which belongs in a program's
+//! `[dev-dependencies]`.
 //!
 //! The cache is the real one, the policy a component as ever. So a test sees what the program will see:
 //!

@@ -1,6 +1,9 @@
 //! Many workspaces at once, from one caller: nobody is turned away, and nobody else is kept out.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use anyhow::Result;
 use leasehold::{
@@ -107,6 +110,16 @@ async fn many_leave_room_for_those_who_read_one() {
     }
     assert_own(&ids, &many.await.expect("no panic"));
     assert_eq!((database.selects(), cache.stats().overloaded), (5_000, 0), "they share their loads");
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_ask_how_its_reads_go_on_keeps_nobody_waiting() {
+    let ids = ids(5_000);
+    let cache = cache(rows(&ids)).await;
+    let mut stalled = pin!(cache.get_many(&ids));
+    assert!(poll_fn(|context| Poll::Ready(stalled.as_mut().poll(context).is_pending())).await);
+    assert_own(&ids, &cache.get_many(&ids).await);
+    assert_own(&ids, &stalled.await);
 }
 
 #[tokio::test]

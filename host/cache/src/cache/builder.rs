@@ -96,11 +96,11 @@ pub enum BuildError {
     /// `build` was not called on a tokio runtime.
     #[error("SecretCache must be built inside a tokio runtime: its loads run as tasks there")]
     NoRuntime,
-    /// `build` was called on a tokio runtime without a timer. That is found out by asking for one, so that the panic hook has
-    /// been told as well.
+    /// `build` was called on a tokio runtime without a timer. That is found out by asking for one, so that
+    /// the panic hook has been told as well.
     #[error(
-        "SecretCache needs a tokio runtime with time enabled, and this one has none: call enable_time (or enable_all) \
-             on the runtime's builder"
+        "SecretCache needs a tokio runtime with time enabled, and this one has none: call enable_time or \
+         enable_all on the runtime's builder"
     )]
     NoTime,
     /// The first policy was refused.

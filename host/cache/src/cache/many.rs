@@ -1,5 +1,5 @@
-//! Many reads at once, for a caller that has them all in hand and time: so many in flight that statements are full, and so
-//! few that none is turned away and callers with one read each find room beside them.
+//! Many reads at once, for a caller that has them all in hand and time: so many in flight that statements are
+//! full, and so few that none is turned away and callers with one read each find room beside them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::task::coop::consume_budget;
 
 use super::SecretCache;
-use crate::admission::{Share, Ticket};
+use crate::admission::Ticket;
 use crate::flight::{Boarding, Kind, Outcome, Waiter};
 use crate::stats::count;
 use crate::{Error, Lookup, WorkspaceId};
 
-/// How many times a read is tried that was turned away all the same, because of what others do: one that joined it, or one
-/// that the database had no room for.
+/// Attempts of a read that was turned away all the same, because of what others do: it joined one that found
+/// no room, or the database had none for it.
 const MAX_ROUNDS: usize = 3;
 
 /// What [`SecretCache::warm`] found.
@@ -43,16 +43,16 @@ struct Begun<'a> {
     index: usize,
     workspace: &'a WorkspaceId,
     waiter: Waiter,
-    _share: Share<'a>,
 }
 
 impl SecretCache {
-    /// Reads all of them, each as by [`read`](Self::read): one answer for each, in their order; a workspace that is named
-    /// twice is read once. What is wrong with one of them is no error of another.
+    /// Reads all of them, each as by [`read`](Self::read): one answer for each, in their order; a workspace
+    /// that is named twice is read once. What is wrong with one of them is no error of another.
     ///
-    /// What is not cached travels to the database in as few statements as it can. Only so many loads are begun at a time that
-    /// none is refused for want of room, so this takes as long as the database takes, and a database that is silent answers
-    /// each step with an error after `database_timeout`. Dropping it begins no more; what was begun is stored.
+    /// What is not cached travels to the database in as few statements as it can. Only so many loads are
+    /// begun at a time that none is refused for want of room, so this takes as long as the database takes,
+    /// and a database that is silent answers each step with an error after `database_timeout`. Dropping it
+    /// begins no more; what was begun is stored.
     pub async fn get_many(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Lookup, Error>> {
         let mut firsts = HashMap::with_capacity(workspaces.len());
         // Where the answer of each is found: those named before have theirs at the first place.
@@ -72,8 +72,8 @@ impl SecretCache {
         places.into_iter().map(|first| answer(first).unwrap_or_else(unread)).collect()
     }
 
-    /// Reads all of them as [`get_many`](Self::get_many) does, for the sake of those who ask next: after a start, say. No
-    /// secret is kept but in the cache, as the policy decides.
+    /// Reads all of them as [`get_many`](Self::get_many) does, for the sake of those who ask next: after a
+    /// start, say. No secret is kept but in the cache, as the policy decides.
     pub async fn warm(&self, workspaces: &[WorkspaceId]) -> WarmReport {
         let mut report = WarmReport::default();
         self.read_each((0..).zip(workspaces).collect(), |_, outcome| match outcome {
@@ -138,38 +138,47 @@ impl SecretCache {
 }
 
 impl<'a> Window<'a> {
-    /// Begins a read once there is room for it. It holds nothing that another one waits for while it waits itself, except
-    /// reads that end by themselves.
+    /// Begins a read once there is room for it.
     async fn begin(
         &mut self,
         index: usize,
         workspace: &'a WorkspaceId,
         tell: &mut impl FnMut(usize, Outcome),
     ) {
+        let begun = match self.room(tell).await {
+            Ok(ticket) => self.cache.start_with(workspace, ticket),
+            Err(error) => Err(Err(error)),
+        };
+        match begun {
+            Ok(waiter) => self.begun.push_back(Begun { index, workspace, waiter }),
+            Err(outcome) => tell(index, outcome),
+        }
+    }
+
+    /// The right to begin a load. While there is none its own reads go on: it waits for others only where it
+    /// has none.
+    async fn room(&mut self, tell: &mut impl FnMut(usize, Outcome)) -> Result<Ticket, Error> {
         let admission = &self.cache.core.reading;
         let share = loop {
             match admission.try_share() {
                 Some(share) => break share,
                 None if self.wait_for_first(tell).await => {}
-                None => break admission.share().await,
+                None => break admission.share().await?,
             }
         };
         let ticket = loop {
             match admission.enter() {
-                Ok(ticket) => break Ok(ticket),
+                Ok(ticket) => break ticket,
                 Err(_) if self.wait_for_first(tell).await => {}
-                Err(_) => break admission.enter_in_turn().await,
+                Err(_) => break admission.enter_in_turn().await?,
             }
         };
-        match ticket.map_err(Err).and_then(|ticket| self.cache.start_with(workspace, ticket)) {
-            Ok(waiter) => self.begun.push_back(Begun { index, workspace, waiter, _share: share }),
-            Err(outcome) => tell(index, outcome),
-        }
+        Ok(ticket.with_share(share))
     }
 
     /// Waits for the read that was begun first. Returns whether there was one.
     async fn wait_for_first(&mut self, tell: &mut impl FnMut(usize, Outcome)) -> bool {
-        let Some(Begun { index, workspace, waiter, _share }) = self.begun.pop_front() else { return false };
+        let Some(Begun { index, workspace, waiter }) = self.begun.pop_front() else { return false };
         match self.cache.land(workspace, Kind::Fill, waiter).await {
             Err(Error::Overloaded) => self.refused.push((index, workspace)),
             outcome => tell(index, outcome),

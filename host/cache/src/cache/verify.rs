@@ -1,8 +1,8 @@
 //! `verify`: whether a secret that somebody presents is the workspace's.
 //!
-//! A cached secret admits by itself, and does not refuse by itself: another process may have issued the one that is
-//! presented. So what does not match is held against the database, seldom enough (`reread.rs`) that a flood of wrong secrets
-//! is no flood of statements. A match costs what any hit costs.
+//! A cached secret admits by itself, and does not refuse by itself: another process may have issued the one
+//! that is presented. So what does not match is held against the database, seldom enough (`reread.rs`) that a
+//! flood of wrong secrets is no flood of statements. A match costs what any hit costs.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::flight::{Boarding, Kind, Waiter};
 use crate::stats::count;
 use crate::{Error, WorkspaceId};
 
-/// How many loads one `verify` waits for at most beside its own read: one that began before it, and one of its own.
+/// Loads that one `verify` waits for at most beside its own read: one that began before it, and one of its
+/// own.
 const MAX_LOADS: usize = 2;
 
 /// A load that a `verify` waits for.
@@ -23,13 +24,13 @@ enum Reread {
 }
 
 impl SecretCache {
-    /// Whether `presented` is the workspace's secret. It is not where the workspace has none or is unknown, and nothing is
-    /// the empty secret. The time that a comparison takes depends on its length only.
+    /// Whether `presented` is the workspace's secret. It is not where the workspace has none or is unknown,
+    /// and nothing is the empty secret. The time that a comparison takes depends on its length only.
     ///
-    /// A secret that does not match the cached one is held against the database before it is refused, since another process
-    /// may have issued it a moment ago: at most once a second for each workspace, and 1,024 times a second in all. Between
-    /// two of those, and where the database does not answer, what is cached decides; so does an absence that a policy stored.
-    /// What is read for this is stored as by any read.
+    /// A secret that does not match the cached one is held against the database before it is refused, since
+    /// another process may have issued it a moment ago: at most once a second for each workspace, and 1,024
+    /// times a second in all. Between two of those, and where the database does not answer, what is cached
+    /// decides; so does an absence that a policy stored. What is read for this is stored as by any read.
     ///
     /// # Errors
     ///

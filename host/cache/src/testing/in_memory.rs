@@ -1,6 +1,8 @@
-//! A database in memory: rows that a test writes as another process would, and the faults that a program should expect.
+//! A database in memory: rows that a test writes as another process would, and the faults that a program
+//! should expect.
 //!
-//! It keeps the contract of [`Database`] and no more: statements take effect one after the other, each at one moment.
+//! It keeps the contract of [`Database`] and no more: statements take effect one after the other, each at one
+//! moment.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -65,7 +67,8 @@ impl InMemory {
         self.rows().secrets.get(&WorkspaceId::new(workspace).ok()?)?.clone()
     }
 
-    /// Has every statement fail so, without effect, from now on; those that wait now as well, once they go on.
+    /// Has every statement fail so, without effect, from now on; those that wait now as well, once they go
+    /// on.
     pub fn fail_with(&self, error: DatabaseError) {
         self.rows().fault = Some(error);
     }

@@ -7,8 +7,9 @@ use tokio::time::Instant as TokioInstant;
 
 use crate::{Clock, Instant};
 
-/// The time that tokio's timers of one runtime go by: real time, or where it is paused (`start_paused`, `tokio::time::pause`)
-/// the time that `tokio::time::advance` and waiting tasks let pass. Pausing takes the feature `test-util` of tokio.
+/// The time that tokio's timers of one runtime go by: real time, or where it is paused (`start_paused`,
+/// `tokio::time::pause`) the time that `tokio::time::advance` and waiting tasks let pass. Pausing takes the
+/// feature `test-util` of tokio.
 #[derive(Clone, Debug)]
 pub struct TokioClock {
     runtime: Handle,
@@ -30,7 +31,8 @@ impl TokioClock {
 
 impl Clock for TokioClock {
     fn now(&self) -> Instant {
-        // A policy that computes for long is asked on a thread that belongs to no runtime, and would be told real time.
+        // A policy that computes for long is asked on a thread that belongs to no runtime, and would be told
+        // real time.
         let _entered = self.runtime.enter();
         Instant::from_nanos(1_000_000_000).saturating_add(self.start.elapsed())
     }

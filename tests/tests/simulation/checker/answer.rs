@@ -29,9 +29,9 @@ pub(super) fn judge(world: &World, record: &Record) -> Verdict {
     }
 }
 
-/// Whoever waits for the database waits for as long as the operator allows: a load once, an issue once more for its turn;
-/// `read_or_issue` may be both, and `verify` a load and two more of what it holds a mismatch against. What has no await takes
-/// no time.
+/// Whoever waits for the database waits for as long as the operator allows: a load once, an issue once more
+/// for its turn; `read_or_issue` may be both, and `verify` a load and two more of what it holds a mismatch
+/// against. What has no await takes no time.
 fn in_time(world: &World, record: &Record) -> Verdict {
     let waits = match record.open.verb {
         Verb::Read => 1,
@@ -88,8 +88,8 @@ fn never_back(world: &World, record: &Record, version: u32) -> Verdict {
     ))
 }
 
-/// A `verify` that says no is a read that found another secret or none: there must be one that it can have found, or an
-/// absence.
+/// A `verify` that says no is a read that found another secret or none: there must be one that it can have
+/// found, or an absence.
 fn mismatch(world: &World, record: &Record) -> Verdict {
     if origin::of_absence(world, record).is_ok() {
         return Ok(());
