@@ -167,9 +167,9 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
 /// Lets each bit of the hash change all others (the last step of MurmurHash3): ids that differ in their last
 /// digit alone would lie side by side otherwise.
 fn finish(mut hash: u32) -> u32 {
-    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
 }
 
 impl Secret {

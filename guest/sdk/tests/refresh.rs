@@ -94,7 +94,7 @@ fn a_refresh_that_fails_leaves_the_lease_and_is_tried_again_after_a_pause() {
         assert_eq!(host.read("w"), Ok(Some("old".into())), "at {second} s");
         host.advance(Duration::from_secs(1));
     }
-    // At once, and after 6 s, 12 s, 24 s and 48 s: seconds in which the pause was over.
+    // At once, and at 6 s, 13 s, 27 s and 55 s: the first moments after as long again as it had been due.
     assert_eq!(host.refreshes(), 5);
     host.fail(None);
     host.advance(Duration::from_secs(60));

@@ -44,7 +44,7 @@ pub(crate) fn ids(count: usize) -> Vec<WorkspaceId> {
 
 /// The default policy with a lease that outlasts the benchmark.
 pub(crate) fn policy() -> Policy {
-    Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h")
+    Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h").setting("jitter", "0s")
 }
 
 /// A cache that holds all of them, as it is after its first sweep. Until then, 30 s at most, a map that has grown may be in
