@@ -3,6 +3,10 @@
 //! Everything is real: the binary, PostgreSQL, PgBouncer of both kinds. What is asked is what an operator sees: rows, answers,
 //! and words.
 
+mod changing;
 mod fixtures;
 mod migrate;
 mod standby;
+mod load;
+mod pooler;
+mod ready;
