@@ -9,4 +9,5 @@ mod migrate;
 mod standby;
 mod load;
 mod pooler;
+mod privileges;
 mod ready;
