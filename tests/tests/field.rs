@@ -4,6 +4,7 @@
 //! and words.
 
 mod changing;
+mod failover;
 mod fixtures;
 mod migrate;
 mod standby;
