@@ -1,8 +1,9 @@
 //! A PostgreSQL cluster of a test's own, to be stopped, crashed and started again.
 //!
-//! The cluster that `tests/run` starts is shared, so nobody may stop it; this one has an owner. It keeps its port and its
-//! data while it is down. It knows nothing of what connects to it. Whatever becomes of the test, the server ends with the
-//! fixture. Its methods block: a test with load of its own calls them from another thread.
+//! The cluster that `tests/run` starts is shared, so nobody may stop it; this one has an owner. It keeps its
+//! port and its data while it is down. It knows nothing of what connects to it. Whatever becomes of the test,
+//! the server ends with the fixture. Its methods block: a test with load of its own calls them from another
+//! thread.
 
 mod standby;
 
@@ -156,8 +157,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// A program of the server, in the cluster's folder, as the cluster's user. It stays in our process group: what ends
-    /// the tests ends it too.
+    /// A program of the server, in the cluster's folder, as the cluster's user. It stays in our process
+    /// group: what ends the tests ends it too.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(self.home.path()).env_clear().stdin(Stdio::null());

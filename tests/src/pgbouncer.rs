@@ -1,7 +1,8 @@
 //! PgBouncer in front of a PostgreSQL server, old or new, pooling by session, transaction or statement.
 //!
-//! Each pooler has a folder, a port and server connections of its own, and ends with its value. It knows nothing of what
-//! connects to it. Its methods block for a moment: what a test has running beside them belongs on other threads.
+//! Each pooler has a folder, a port and server connections of its own, and ends with its value. It knows
+//! nothing of what connects to it. Its methods block for a moment: what a test has running beside them
+//! belongs on other threads.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +24,8 @@ const ATTEMPTS: u32 = 5;
 /// What the log says once the configuration holds: at the start, and after SIGHUP.
 const READY: &str = "process up";
 const READ_AGAIN: &str = "re-reading config";
-/// What a test does not say otherwise. A server that came back is tried again soon, and the log is not full of logins.
+/// What a test does not say otherwise. A server that came back is tried again soon, and the log is not full
+/// of logins.
 const SETTINGS: [(&str, &str); 6] = [
     ("default_pool_size", "12"),
     ("max_client_conn", "200"),
@@ -92,8 +94,8 @@ impl Mode {
 }
 
 impl Pooler {
-    /// Starts a pooler in front of the database that `server` names. A setting is one of PgBouncer's own, and comes after
-    /// 12 server connections and no startup parameter that is ignored.
+    /// Starts a pooler in front of the database that `server` names. A setting is one of PgBouncer's own, and
+    /// comes after 12 server connections and no startup parameter that is ignored.
     pub fn start(
         version: Version,
         mode: Mode,

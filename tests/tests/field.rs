@@ -1,7 +1,7 @@
 //! The server as it is run in the field: behind a pooler, with a standby, with few privileges.
 //!
-//! Everything is real: the binary, PostgreSQL, PgBouncer of both kinds. What is asked is what an operator sees: rows, answers,
-//! and words.
+//! Everything is real: the binary, PostgreSQL, PgBouncer of both kinds. What is asked is what an operator
+//! sees: rows, answers, and words.
 
 mod changing;
 mod failover;

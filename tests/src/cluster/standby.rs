@@ -1,8 +1,8 @@
 //! A hot standby of a cluster: a copy that follows it and may be read, until it is promoted.
 //!
-//! It is a [`Cluster`] like any other, with the same user and password, on a port of its own. It follows by itself; how far
-//! it has come is asked with [`Cluster::caught_up_with`]. Replication is asynchronous: what was committed and not yet sent is
-//! lost with the primary.
+//! It is a [`Cluster`] like any other, with the same user and password, on a port of its own. It follows by
+//! itself; how far it has come is asked with [`Cluster::caught_up_with`]. Replication is asynchronous: what
+//! was committed and not yet sent is lost with the primary.
 
 use std::process::Command;
 

@@ -1,9 +1,9 @@
-//! A pooler that is changed, or put in between, while the server runs: found out without a wrong answer, and without an end
-//! once it is over.
+//! A pooler that is changed, or put in between, while the server runs: found out without a wrong answer, and
+//! without an end once it is over.
 //!
-//! The look at the start says nothing of what comes later: an operator reloads the pooler with another mode, or an address
-//! is moved from the database to a pooler. From then on the server sends nothing to the database, says why, and goes on by
-//! itself when it may.
+//! The look at the start says nothing of what comes later: an operator reloads the pooler with another mode,
+//! or an address is moved from the database to a pooler. From then on the server sends nothing to the
+//! database, says why, and goes on by itself when it may.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! A failover under load: the primary goes, the standby is promoted, and the server's address leads to it sooner or later.
+//! A failover under load: the primary goes, the standby is promoted, and the server's address leads to it
+//! sooner or later.
 //!
-//! What is leased is delivered throughout. Writes are refused meanwhile, and are back within two seconds; no session that may
-//! only read stays behind to refuse one later. `/readyz` says which phase it is.
+//! What is leased is delivered throughout. Writes are refused meanwhile, and are back within two seconds; no
+//! session that may only read stays behind to refuse one later. `/readyz` says which phase it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! What the other tests here take for granted: that each pooler is of its kind, and that a standby follows its primary.
+//! What the other tests here take for granted: that each pooler is of its kind, and that a standby follows
+//! its primary.
 
 use anyhow::{Result, ensure};
 use leasehold_tests::cluster::{Cluster, Stop};
@@ -8,7 +9,8 @@ use leasehold_tests::proxy::Proxy;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, query_scalar};
 
-/// What a real server never does: a statement that was prepared is executed where there is none of that name, or another.
+/// What a real server never does: a statement that was prepared is executed where there is none of that name,
+/// or another.
 async fn loses_prepared_statements(options: &PgConnectOptions) -> Result<bool> {
     let mut first = PgConnection::connect_with(options).await?;
     let sql = "SELECT 'prepared on ' || pg_backend_pid()";

@@ -1,8 +1,8 @@
 //! A load of heartbeats, creates and deletes, and the judgement of what it was answered.
 //!
-//! The rows that are beaten for are made here and changed by nobody else, so that every answer can be held against them. What
-//! is judged is what an operator would call damage: a secret that is not the row's, a token that is refused, a row that is
-//! gone or back. An error is none of these, and is counted.
+//! The rows that are beaten for are made here and changed by nobody else, so that every answer can be held
+//! against them. What is judged is what an operator would call damage: a secret that is not the row's, a
+//! token that is refused, a row that is gone or back. An error is none of these, and is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -33,7 +33,8 @@ pub(super) async fn make_rows(pool: &PgPool) -> Result<Rows> {
     sqlx::raw_sql("TRUNCATE workspaces").execute(pool).await?;
     let sql = "INSERT INTO workspaces (id, auth_token_hash, platform_inbound_secret) \
                SELECT 'w' || n, encode(sha256(convert_to('token-of-w' || n, 'UTF8')), 'hex'), \
-                      CASE WHEN n % 8 > 0 THEN 'secret-of-w' || n END FROM generate_series(0, $1 - 1) AS n";
+                      CASE WHEN n % 8 > 0 THEN 'secret-of-w' || n END \
+               FROM generate_series(0, $1 - 1) AS n";
     sqlx::query(sql).bind(i32::try_from(ROWS)?).execute(pool).await?;
     rows(pool).await
 }
@@ -175,7 +176,8 @@ impl Outcome {
         Ok(())
     }
 
-    /// As that, and the server was of use: a request in a hundred may have been turned away, on a machine that is busy.
+    /// As that, and the server was of use: a request in a hundred may have been turned away, on a machine
+    /// that is busy.
     pub(super) fn is_service(&self) -> Result<()> {
         self.is_undamaged()?;
         let amiss = self.seen.secretless + self.errors();
@@ -193,7 +195,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} beats in {:.1} s, {} with a secret, {} without; {} created, {} deleted; {} errors, {} damaged, {} rows lost",
+            "{} beats in {:.1} s, {} with a secret, {} without; {} created, {} deleted; {} errors, \
+             {} damaged, {} rows lost",
             self.beats,
             self.took.as_secs_f64(),
             self.delivered,

@@ -1,9 +1,10 @@
-//! The server behind PgBouncer: it serves without a wrong answer and without a lost row, or refuses to start and says why.
+//! The server behind PgBouncer: it serves without a wrong answer and without a lost row, or refuses to start
+//! and says why.
 //!
-//! A pooler that loses prepared statements runs one statement as another: the token's hash is answered as the secret, a DELETE
-//! is run as a SELECT. So every way to set one up is tried under load, fresh and after another program has left statements of
-//! its own on the server connections. `tests/run --long` gives each 100,000 heartbeats and a minute at least; with
-//! `-- --nocapture` it prints the table.
+//! A pooler that loses prepared statements runs one statement as another: the token's hash is answered as the
+//! secret, a DELETE is run as a SELECT. So every way to set one up is tried under load, fresh and after
+//! another program has left statements of its own on the server connections. `tests/run --long` gives each
+//! 100,000 heartbeats and a minute at least; with `-- --nocapture` it prints the table.
 
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ pub(super) async fn with_schema() -> Result<TestDatabase> {
     Ok(database)
 }
 
-/// Leaves statements behind as a program does that uses the same driver: by the driver's names, with one to eight texts as
-/// parameters, reads and deletes, on each of the pooler's server connections in another order.
+/// Leaves statements behind as a program does that uses the same driver: by the driver's names, with one to
+/// eight texts as parameters, reads and deletes, on each of the pooler's server connections in another order.
 async fn run_another_program(pooler: &Pooler, mode: Mode) -> Result<()> {
     let mut clients = Vec::new();
     for _ in 0..12 {

@@ -1,5 +1,6 @@
-//! A database in which the server may do little: no table may be created, nothing may be written, another program was there
-//! first. Each begins with an empty database and goes by the commands that an operator is told to use.
+//! A database in which the server may do little: no table may be created, nothing may be written, another
+//! program was there first. Each begins with an empty database and goes by the commands that an operator is
+//! told to use.
 
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ async fn another_programs_migrations_in_the_same_schema_are_left_alone() -> Resu
                  installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, \
                  checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL); \
              INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-                 VALUES (1, 'orders', true, '\\x0102', 7), (20240101000000, 'more orders', true, '\\x0304', 8)",
+                 VALUES (1, 'orders', true, '\\x0102', 7), (20240101000000, 'more', true, '\\x0304', 8)",
         )
         .execute(database.pool())
         .await?;
