@@ -6,9 +6,9 @@
 mod changing;
 mod failover;
 mod fixtures;
-mod migrate;
-mod standby;
 mod load;
+mod migrate;
 mod pooler;
 mod privileges;
 mod ready;
+mod standby;

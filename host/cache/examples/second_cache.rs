@@ -18,7 +18,13 @@ impl Database for Full {
         Box::pin(async { Ok(Some(Secret::new("stored"))) })
     }
 
-    fn issue<'a>(&'a self, _: &'a WorkspaceId, _: IssueMode, minted: Secret) -> Answer<'a, Secret> {
+    fn issue<'a>(
+        &'a self,
+        _: &'a WorkspaceId,
+        _: IssueMode,
+        minted: Secret,
+        _: tokio::time::Instant,
+    ) -> Answer<'a, Secret> {
         Box::pin(async { Ok(minted) })
     }
 

@@ -80,11 +80,12 @@ impl Database for Broken {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
         self.strike(Defect::PanicsAtOnce);
         Box::pin(async move {
             self.strike(Defect::PanicsLater);
-            let issued = self.rows.issue(workspace, mode, minted).await?;
+            let issued = self.rows.issue(workspace, mode, minted, send_by).await?;
             Ok(if self.defect() == Some(Defect::AnswersEmpty) { Secret::new("") } else { issued })
         })
     }

@@ -168,8 +168,9 @@ impl Database for Grudge {
         workspace: &'a WorkspaceId,
         mode: IssueMode,
         minted: Secret,
+        send_by: tokio::time::Instant,
     ) -> Answer<'a, Secret> {
-        self.0.issue(workspace, mode, minted)
+        self.0.issue(workspace, mode, minted, send_by)
     }
 
     fn statements(&self) -> u64 {
