@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use leasehold::{
@@ -15,6 +15,7 @@ use leasehold_tests::pgbouncer::{Mode, Pooler, Version};
 use leasehold_tests::postgres::TestDatabase;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::time::Instant;
 
 use super::{at_leisure, column, id, select};
 

@@ -73,10 +73,10 @@ fn a_refresh_that_puts_the_same_again_is_not_asked_for_by_the_next_hit() {
 
 #[test]
 fn what_is_newer_or_from_another_policy_is_refreshed_by_its_own_lease() {
+    type Next = fn(u64) -> Entry;
     let newer = |now: u64| Entry { obtained_at: Instant::from_nanos(now), ..entry("b", 60, 100, 100) };
     let another = |_| Entry { generation: Generation::FIRST.next(), ..entry("a", 60, 100, 100) };
-    let cases: [(fn(u64) -> Entry, Generation); 2] =
-        [(newer, Generation::FIRST), (another, Generation::FIRST.next())];
+    let cases: [(Next, Generation); 2] = [(newer, Generation::FIRST), (another, Generation::FIRST.next())];
     for (next, generation) in cases {
         let table = Table::new(10);
         table.store(&id(1), entry("a", 50, 100, 100));
