@@ -14,6 +14,7 @@ use leasehold_tests::proxy::Proxy;
 use leasehold_tests::server::{Launch, Server};
 use serde_json::json;
 use sqlx::ConnectOptions as _;
+use tokio::time::Instant;
 
 use super::load::{self, Load};
 use super::pooler::{tail, with_schema};
@@ -54,13 +55,18 @@ impl Changing {
     /// The database is not used, and an operator learns why.
     async fn stops(&self) -> Result<()> {
         becomes(&self.server, Ready::Unavailable, NOTICED).await.with_context(|| tail(&self.server))?;
-        let log = self.server.log()?;
-        ensure!(log.contains("pooler"), "nothing is said of a pooler: {}", tail(&self.server));
         // And it stays so, under load, until something is done about it.
         for _ in 0..10 {
             self.load.beats(50).await?;
             let ready = Ready::of(&self.server)?;
             ensure!(ready == Ready::Unavailable, "it is {ready:?} again: {}", tail(&self.server));
+        }
+        let started = Instant::now();
+        for word in ["pooler", "pool_mode=session"] {
+            while !self.server.log()?.contains(word) {
+                ensure!(started.elapsed() < NOTICED, "no {word:?} in its log: {}", tail(&self.server));
+                self.load.beats(50).await?;
+            }
         }
         let answer = self.server.heartbeat("w1", &load::token("w1"))?;
         ensure!(
