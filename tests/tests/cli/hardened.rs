@@ -9,6 +9,8 @@ use leasehold_tests::server::{Client, Launch, Server, no_body};
 use serde_json::Value;
 
 const CLIENTS: usize = 100;
+/// More than may issue at once, and no more than the database answers in time on a busy machine.
+const FEW: usize = 8;
 const MIB: u64 = 1 << 20;
 
 fn launch() -> Result<Launch> {
@@ -24,10 +26,14 @@ fn policy(server: &Server) -> Result<Value> {
     server.admin("GET", "/admin/policy", no_body())?.json(200)
 }
 
-/// Has as many clients do something at once as often as told, each with a number of its own.
-fn at_once(server: &Server, times: usize, work: impl Fn(&Client, usize) -> Result<()> + Sync) -> Result<()> {
+/// Has so many clients do something at once, so many times, each with a number of its own.
+fn at_once(
+    server: &Server,
+    (clients, times): (usize, usize),
+    work: impl Fn(&Client, usize) -> Result<()> + Sync,
+) -> Result<()> {
     thread::scope(|threads| {
-        let clients: Vec<_> = (0..CLIENTS)
+        let clients: Vec<_> = (0..clients)
             .map(|number| {
                 let (client, work) = (Client::clone(server), &work);
                 threads.spawn(move || (0..times).try_for_each(|_| work(&client, number)))
@@ -37,8 +43,8 @@ fn at_once(server: &Server, times: usize, work: impl Fn(&Client, usize) -> Resul
     })
 }
 
-fn create_all(server: &Server) -> Result<()> {
-    (0..CLIENTS).try_for_each(|number| {
+fn create(server: &Server, clients: usize) -> Result<()> {
+    (0..clients).try_for_each(|number| {
         server.create(&format!("w{number}"))?;
         server.rotate(&format!("w{number}")).map(drop)
     })
@@ -99,8 +105,8 @@ fn a_hundred_clients_are_served_within_850_mb_of_address_space_and_the_policy_ke
 {
     let launch = launch()?.arguments(["--policy", "passthrough"]);
     let server = launch.by(r#"ulimit -v 850000; exec "$0" "$@""#).server()?;
-    create_all(&server)?;
-    at_once(&server, 20, |client, number| {
+    create(&server, CLIENTS)?;
+    at_once(&server, (CLIENTS, 20), |client, number| {
         let (_, cache) = client.secret(&format!("w{number}"))?;
         ensure!(cache == "miss" || cache == "bypassed", "{cache}");
         Ok(())
@@ -114,12 +120,12 @@ fn a_hundred_clients_are_served_within_850_mb_of_address_space_and_the_policy_ke
 async fn calls_that_there_is_no_memory_for_are_answered_directly_and_cost_the_policy_nothing() -> Result<()> {
     let database = Engine::Postgres.empty().await?;
     let server = Launch::new(database.url())?.arguments(["--policy", "passthrough"]).server()?;
-    create_all(&server)?;
+    create(&server, FEW)?;
     // All that the server needs itself is at hand then. No more reads ask the policy at once than there are
     // processors, and issues keep their instances while they wait for the database.
-    at_once(&server, 3, |client, number| client.secret(&format!("w{number}")).map(drop))?;
+    at_once(&server, (FEW, 3), |client, number| client.secret(&format!("w{number}")).map(drop))?;
     server.limit_memory(Some(3 * MIB))?;
-    at_once(&server, 3, |client, number| client.rotate(&format!("w{number}")).map(drop))?;
+    at_once(&server, (FEW, 5), |client, number| client.rotate(&format!("w{number}")).map(drop))?;
     server.limit_memory(None)?;
     let shortages = server.stat("shortages")?;
     ensure!(shortages > 0, "there was enough: {}", server.log()?);

@@ -104,8 +104,8 @@ impl Compiled {
             Ok(()) => {}
             Err(RecvTimeoutError::Timeout) => {
                 return refuse(format!(
-                    "it took longer than {limit:?} to compile, with the wait for others; the compiler cannot be \
-                     stopped, and what it still makes is dropped: try again later, or make the policy smaller"
+                    "it took longer than {limit:?} to compile, with the wait for others; the compiler cannot \
+                     be stopped, and what it still makes is dropped: try again later, or make the policy smaller"
                 ));
             }
             Err(RecvTimeoutError::Disconnected) => return refuse("the compiler ended early".into()),
