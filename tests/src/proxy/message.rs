@@ -60,7 +60,7 @@ impl Messages {
 pub(super) fn parsed(request: &[u8]) -> Option<(&[u8], Statement)> {
     let (name, rest) = word(body(request, b'P')?)?;
     let (text, _) = word(rest)?;
-    let statement = [(Statement::Select, &b"SELECT"[..]), (Statement::Update, b"UPDATE")];
+    let statement = [(Statement::Select, &b"SELECT"[..]), (Statement::Update, b"WITH changed AS (UPDATE")];
     let (statement, _) = statement.into_iter().find(|(_, first)| text.starts_with(first))?;
     Some((name, statement))
 }

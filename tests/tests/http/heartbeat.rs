@@ -83,7 +83,9 @@ async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> 
     delivered.dedup();
     assert_eq!(delivered.len(), 1);
     assert_eq!(bench.stored(W).await?, delivered.pop());
-    assert_eq!(bench.server.stat("issues")?, 1);
+    // A read that had found nothing and ends after the heal takes the new entry away, since it may be the newer of the two:
+    // then one more heal finds the secret that is there, and keeps it.
+    assert!((1..=2).contains(&bench.server.stat("issues")?), "each heartbeat heals by itself");
     Ok(())
 }
 

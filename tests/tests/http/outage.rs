@@ -36,7 +36,10 @@ async fn a_heartbeat_is_answered_as_far_as_its_caches_reach(engine: Engine) -> R
     assert!(!unknown.to_string().contains("workspaces"), "a stranger learns nothing of the table: {unknown}");
     forget_secrets(&bench)?.json(200)?;
     assert_secretless(&bench.server.heartbeat(W, &token)?)?;
-    bench.server.admin("GET", &format!("/workspaces/{W}/secret"), no_body())?.refusal(503, "unavailable")?;
+    bench
+        .server
+        .admin("GET", &format!("/workspaces/{W}/secret"), no_body())?
+        .refusal(503, "database_refused")?;
     bench.mend_table().await?;
     assert_eq!(bench.server.delivered(W, &token)?, secret);
     bench.server.delivered("newcomer", &newcomer)?;
@@ -49,7 +52,10 @@ async fn a_change_that_the_database_refuses_is_an_error_and_the_next_one_works(e
     let secret = bench.server.delivered(W, &token)?;
     bench.break_table().await?;
     bench.server.admin("POST", "/workspaces", no_body())?.refusal(503, "unavailable")?;
-    bench.server.admin("POST", &format!("/workspaces/{W}/secret"), no_body())?.refusal(503, "unavailable")?;
+    bench
+        .server
+        .admin("POST", &format!("/workspaces/{W}/secret"), no_body())?
+        .refusal(503, "database_refused")?;
     assert_eq!(
         bench.server.delivered(W, &token)?,
         secret,

@@ -98,9 +98,7 @@ impl From<Error> for ApiError {
             Error::UnknownWorkspace => Self::unknown_workspace(),
             Error::Unavailable(_) => Self::unavailable(error.to_string()),
             Error::ReadOnly => Self::read_only(),
-            Error::Refused(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "database_refused", error.to_string())
-            }
+            Error::Refused(_) => Self::new(retry_later, "database_refused", error.to_string()),
             Error::Timeout => Self::new(retry_later, "timeout", error.to_string()),
             Error::OutcomeUnknown(_) => {
                 Self::new(retry_later, "outcome_unknown", format!("{error}; read again to learn which"))

@@ -167,9 +167,13 @@ async fn postgres_pool(url: &str) -> anyhow::Result<PostgresPool> {
     let options = PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS);
     PostgresPool::connect_with(options).await.map_err(|error| match &error {
         ConnectError::Url { .. } => anyhow::anyhow!("--database cannot be used: {error}"),
-        ConnectError::Unreachable { .. } => anyhow::anyhow!(
-            "{error}; check its host, port and firewall, and the user and password (PGPASSWORD or ~/.pgpass)"
-        ),
+        ConnectError::Unreachable { reason } => {
+            let shown = url.parse().map_or_else(|_| "the database".to_owned(), |options| show_postgres(&options));
+            anyhow::anyhow!(
+                "cannot connect to {shown}: {reason}; check its host and port, the firewall, and the user and password \
+                 (PGPASSWORD or ~/.pgpass)"
+            )
+        }
         _ => error.into(),
     })
 }
