@@ -301,6 +301,6 @@ pub enum ConnectError {
     #[error("{0}")]
     Schema(String),
     /// A pooler between us and the database runs prepared statements on connections where they are other statements.
-    #[error("the database is behind a pooler that cannot be used: {0}")]
+    #[error("{0}")]
     Pooler(String),
 }

@@ -85,7 +85,14 @@ impl Failure {
 
     /// Whether it says that prepared statements are not where they were prepared.
     pub(super) fn is_mix_up(&self) -> bool {
-        matches!(self, Self::Mixed(_)) || self.code().is_some_and(|code| CODES_OF_A_MIX_UP.contains(&code))
+        // A pooler has one of these codes for all that ends a connection of its own: it says so in another severity.
+        let answer = if let Self::Sent(error) = self {
+            server(error).filter(|error| !ends_session(error))
+        } else {
+            None
+        };
+        matches!(self, Self::Mixed(_))
+            || answer.is_some_and(|error| CODES_OF_A_MIX_UP.contains(&error.code()))
     }
 
     /// Whether the other end does not take what it was sent.

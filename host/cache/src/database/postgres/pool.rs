@@ -1,34 +1,28 @@
 //! Connections to one PostgreSQL database, and the way of every statement to it and back.
 //!
-//! The one place that sends anything. It tags what it sends and holds each answer against that, asks a connection for a sign of
-//! life before it is used, and closes one whose session has become of no use. What a statement means it does not know.
-//!
-//! A connection is acquired before the statement is counted and sent, so that "not sent" and "sent, but what became of it?"
-//! stay apart.
+//! What all users of a pool share: where its connections come from, what is at their other end, and whether anything may be
+//! sent at this moment. Each user sends by a [`Link`] of its own. What a statement means is not known here.
+
+mod link;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use scopeguard::{ScopeGuard, guard};
-use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{PgConnection, PgPool};
-use tokio::time::{Instant as Deadline, sleep, timeout, timeout_at};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::{Instant as Deadline, sleep};
 
 use super::connect;
 use super::failure::Failure;
-use super::sessions::{self, LOST, Sessions};
+use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
-use crate::database::kept::{Kept, Lent};
+use crate::database::kept::Kept;
 use crate::{ConnectError, DatabaseError};
 
-/// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
-/// This one is for a server that has vanished without closing the connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-/// How long a connection may take for a sign of life, and one that was kept for its answer, after which another one is used:
-/// several round trips, and enough of the time that is left then to open one.
-const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+pub(super) use self::link::{Link, exchange};
+
 /// How long a statement of a server's own may wait for a connection.
 const OWN_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two looks at a pooler that mixes statements up.
@@ -76,14 +70,6 @@ pub enum Health {
 /// A statement of a program's own that changes rows, for [`PostgresPool::write`].
 #[derive(Clone, Debug)]
 pub struct PostgresWrite(Tagged);
-
-/// The way of one user of the pool to its connections: with the one that it keeps, and a count of its own.
-#[derive(Clone)]
-pub(super) struct Link {
-    pool: PostgresPool,
-    kept: Kept<sqlx::Postgres>,
-    sent: Arc<AtomicU64>,
-}
 
 impl PostgresOptions {
     /// Connects to `url`, `postgres://user:password@host:port/database`, with 10 connections at most.
@@ -197,8 +183,7 @@ impl PostgresPool {
     }
 
     pub(super) fn link(&self) -> Link {
-        let kept = Kept::new(self.0.pool.clone(), connect::give_back);
-        Link { pool: self.clone(), kept, sent: Arc::default() }
+        Link::new(self.clone(), Kept::new(self.0.pool.clone(), connect::give_back))
     }
 
     /// `sessions` is what was seen; nothing is looked at later where nobody has looked before.
@@ -229,12 +214,10 @@ impl PostgresPool {
 
     /// Sends nothing more until it is known what is at the other end.
     fn suspect(&self) {
-        if !self.0.is_checked || !self.0.hold(LOST.into()) {
+        if !self.0.is_checked || !self.0.hold(SUSPECTED.into()) {
             return;
         }
-        tracing::error!(
-            "statements are mixed up between here and the database: nothing is sent until that is over"
-        );
+        tracing::error!("{SUSPECTED}");
         tokio::spawn(Shared::look_until_it_is_over(Arc::downgrade(&self.0)));
     }
 }
@@ -260,18 +243,24 @@ impl Shared {
             return Ok(());
         }
         let words = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Err(Failure::Held(words.unwrap_or_else(|| LOST.into())))
+        Err(Failure::Held(words.unwrap_or_else(|| SUSPECTED.into())))
     }
 
     async fn look_until_it_is_over(shared: Weak<Self>) {
         loop {
-            let Some(options) = shared.upgrade().map(|shared| shared.pool.connect_options()) else { return };
+            let Some(options) = shared.upgrade().map(|shared| {
+                // Whatever was prepared before is not to be relied on. And a pooler by session may have no more
+                // connections to give while ours are open.
+                shared.close_idle();
+                shared.pool.connect_options()
+            }) else {
+                return;
+            };
             let seen = sessions::look(&options).await;
             let Some(shared) = shared.upgrade() else { return };
             match seen {
                 Ok(sessions) => {
                     shared.is_lent.store(sessions == Sessions::Lent, Ordering::Relaxed);
-                    // Whatever was prepared before is not to be relied on.
                     shared.close_idle();
                     shared.is_held.store(false, Ordering::SeqCst);
                     tracing::info!(?sessions, "statements reach the database as they are meant again");
@@ -303,227 +292,9 @@ impl Shared {
     }
 }
 
-impl Link {
-    pub(super) fn sent(&self) -> u64 {
-        // A statistic that orders nothing else.
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn pool(&self) -> &PostgresPool {
-        &self.pool
-    }
-
-    /// Sends a statement that changes nothing.
-    pub(super) async fn read(
-        &self,
-        statement: &Tagged,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Vec<PgRow>, Failure> {
-        self.shared().held()?;
-        if let Some(kept) = self.kept.take() {
-            match timeout(SIGN_OF_LIFE, self.send_over(kept, statement, parameters)).await {
-                Ok(Ok(sent)) => match self.settle(sent, true) {
-                    Err(failure) if failure.spoils_connection() => self.shared().held()?,
-                    answer => return answer,
-                },
-                Ok(Err(failure)) => return Err(failure),
-                // One that was kept was not asked for a sign of life. The next one is.
-                Err(_elapsed) => {}
-            }
-        }
-        match self.send_once(statement, parameters, None, true).await {
-            Err(failure) if failure.is_of_stale_session() => {
-                self.send_once(statement, parameters, None, true).await
-            }
-            answer => answer,
-        }
-    }
-
-    /// Sends a statement that changes rows, and waits for the end of its answer, which is when it is committed. Once
-    /// `send_by` has passed it is not sent.
-    pub(super) async fn write(
-        &self,
-        statement: &Tagged,
-        parameters: &[Parameter<'_>],
-        send_by: Deadline,
-    ) -> Result<Vec<PgRow>, Failure> {
-        self.shared().held()?;
-        match self.send_once(statement, parameters, Some(send_by), false).await {
-            // Nothing was changed, and the next session may do it.
-            Err(failure) if failure.is_of_stale_session() => {
-                self.send_once(statement, parameters, Some(send_by), false).await
-            }
-            answer => answer,
-        }
-    }
-
-    /// A connection for a look at the table, which does not count.
-    pub(super) async fn glance(&self) -> Result<Glance<'_>, Failure> {
-        Ok(Glance { lent: guard(self.acquire().await?, Lent::close as fn(_)), link: self })
-    }
-
-    /// Over a connection that was asked for a sign of life. One that was kept is not used for a write: were it lost, nobody
-    /// would know what became of it.
-    async fn send_once(
-        &self,
-        statement: &Tagged,
-        parameters: &[Parameter<'_>],
-        send_by: Option<Deadline>,
-        may_keep: bool,
-    ) -> Result<Vec<PgRow>, Failure> {
-        self.kept.make_way();
-        let lent = match send_by {
-            None => self.acquire().await?,
-            Some(send_by) => {
-                timeout_at(send_by, self.acquire()).await.map_err(|_elapsed| Failure::Late)??
-            }
-        };
-        if send_by.is_some_and(|send_by| send_by <= Deadline::now()) {
-            self.kept.give_back(lent);
-            return Err(Failure::Late);
-        }
-        let sent = self.send_over(lent, statement, parameters).await?;
-        self.settle(sent, may_keep)
-    }
-
-    /// A connection whose session is alive, and known by the server's process.
-    async fn acquire(&self) -> Result<Lent<sqlx::Postgres>, Failure> {
-        let mut is_renewed = false;
-        // Each round closes one that gives no sign of life; then there is none left that was opened before.
-        let mut rounds = self.shared().pool.options().get_max_connections();
-        loop {
-            let lent = match self.kept.acquire().await.map_err(Failure::NotSent) {
-                Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
-                    is_renewed = true;
-                    continue;
-                }
-                lent => lent?,
-            };
-            let mut lent = guard(lent, Lent::close);
-            let asked = sessions::process(lent.connection().map_err(Failure::NotSent)?);
-            match timeout(SIGN_OF_LIFE, asked).await {
-                Ok(Ok(process)) => {
-                    let mut lent = ScopeGuard::into_inner(lent);
-                    lent.process = Some(process);
-                    return Ok(lent);
-                }
-                Ok(Err(error)) if rounds == 0 => return Err(Failure::NotSent(error)),
-                Err(_elapsed) if rounds == 0 => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
-                // Those that lie idle share the fate of one that is silent: waiting for each would take too long.
-                Err(_elapsed) if self.shared().origin.is_some() => self.shared().close_idle(),
-                Ok(Err(_)) | Err(_) => {}
-            }
-            rounds -= 1;
-        }
-    }
-
-    /// Sends one statement. The connection comes back unless it is silent.
-    async fn send_over(
-        &self,
-        lent: Lent<sqlx::Postgres>,
-        statement: &Tagged,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Sent, Failure> {
-        // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
-        let mut lent = guard(lent, Lent::close);
-        let nonce = self.pool.nonce();
-        // A statistic that orders nothing else.
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let connection = lent.connection().map_err(Failure::NotSent)?;
-        let exchanged = timeout(ANSWER_TIMEOUT, exchange(connection, statement, &nonce, parameters)).await;
-        let answer = exchanged.map_err(|_elapsed| Failure::Silent)?;
-        Ok(Sent { lent: ScopeGuard::into_inner(lent), answer })
-    }
-
-    /// Decides what becomes of the connection, and of the pool, by the answer that came over it.
-    fn settle(&self, sent: Sent, may_keep: bool) -> Result<Vec<PgRow>, Failure> {
-        let Sent { mut lent, answer } = sent;
-        match answer {
-            Ok((rows, process)) => {
-                let is_another = lent.process.replace(process).is_some_and(|before| before != process);
-                // The answer is the right one all the same.
-                if is_another && self.pool.sessions() == Sessions::Own {
-                    self.pool.suspect();
-                    lent.close();
-                } else if may_keep {
-                    self.kept.keep(lent);
-                } else {
-                    self.kept.give_back(lent);
-                }
-                Ok(rows)
-            }
-            Err(failure) => {
-                if failure.spoils_connection() {
-                    lent.close();
-                } else {
-                    self.kept.give_back(lent);
-                }
-                if failure.is_mix_up() {
-                    self.pool.suspect();
-                }
-                if failure.is_of_stale_session() {
-                    self.kept.discard();
-                    self.shared().close_idle();
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    fn shared(&self) -> &Shared {
-        &self.pool.0
-    }
-}
-
-/// A connection over which a table is looked at. It is closed unless it comes to its end.
-pub(super) struct Glance<'a> {
-    lent: ScopeGuard<Lent<sqlx::Postgres>, fn(Lent<sqlx::Postgres>)>,
-    link: &'a Link,
-}
-
-impl Glance<'_> {
-    pub(super) async fn read(
-        &mut self,
-        statement: &Tagged,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Vec<PgRow>, Failure> {
-        let nonce = self.link.pool.nonce();
-        let connection = self.lent.connection().map_err(Failure::NotSent)?;
-        Ok(exchange(connection, statement, &nonce, parameters).await?.0)
-    }
-
-    /// Has the server parse a statement with so many texts as parameters of its own, and nothing more.
-    pub(super) async fn prepare(&mut self, statement: &Tagged, texts: usize) -> Result<(), Failure> {
-        let connection = self.lent.connection().map_err(Failure::NotSent)?;
-        statement.prepare(connection, texts).await.map_err(Failure::Sent)
-    }
-
-    pub(super) fn end(self) {
-        self.link.kept.keep(ScopeGuard::into_inner(self.lent));
-    }
-}
-
-/// Sends a statement, and holds the answer against it: the rows, and the server's process that has answered.
-pub(super) async fn exchange(
-    connection: &mut PgConnection,
-    statement: &Tagged,
-    nonce: &Nonce,
-    parameters: &[Parameter<'_>],
-) -> Result<(Vec<PgRow>, i32), Failure> {
-    let rows = statement.query(nonce, parameters).fetch_all(connection).await.map_err(Failure::Sent)?;
-    let process = statement.check(nonce, &rows).map_err(Failure::Mixed)?;
-    Ok((rows, process))
-}
-
 /// Looks at what is there, and names the server where it cannot be used.
 async fn look(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
     sessions::look(options).await.map_err(|error| connect::at(options, error))
-}
-
-/// A statement that has come to its end, and the connection that it went over.
-struct Sent {
-    lent: Lent<sqlx::Postgres>,
-    answer: Result<(Vec<PgRow>, i32), Failure>,
 }
 
 /// Without the pool, whose own output names the way to the server.

@@ -24,12 +24,16 @@ const HELD: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The words for a pooler that loses prepared statements.
-pub(super) const LOST: &str = "it lends server connections by the transaction and does not keep prepared statements, so that a \
-     statement can be run as another one; set up PgBouncer 1.21 or newer with max_prepared_statements above 0 (its default is \
+pub(super) const LOST: &str = "the pooler before the database lends server connections by the transaction and does not keep \
+     prepared statements, so that a statement can be run as another one; set up PgBouncer 1.21 or newer with max_prepared_statements above 0 (its default is \
      200), or pool_mode=session, or connect to PostgreSQL itself";
 
+/// The words until it is known what is there.
+pub(super) const SUSPECTED: &str = "statements do not reach the session that they were prepared in, and nothing is sent before \
+     it is known what is between here and the database";
+
 /// The words for a pooler that lends by the statement.
-const BY_STATEMENT: &str = "it lends server connections by the statement; set up pool_mode=session, or PgBouncer 1.21 or newer \
+const BY_STATEMENT: &str = "the pooler before the database lends server connections by the statement; set up pool_mode=session, or PgBouncer 1.21 or newer \
      with pool_mode=transaction and max_prepared_statements above 0, or connect to PostgreSQL itself";
 
 /// What becomes of a session between two statements.

@@ -1,0 +1,263 @@
+//! The way of one user of a pool to the database and back.
+//!
+//! The one place that sends a statement. It tags what it sends and holds each answer against that, asks a connection for a
+//! sign of life before it is used, and closes one whose session has become of no use.
+//!
+//! A connection is acquired before the statement is counted and sent, so that "not sent" and "sent, but what became of it?"
+//! stay apart.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use scopeguard::{ScopeGuard, guard};
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use tokio::time::{Instant as Deadline, timeout, timeout_at};
+
+use super::{PostgresPool, Shared};
+use crate::database::kept::{Kept, Lent};
+use crate::database::postgres::failure::Failure;
+use crate::database::postgres::sessions::{self, Sessions};
+use crate::database::postgres::tagged::{Nonce, Parameter, Tagged};
+
+/// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
+/// This one is for a server that has vanished without closing the connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+/// How long a connection may take for a sign of life, and one that was kept for its answer, after which another one is used:
+/// several round trips, and enough of the time that is left then to open one.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+
+/// The way of one user of the pool to its connections: with the one that it keeps, and a count of its own.
+#[derive(Clone)]
+pub(in crate::database::postgres) struct Link {
+    pool: PostgresPool,
+    kept: Kept<sqlx::Postgres>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Link {
+    pub(in crate::database::postgres) fn new(pool: PostgresPool, kept: Kept<sqlx::Postgres>) -> Self {
+        Self { pool, kept, sent: Arc::default() }
+    }
+
+    pub(in crate::database::postgres) fn sent(&self) -> u64 {
+        // A statistic that orders nothing else.
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::database::postgres) fn pool(&self) -> &PostgresPool {
+        &self.pool
+    }
+
+    /// Sends a statement that changes nothing.
+    pub(in crate::database::postgres) async fn read(
+        &self,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<PgRow>, Failure> {
+        self.shared().held()?;
+        if let Some(kept) = self.kept.take() {
+            match timeout(SIGN_OF_LIFE, self.send_over(kept, statement, parameters)).await {
+                Ok(Ok(sent)) => match self.settle(sent, true) {
+                    Err(failure) if failure.spoils_connection() => self.shared().held()?,
+                    answer => return answer,
+                },
+                Ok(Err(failure)) => return Err(failure),
+                // One that was kept was not asked for a sign of life. The next one is.
+                Err(_elapsed) => {}
+            }
+        }
+        match self.send_once(statement, parameters, None, true).await {
+            Err(failure) if failure.is_of_stale_session() => {
+                self.send_once(statement, parameters, None, true).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Sends a statement that changes rows, and waits for the end of its answer, which is when it is committed. Once
+    /// `send_by` has passed it is not sent.
+    pub(in crate::database::postgres) async fn write(
+        &self,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+        send_by: Deadline,
+    ) -> Result<Vec<PgRow>, Failure> {
+        self.shared().held()?;
+        match self.send_once(statement, parameters, Some(send_by), false).await {
+            // Nothing was changed, and the next session may do it.
+            Err(failure) if failure.is_of_stale_session() => {
+                self.send_once(statement, parameters, Some(send_by), false).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A connection for a look at the table, which does not count.
+    pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, Failure> {
+        Ok(Glance { lent: guard(self.acquire().await?, Lent::close as fn(_)), link: self })
+    }
+
+    /// Over a connection that was asked for a sign of life. One that was kept is not used for a write: were it lost, nobody
+    /// would know what became of it.
+    async fn send_once(
+        &self,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+        send_by: Option<Deadline>,
+        may_keep: bool,
+    ) -> Result<Vec<PgRow>, Failure> {
+        self.kept.make_way();
+        let lent = match send_by {
+            None => self.acquire().await?,
+            Some(send_by) => {
+                timeout_at(send_by, self.acquire()).await.map_err(|_elapsed| Failure::Late)??
+            }
+        };
+        if send_by.is_some_and(|send_by| send_by <= Deadline::now()) {
+            self.kept.give_back(lent);
+            return Err(Failure::Late);
+        }
+        let sent = self.send_over(lent, statement, parameters).await?;
+        self.settle(sent, may_keep)
+    }
+
+    /// A connection whose session is alive, and known by the server's process.
+    async fn acquire(&self) -> Result<Lent<sqlx::Postgres>, Failure> {
+        let mut is_renewed = false;
+        // Each round closes one that gives no sign of life; then there is none left that was opened before.
+        let mut rounds = self.shared().pool.options().get_max_connections();
+        loop {
+            let lent = match self.kept.acquire().await.map_err(Failure::NotSent) {
+                Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
+                    is_renewed = true;
+                    continue;
+                }
+                lent => lent?,
+            };
+            let mut lent = guard(lent, Lent::close);
+            let asked = sessions::process(lent.connection().map_err(Failure::NotSent)?);
+            match timeout(SIGN_OF_LIFE, asked).await {
+                Ok(Ok(process)) => {
+                    let mut lent = ScopeGuard::into_inner(lent);
+                    lent.process = Some(process);
+                    return Ok(lent);
+                }
+                Ok(Err(error)) if rounds == 0 => return Err(Failure::NotSent(error)),
+                Err(_elapsed) if rounds == 0 => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
+                // Those that lie idle share the fate of one that is silent: waiting for each would take too long.
+                Err(_elapsed) if self.shared().origin.is_some() => self.shared().close_idle(),
+                Ok(Err(_)) | Err(_) => {}
+            }
+            rounds -= 1;
+        }
+    }
+
+    /// Sends one statement. The connection comes back unless it is silent.
+    async fn send_over(
+        &self,
+        lent: Lent<sqlx::Postgres>,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Sent, Failure> {
+        // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
+        let mut lent = guard(lent, Lent::close);
+        let nonce = self.pool.nonce();
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let connection = lent.connection().map_err(Failure::NotSent)?;
+        let exchanged = timeout(ANSWER_TIMEOUT, exchange(connection, statement, &nonce, parameters)).await;
+        let answer = exchanged.map_err(|_elapsed| Failure::Silent)?;
+        Ok(Sent { lent: ScopeGuard::into_inner(lent), answer })
+    }
+
+    /// Decides what becomes of the connection, and of the pool, by the answer that came over it.
+    fn settle(&self, sent: Sent, may_keep: bool) -> Result<Vec<PgRow>, Failure> {
+        let Sent { mut lent, answer } = sent;
+        match answer {
+            Ok((rows, process)) => {
+                let is_another = lent.process.replace(process).is_some_and(|before| before != process);
+                // The answer is the right one all the same.
+                if is_another && self.pool.sessions() == Sessions::Own {
+                    self.pool.suspect();
+                    lent.close();
+                } else if may_keep {
+                    self.kept.keep(lent);
+                } else {
+                    self.kept.give_back(lent);
+                }
+                Ok(rows)
+            }
+            Err(failure) => {
+                if failure.spoils_connection() {
+                    lent.close();
+                } else {
+                    self.kept.give_back(lent);
+                }
+                if failure.is_mix_up() {
+                    self.pool.suspect();
+                }
+                if failure.is_of_stale_session() {
+                    self.kept.discard();
+                    self.shared().close_idle();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.pool.0
+    }
+}
+
+/// A statement that has come to its end, and the connection that it went over.
+struct Sent {
+    lent: Lent<sqlx::Postgres>,
+    answer: Result<(Vec<PgRow>, i32), Failure>,
+}
+
+/// A connection over which a table is looked at. It is closed unless it comes to its end.
+pub(in crate::database::postgres) struct Glance<'a> {
+    lent: ScopeGuard<Lent<sqlx::Postgres>, fn(Lent<sqlx::Postgres>)>,
+    link: &'a Link,
+}
+
+impl Glance<'_> {
+    pub(in crate::database::postgres) async fn read(
+        &mut self,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<PgRow>, Failure> {
+        let nonce = self.link.pool.nonce();
+        let connection = self.lent.connection().map_err(Failure::NotSent)?;
+        Ok(exchange(connection, statement, &nonce, parameters).await?.0)
+    }
+
+    /// Has the server parse a statement with so many texts as parameters of its own, and nothing more.
+    pub(in crate::database::postgres) async fn prepare(
+        &mut self,
+        statement: &Tagged,
+        texts: usize,
+    ) -> Result<(), Failure> {
+        let connection = self.lent.connection().map_err(Failure::NotSent)?;
+        statement.prepare(connection, texts).await.map_err(Failure::Sent)
+    }
+
+    pub(in crate::database::postgres) fn end(self) {
+        self.link.kept.keep(ScopeGuard::into_inner(self.lent));
+    }
+}
+
+/// Sends a statement, and holds the answer against it: the rows, and the server's process that has answered.
+pub(in crate::database::postgres) async fn exchange(
+    connection: &mut PgConnection,
+    statement: &Tagged,
+    nonce: &Nonce,
+    parameters: &[Parameter<'_>],
+) -> Result<(Vec<PgRow>, i32), Failure> {
+    let rows = statement.query(nonce, parameters).fetch_all(connection).await.map_err(Failure::Sent)?;
+    let process = statement.check(nonce, &rows).map_err(Failure::Mixed)?;
+    Ok((rows, process))
+}
