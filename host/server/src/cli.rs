@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{Backup, MigrateDatabase, Restore};
+use crate::commands::{Backup, DatabaseCommand, MigrateDatabase, Restore};
 use crate::policy::Expectation;
 use crate::tokens;
 
@@ -47,6 +47,13 @@ leasehold.admin-token in the working directory, which is made on the first start
 
     /// Make the tables that the server needs, and nothing where they are there
     Migrate(MigrateDatabase),
+
+    /// Look at a database, and change nothing
+    Database {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: DatabaseCommand,
+    },
 
     /// Copy the SQLite database to a file, beside a server that goes on
     Backup(Backup),

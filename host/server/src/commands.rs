@@ -3,12 +3,14 @@
 //! Each ends with a line for people on stdout, or with an error in words.
 
 mod backup;
+mod check;
 mod migrate;
 mod restore;
 
 use anyhow::Context as _;
 
 pub use self::backup::Backup;
+pub use self::check::{CheckDatabase, DatabaseCommand};
 pub use self::migrate::MigrateDatabase;
 pub use self::restore::Restore;
 

@@ -37,7 +37,7 @@ pub use cli::{
     ApplyPolicy, Bench, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
     StatusOfPolicy,
 };
-pub use commands::{Backup, MigrateDatabase, Restore};
+pub use commands::{Backup, CheckDatabase, DatabaseCommand, MigrateDatabase, Restore};
 pub use policy::{Expectation, Outcome};
 pub use server::Server;
 pub use shutdown::{hangups, signals};

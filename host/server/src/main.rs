@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Command::Policy { command } => return policy(&command),
         Command::Bench(bench) => return ended(bench.run()),
         Command::Migrate(migrate) => return ended(on_database(|| migrate.run())),
+        Command::Database { command } => return ended(on_database(|| command.run())),
         Command::Backup(backup) => return ended(on_database(|| backup.run())),
         Command::Restore(restore) => return ended(on_database(|| restore.run())),
     };

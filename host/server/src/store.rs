@@ -6,6 +6,7 @@
 mod connect;
 mod file;
 pub(crate) mod files;
+mod report;
 mod schema;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use sqlx::sqlite::SqliteError;
 
 pub(crate) use self::file::DatabaseFile;
 use self::file::{Change, Guarded};
+pub(crate) use self::report::Report;
 pub(crate) use self::schema::{Migrate, Migrated};
 
 /// How long a statement may take, a connection from the pool included. The caller is a person or a probe.
@@ -278,6 +280,11 @@ fn describe(error: &sqlx::Error) -> Cow<'static, str> {
         sqlx::Error::PoolClosed => "the server is stopping".into(),
         _ => "the driver failed".into(),
     }
+}
+
+/// Looks at the database that the URL names, and changes nothing.
+pub(crate) async fn check(url: &str) -> anyhow::Result<Report> {
+    connect::check(url).await
 }
 
 /// Brings the schema of the database that the URL names up to date. The text is the URL for people to read.

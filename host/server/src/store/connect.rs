@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use leasehold::{ConnectError, PostgresOptions, PostgresPool};
+use leasehold::{ConnectError, PostgresOptions, PostgresPool, Sessions};
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{
@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
-use super::{Store, files, schema};
+use super::{Report, Store, files, schema};
 
 /// Readers of both caches beside the one writer that SQLite has, and one for the server itself. Each is a thread.
 const SQLITE_CONNECTIONS: u32 = 6;
@@ -64,6 +64,53 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
             Ok((migrated, shown))
         }
     }
+}
+
+/// Looks at what is there. What keeps it from being looked at is an error.
+pub(super) async fn check(url: &str) -> anyhow::Result<Report> {
+    match kind(url)? {
+        Kind::Sqlite => {
+            // Neither the file is made nor its journal mode changed.
+            let options = sqlite_url(url)?.busy_timeout(BUSY).create_if_missing(false).read_only(true);
+            let shown = show_sqlite(&options);
+            let mut connection = first_sqlite(&options, &shown).await?;
+            let mut report = Report::default();
+            report.fact("database", &*shown);
+            let access = if is_read_only(url) { "read-only, as the URL says" } else { "read and write" };
+            report.fact("access", access);
+            schema::describe_sqlite(&mut connection, &mut report).await?;
+            connection.close().await?;
+            Ok(report)
+        }
+        Kind::Postgres => {
+            let pool = postgres_pool(url).await?;
+            let options = pool.pool().connect_options();
+            let shown = show_postgres(&options);
+            let mut connection = first_postgres(&options, &shown).await?;
+            let report = describe_postgres(&mut connection, &pool, &shown).await?;
+            // A failure to say goodbye is the other end's loss.
+            let _ = connection.close().await;
+            Ok(report)
+        }
+    }
+}
+
+async fn describe_postgres(
+    connection: &mut PgConnection,
+    pool: &PostgresPool,
+    shown: &str,
+) -> anyhow::Result<Report> {
+    let mut report = Report::default();
+    report.fact("database", shown);
+    report.fact(
+        "sessions",
+        match pool.sessions() {
+            Sessions::Lent => "lent by the transaction by a pooler that keeps prepared statements",
+            _ => "each connection has its own",
+        },
+    );
+    schema::describe_postgres(connection, &mut report).await?;
+    Ok(report)
 }
 
 fn kind(url: &str) -> anyhow::Result<Kind> {
@@ -114,9 +161,13 @@ async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)>
     Ok((Store::Sqlite(pool, opened), shown))
 }
 
+fn sqlite_url(url: &str) -> anyhow::Result<SqliteConnectOptions> {
+    SqliteConnectOptions::from_str(url)
+        .context("--database cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file")
+}
+
 fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    let options = SqliteConnectOptions::from_str(url)
-        .context("--database cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file")?
+    let options = sqlite_url(url)?
         // A secret that was answered must survive a power cut: NORMAL would lose the last commits in WAL
         // mode.
         .synchronous(SqliteSynchronous::Full)
@@ -157,6 +208,8 @@ async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String
     let shown = show_postgres(&options);
     let mut first = first_postgres(&options, &shown).await?;
     schema::postgres(&mut first, &shown, how).await?;
+    let report = describe_postgres(&mut first, &pool, &shown).await?;
+    tracing::info!("{}", report.line());
     // A failure to say goodbye is the other end's loss.
     let _ = first.close().await;
     Ok((Store::Postgres(pool), shown))

@@ -11,8 +11,9 @@ mod sqlite;
 
 use std::time::Duration;
 
-pub(super) use self::postgres::migrate as postgres;
-pub(super) use self::sqlite::{check as check_sqlite, migrate as sqlite};
+pub(super) use self::postgres::{describe as describe_postgres, migrate as postgres};
+pub(super) use self::sqlite::{check as check_sqlite, describe as describe_sqlite, migrate as sqlite};
+use super::Report;
 
 /// The version of the schema that this server works with.
 pub(super) const VERSION: i64 = 1;
@@ -66,6 +67,28 @@ impl Found {
         let is_there = |name: &str| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
         let missing: Vec<_> = COLUMNS.into_iter().filter(|name| !is_there(name)).collect();
         if missing.is_empty() { Self::Current } else { Self::Foreign(missing) }
+    }
+
+    /// What there is, and what is wrong with it.
+    fn describe(&self, report: &mut Report) {
+        let (words, lack) = match self {
+            Self::Current => ("is there".to_owned(), None),
+            Self::Missing => (
+                "is not there".to_owned(),
+                Some("the table workspaces is missing (leasehold migrate)".to_owned()),
+            ),
+            Self::Foreign(missing) => {
+                let lack = format!("the table workspaces has no column {}", missing.join(", "));
+                ("is another program's".to_owned(), Some(lack))
+            }
+            Self::Newer(version) => {
+                let lack =
+                    format!("the schema has version {version}, and this program knows {VERSION} at most");
+                ("is a newer server's".to_owned(), Some(lack))
+            }
+        };
+        report.fact("schema", words);
+        lack.into_iter().for_each(|lack| report.lack(lack));
     }
 
     /// `false`: the schema is to be made.

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, VERSION};
+use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, Report, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
 /// The advisory lock of whoever changes the schema: the first eight bytes of "leasehold", and nobody else's,
@@ -30,6 +30,7 @@ const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()
     coalesce((SELECT string_agg(p, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p \
         WHERE NOT has_any_column_privilege(to_regclass('workspaces')::oid, p)), '') AS missing, \
     coalesce(has_table_privilege(to_regclass('workspaces')::oid, 'DELETE'), true)::text AS may_delete";
+const VERSION_OF_SERVER: &str = "SELECT current_setting('server_version') AS version";
 const KEPT: &str = "SELECT coalesce(max(version), 0)::text AS version FROM leasehold_schema";
 
 /// What a look found, and who looked.
@@ -93,6 +94,29 @@ pub(in crate::store) async fn migrate(
         }
         sleep(PAUSE).await;
     }
+}
+
+/// Says what a look finds.
+pub(in crate::store) async fn describe(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let version: String = one(connection, VERSION_OF_SERVER).await?.try_get("version")?;
+    report.fact("server", format!("PostgreSQL {version}"));
+    let seen = look(connection).await?;
+    let access = if seen.is_read_only { "read-only: a standby, or set so" } else { "read and write" };
+    report.fact("access", access);
+    seen.found.describe(report);
+    let may = if seen.missing.is_empty() {
+        "do all that is needed".to_owned()
+    } else {
+        format!("not {}", seen.missing)
+    };
+    report.fact("user", format!("{} may {may}", seen.role));
+    if !seen.missing.is_empty() {
+        report.lack(format!("grant {} on workspaces to {}", seen.missing, seen.role));
+    }
+    Ok(())
 }
 
 /// One message, which is one transaction: all of it is done or nothing is. The lock is tried and not waited

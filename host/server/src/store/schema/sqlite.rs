@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
-use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, VERSION};
+use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, Report, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/sqlite/0001_workspaces.sql");
 const COLUMNS: &str = "SELECT name FROM pragma_table_info('workspaces')";
@@ -51,6 +51,17 @@ pub(in crate::store) async fn migrate(
         );
         sleep(PAUSE).await;
     }
+}
+
+/// Says what a look finds.
+pub(in crate::store) async fn describe(
+    connection: &mut SqliteConnection,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut *connection).await?;
+    report.fact("library", format!("SQLite {version}"));
+    look(connection).await?.describe(report);
+    Ok(())
 }
 
 /// Whether the database is ours, for a backup.

@@ -1,0 +1,42 @@
+//! `leasehold database check`: what is at the other end of a URL, and whether a server can work with it.
+
+use clap::{Args, Subcommand};
+
+use super::on_a_runtime;
+use crate::policy::say;
+use crate::store;
+
+/// The subcommands of `leasehold database`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DatabaseCommand {
+    /// Say what is there: the server, what is between, the schema, and what the user may do; ends with 1 where
+    /// a server could not do all of its work
+    Check(CheckDatabase),
+}
+
+/// Which database.
+#[derive(Clone, Debug, Args)]
+pub struct CheckDatabase {
+    /// As in `leasehold serve`; nothing is made and nothing is changed
+    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    pub database: String,
+}
+
+impl DatabaseCommand {
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    ///
+    /// What keeps a server from its work, in words.
+    pub fn run(&self) -> anyhow::Result<()> {
+        let Self::Check(check) = self;
+        let report = on_a_runtime(store::check(&check.database))?;
+        say(&report.table())?;
+        anyhow::ensure!(
+            report.lacks.is_empty(),
+            "a server could not do all of its work: {}",
+            report.lacks.join("; ")
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,36 @@
+//! What is found out of a database, for people: a table for a command, and one line for the log.
+
+use std::fmt::Write as _;
+
+/// What there is, and what there should be and is not.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    facts: Vec<(&'static str, String)>,
+    pub(crate) lacks: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn fact(&mut self, name: &'static str, words: impl Into<String>) {
+        self.facts.push((name, words.into()));
+    }
+
+    pub(super) fn lack(&mut self, words: impl Into<String>) {
+        self.lacks.push(words.into());
+    }
+
+    /// A line for each fact.
+    pub(crate) fn table(&self) -> String {
+        let width = self.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        self.facts.iter().fold(String::new(), |mut table, (name, words)| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(table, "{name:width$}  {words}");
+            table
+        })
+    }
+
+    /// All of it in one line.
+    pub(super) fn line(&self) -> String {
+        let facts: Vec<String> = self.facts.iter().map(|(name, words)| format!("{name}: {words}")).collect();
+        facts.join("; ")
+    }
+}
