@@ -236,8 +236,9 @@ impl Core {
             }
             // The policy failed before it got that far.
             (None, Err(_)) => {
-                let mut sent = self.source.send_issue(workspace, mode);
-                let state = sent.answer(self.source.deadline()).await;
+                let deadline = self.source.deadline();
+                let mut sent = self.source.send_issue(workspace, mode, deadline);
+                let state = sent.answer(deadline).await;
                 (sent, state)
             }
         };

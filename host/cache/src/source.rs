@@ -122,12 +122,18 @@ impl Source {
     }
 
     /// Mints a secret and sends the statement that stores it.
-    pub(crate) fn send_issue(&self, workspace: &WorkspaceId, mode: IssueMode) -> SentIssue {
+    pub(crate) fn send_issue(
+        &self,
+        workspace: &WorkspaceId,
+        mode: IssueMode,
+        deadline: Deadline,
+    ) -> SentIssue {
         count(&self.counters.issues);
         let (tx, rx) = watch::channel(None);
         let (database, key, clock) = (Arc::clone(&self.database), workspace.clone(), Arc::clone(&self.clock));
         // Before the caller goes, so that it hears that nothing was sent where that is so.
-        let send_by = Deadline::now() + self.timeout.mul_f32(SHARE_BEFORE_SENDING);
+        let now = Deadline::now();
+        let send_by = now + deadline.saturating_duration_since(now).mul_f32(SHARE_BEFORE_SENDING);
         self.runtime.spawn(async move {
             let issued = match Secret::mint() {
                 Ok(minted) => run_issue(&*database, &key, mode, minted, send_by).await,

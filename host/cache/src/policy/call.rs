@@ -176,7 +176,7 @@ impl Call {
             ));
         }
         let step = self.statement()?;
-        let mut sent = self.source.send_issue(&self.workspace, mode);
+        let mut sent = self.source.send_issue(&self.workspace, mode, self.deadline);
         self.issue = Some((step, sent.clone()));
         // Whatever was put or seen before this is older than what the database is about to hold.
         (self.change, self.snapshot, self.absent_at) = (None, None, None);

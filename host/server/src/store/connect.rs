@@ -55,7 +55,9 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
             Ok((migrated, shown))
         }
         Kind::Postgres => {
-            let options = postgres_pool(url).await?.pool().connect_options();
+            // One message without prepared statements, which no pooler can take for another one.
+            let pool = connected(url, PostgresOptions::new(url).without_pooler_check()).await?;
+            let options = pool.pool().connect_options();
             let shown = show_postgres(&options);
             let mut connection = first_postgres(&options, &shown).await?;
             let migrated = schema::postgres(&mut connection, &shown, Migrate::IfNeeded).await?;
@@ -217,7 +219,10 @@ async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String
 
 /// What is at the other end is looked at before anything is written.
 async fn postgres_pool(url: &str) -> anyhow::Result<PostgresPool> {
-    let options = PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS);
+    connected(url, PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS)).await
+}
+
+async fn connected(url: &str, options: PostgresOptions) -> anyhow::Result<PostgresPool> {
     PostgresPool::connect_with(options).await.map_err(|error| match &error {
         ConnectError::Url { .. } => anyhow::anyhow!("--database cannot be used: {error}"),
         ConnectError::Unreachable { reason } => {

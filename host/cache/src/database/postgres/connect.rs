@@ -74,14 +74,17 @@ impl Origin {
         let mut origin = Self { url: url.to_owned(), takes_options: true };
         let options = origin.options()?;
         let attempt = async {
-            match login(&options).await {
+            let is_limited = match login(&options).await {
                 Err(error) if refuses_parameter(&error) => {
                     origin.takes_options = false;
                     login(&origin.options()?).await
                 }
                 connected => connected,
-            }
-            .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })
+            };
+            // A pooler may also take it and drop it.
+            origin.takes_options &= is_limited
+                .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })?;
+            Ok(())
         };
         match timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(Ok(())) => Ok(origin),
@@ -115,11 +118,16 @@ impl Origin {
     }
 }
 
-async fn login(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    let connection = PgConnection::connect_with(options).await?;
+/// Logs in once. Returns whether a statement has a limit of time there.
+async fn login(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    // Without a prepared statement: it is not known yet what is between.
+    let limit = "SELECT current_setting('statement_timeout') AS value";
+    let rows = sqlx::raw_sql(limit).fetch_all(&mut connection).await?;
+    let limit: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
     // The server ends the session when the socket closes, polite farewell or not.
     let _ = connection.close().await;
-    Ok(())
+    Ok(limit.is_some_and(|limit| limit != "0"))
 }
 
 /// Whether a pooler refuses a startup parameter. It has no code of its own for that.
@@ -137,14 +145,26 @@ fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
     // The driver would log one that it does not know, with its value.
     let query =
         url.split_once('#').map_or(url, |(before, _)| before).split_once('?').map_or("", |(_, query)| query);
+    if query.contains('@') {
+        let expected = "it has an @ behind a ?; expected any of @ : / ? # % in the user or the password, and any @ in a \
+                        parameter, written as %40 %3A %2F %3F %23 %25";
+        return Err(refuse(expected.to_owned()));
+    }
     let names = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
     for name in names {
         if !PARAMETERS.contains(&name) && !name.starts_with("options[") && !name.starts_with("options%5B") {
+            // What is no name may be a part of something else.
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-'));
+            let which = if is_name {
+                format!("parameter {name:?}")
+            } else {
+                "parameter, which is no name".to_owned()
+            };
             return Err(refuse(format!(
-                "it has the unknown parameter {name:?}; expected one of {}, options[NAME]",
+                "it has the unknown {which}; expected one of {}, options[NAME]",
                 PARAMETERS.join(", ")
             )));
         }
@@ -311,11 +331,22 @@ mod tests {
             ("postgres://u@h/d?sslpassword=hunter2", "sslpassword"),
             ("postgres://u@h/d?sslmode=disable&secret=hunter2", "secret"),
             ("postgres://u@h/d?hunter=2#x", "hunter"),
+            ("postgres://u@h/d?a=b&c", "a"),
             ("postgres://u@h/d?SSLMODE=hunter2", "SSLMODE"),
         ] {
             let error = parse(url).expect_err("it is refused").to_string();
             assert!(error.contains(&format!("unknown parameter {name:?}")), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_question_mark_in_a_password_is_not_taken_for_a_parameter() {
+        for url in
+            ["postgres://ann:pa?hunter2@h/d", "postgres://ann:pa?hun=ter2@h/d", "postgres://h/d?hun.ter2"]
+        {
+            let error = parse(url).expect_err("it is refused").to_string();
+            assert!(!error.contains("hun"), "{error}");
         }
     }
 

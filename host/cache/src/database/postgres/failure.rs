@@ -40,9 +40,9 @@ const CLASSES_OF_ALL_ROWS: [&str; 10] = ["0A", "08", "25", "26", "28", "3D", "40
 /// Missing privilege, table, column or function.
 const CODES_OF_ALL_ROWS: [&str; 4] = ["42501", "42P01", "42703", "42883"];
 
-/// A prepared statement that is not there, one that is there already, one with other parameters, and parameters that are not of
-/// the types that a statement has: what a pooler answers that loses prepared statements.
-const CODES_OF_A_MIX_UP: [&str; 5] = ["26000", "42P05", "08P01", "22P03", "22021"];
+/// A prepared statement that is not there, one that is there already, and one with other parameters: what a pooler answers that
+/// loses prepared statements.
+const CODES_OF_A_MIX_UP: [&str; 3] = ["26000", "42P05", "08P01"];
 
 /// A session that may only read, and one whose statements were prepared for a table that is another one by now: both go, and
 /// the next one is as good as new.
@@ -85,14 +85,15 @@ impl Failure {
 
     /// Whether it says that prepared statements are not where they were prepared.
     pub(super) fn is_mix_up(&self) -> bool {
-        // A pooler has one of these codes for all that ends a connection of its own: it says so in another severity.
-        let answer = if let Self::Sent(error) = self {
-            server(error).filter(|error| !ends_session(error))
-        } else {
-            None
-        };
-        matches!(self, Self::Mixed(_))
-            || answer.is_some_and(|error| CODES_OF_A_MIX_UP.contains(&error.code()))
+        match self {
+            Self::Mixed(_) => true,
+            // A pooler has one of these codes for all that ends a connection of its own, and says so in another severity. A
+            // function of the database may raise any of them, and has a context.
+            Self::Sent(error) => server(error).is_some_and(|error| {
+                !ends_session(error) && error.r#where().is_none() && CODES_OF_A_MIX_UP.contains(&error.code())
+            }),
+            _ => false,
+        }
     }
 
     /// Whether the other end does not take what it was sent.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use scopeguard::guard;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant as Deadline, sleep};
@@ -42,6 +43,8 @@ struct Shared {
     nonces: AtomicU64,
     /// Whether a pooler lends sessions, and takes prepared statements along.
     is_lent: AtomicBool,
+    /// When what was idle was last closed for the sake of a stale session.
+    closed_idle_at: Mutex<Option<Deadline>>,
     /// Why nothing is sent for now.
     held: Mutex<Option<Arc<str>>>,
     /// Whether there is something in `held`: what a statement looks at.
@@ -84,7 +87,7 @@ impl PostgresOptions {
     }
 
     /// Takes it on trust that prepared statements stay with their connection, neither looking at the start nor later. What is
-    /// mixed up then is an error each time. For a test of just that.
+    /// mixed up then is an error each time. For a test of just that, and for a program that prepares none.
     pub fn without_pooler_check(mut self) -> Self {
         self.is_checked = false;
         self
@@ -116,6 +119,12 @@ impl PostgresPool {
         let sessions = if options.is_checked { Some(look(&connect_options).await?) } else { None };
         // What is set in a session that is lent to others is set for them too.
         let is_limited = origin.takes_options() || sessions != Some(Sessions::Own);
+        if !origin.takes_options() && sessions == Some(Sessions::Lent) {
+            tracing::warn!(
+                "the pooler before the database takes no options, so that no statement_timeout is set: set it for the \
+                 role (ALTER ROLE ... SET statement_timeout = '30s')"
+            );
+        }
         let pool = connect::pool(connect_options, options.max_connections, !is_limited);
         Self::around(pool, Some(origin), sessions)
     }
@@ -202,6 +211,7 @@ impl PostgresPool {
             prefix,
             nonces: AtomicU64::new(0),
             is_lent: AtomicBool::new(sessions == Some(Sessions::Lent)),
+            closed_idle_at: Mutex::default(),
             held: Mutex::default(),
             is_held: AtomicBool::new(false),
         })))
@@ -247,6 +257,12 @@ impl Shared {
     }
 
     async fn look_until_it_is_over(shared: Weak<Self>) {
+        // Should the task end early, with its runtime or by a panic, the next mix-up begins another one.
+        let _released = guard(Weak::clone(&shared), |shared| {
+            if let Some(shared) = shared.upgrade() {
+                shared.is_held.store(false, Ordering::SeqCst);
+            }
+        });
         loop {
             let Some(options) = shared.upgrade().map(|shared| {
                 // Whatever was prepared before is not to be relied on. And a pooler by session may have no more
@@ -268,10 +284,23 @@ impl Shared {
                 }
                 Err(error) => {
                     shared.hold(error.to_string().into());
+                    // No statement gets as far as a login meanwhile, and the password may be another one by now.
+                    shared.renew_login();
                 }
             }
             drop(shared);
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Closes what is idle, at most once a second: a standby that refuses each write must not cost the pool for each.
+    fn close_idle_if_due(&self) {
+        let (now, last) =
+            (Deadline::now(), &mut *self.closed_idle_at.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= LOOK_AGAIN);
+        if is_due {
+            *last = Some(now);
+            self.close_idle();
         }
     }
 

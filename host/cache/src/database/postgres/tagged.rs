@@ -10,7 +10,8 @@
 //!
 //! Together they have a shape that no other program's statement has: a nonce is no UTF-8, and has a length that no other
 //! type has, so that not even a statement of as many parameters can be run with ours. A statement always answers with at
-//! least one row: no rows at all are an answer to something else, and not absence.
+//! least one row: no rows at all are an answer to something else, and not absence. (Triggers of the database that are called
+//! for each statement, and not for each row, are called for a statement that does nothing, too.)
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -27,6 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// How long a connection may take for a sign of life, and one that was kept for its answer, after which another one is used:
 /// several round trips, and enough of the time that is left then to open one.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+/// And at most, after others that were silent: perhaps the way is that long.
+const MAX_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// The way of one user of the pool to its connections: with the one that it keeps, and a count of its own.
 #[derive(Clone)]
@@ -70,6 +72,7 @@ impl Link {
         }
         match self.send_once(statement, parameters, None, true).await {
             Err(failure) if failure.is_of_stale_session() => {
+                self.shared().close_idle_if_due();
                 self.send_once(statement, parameters, None, true).await
             }
             answer => answer,
@@ -88,6 +91,7 @@ impl Link {
         match self.send_once(statement, parameters, Some(send_by), false).await {
             // Nothing was changed, and the next session may do it.
             Err(failure) if failure.is_of_stale_session() => {
+                self.shared().close_idle_if_due();
                 self.send_once(statement, parameters, Some(send_by), false).await
             }
             answer => answer,
@@ -111,9 +115,17 @@ impl Link {
         self.kept.make_way();
         let lent = match send_by {
             None => self.acquire().await?,
-            Some(send_by) => {
-                timeout_at(send_by, self.acquire()).await.map_err(|_elapsed| Failure::Late)??
-            }
+            Some(send_by) => match timeout_at(send_by, self.acquire_for_write(statement, parameters.len()))
+                .await
+            {
+                Ok(acquired) => match acquired? {
+                    (lent, Ok(())) => lent,
+                    // It was refused before it was sent.
+                    (lent, Err(failure)) => return self.settle(Sent { lent, answer: Err(failure) }, false),
+                },
+                Err(_elapsed) if self.is_exhausted() => return Err(Failure::Late),
+                Err(_elapsed) => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
+            },
         };
         if send_by.is_some_and(|send_by| send_by <= Deadline::now()) {
             self.kept.give_back(lent);
@@ -123,11 +135,32 @@ impl Link {
         self.settle(sent, may_keep)
     }
 
+    /// A connection on which the statement is prepared, which may itself wait for a lock: what comes after that takes no round
+    /// trip more before it is sent.
+    async fn acquire_for_write(
+        &self,
+        statement: &Tagged,
+        texts: usize,
+    ) -> Result<(Lent<sqlx::Postgres>, Result<(), Failure>), Failure> {
+        // Given up half-way, it still waits for an answer.
+        let mut lent = guard(self.acquire().await?, Lent::close);
+        let connection = lent.connection().map_err(Failure::NotSent)?;
+        let prepared = statement.prepare(connection, texts).await.map_err(Failure::Sent);
+        Ok((ScopeGuard::into_inner(lent), prepared))
+    }
+
+    /// Whether others have all connections that there may be.
+    fn is_exhausted(&self) -> bool {
+        let pool = &self.shared().pool;
+        pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections()
+    }
+
     /// A connection whose session is alive, and known by the server's process.
     async fn acquire(&self) -> Result<Lent<sqlx::Postgres>, Failure> {
         let mut is_renewed = false;
         // Each round closes one that gives no sign of life; then there is none left that was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
+        let (mut patience, mut is_second) = (SIGN_OF_LIFE, false);
         loop {
             let lent = match self.kept.acquire().await.map_err(Failure::NotSent) {
                 Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
@@ -138,7 +171,7 @@ impl Link {
             };
             let mut lent = guard(lent, Lent::close);
             let asked = sessions::process(lent.connection().map_err(Failure::NotSent)?);
-            match timeout(SIGN_OF_LIFE, asked).await {
+            match timeout(patience, asked).await {
                 Ok(Ok(process)) => {
                     let mut lent = ScopeGuard::into_inner(lent);
                     lent.process = Some(process);
@@ -146,9 +179,15 @@ impl Link {
                 }
                 Ok(Err(error)) if rounds == 0 => return Err(Failure::NotSent(error)),
                 Err(_elapsed) if rounds == 0 => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
-                // Those that lie idle share the fate of one that is silent: waiting for each would take too long.
-                Err(_elapsed) if self.shared().origin.is_some() => self.shared().close_idle(),
-                Ok(Err(_)) | Err(_) => {}
+                // One may be slow. Where the next one is silent too, those that lie idle share their fate: waiting for each
+                // would take too long.
+                Err(_elapsed) => {
+                    if is_second && self.shared().origin.is_some() {
+                        self.shared().close_idle();
+                    }
+                    (patience, is_second) = (patience.saturating_mul(2).min(MAX_SIGN_OF_LIFE), true);
+                }
+                Ok(Err(_)) => {}
             }
             rounds -= 1;
         }
@@ -200,7 +239,6 @@ impl Link {
                 }
                 if failure.is_of_stale_session() {
                     self.kept.discard();
-                    self.shared().close_idle();
                 }
                 Err(failure)
             }
