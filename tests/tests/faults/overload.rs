@@ -191,7 +191,7 @@ async fn a_crowd_costs_a_real_database_one_load_for_each_key_and_far_fewer_state
         assert!(statements < 1 + round * 500, "{statements} statements for {} loads", round * 1000);
         bench.clock.advance(LEASE);
     }
-    // The proxy counts connections too: the one that looked at the table, and those of the pool.
-    ensure!(proxy.accepted() <= 8, "{} connections", proxy.accepted());
+    // The proxy counts connections too: the one that logged in first, two that looked at what is there, and those of the pool.
+    ensure!(proxy.accepted() <= 10, "{} connections", proxy.accepted());
     Ok(())
 }

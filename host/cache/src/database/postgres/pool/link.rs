@@ -59,6 +59,7 @@ impl Link {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<PgRow>, Failure> {
         self.shared().held()?;
+        let mut was_silent = false;
         if let Some(kept) = self.kept.take() {
             match timeout(SIGN_OF_LIFE, self.send_over(kept, statement, parameters)).await {
                 Ok(Ok(sent)) => match self.settle(sent, true) {
@@ -67,13 +68,13 @@ impl Link {
                 },
                 Ok(Err(failure)) => return Err(failure),
                 // One that was kept was not asked for a sign of life. The next one is.
-                Err(_elapsed) => {}
+                Err(_elapsed) => was_silent = true,
             }
         }
-        match self.send_once(statement, parameters, None, true).await {
+        match self.send_once(statement, parameters, None, was_silent).await {
             Err(failure) if failure.is_of_stale_session() => {
                 self.shared().close_idle_if_due();
-                self.send_once(statement, parameters, None, true).await
+                self.send_once(statement, parameters, None, false).await
             }
             answer => answer,
         }
@@ -100,7 +101,7 @@ impl Link {
 
     /// A connection for a look at the table, which does not count.
     pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, Failure> {
-        Ok(Glance { lent: guard(self.acquire().await?, Lent::close as fn(_)), link: self })
+        Ok(Glance { lent: guard(self.acquire(false).await?, Lent::close as fn(_)), link: self })
     }
 
     /// Over a connection that was asked for a sign of life. One that was kept is not used for a write: were it lost, nobody
@@ -110,11 +111,11 @@ impl Link {
         statement: &Tagged,
         parameters: &[Parameter<'_>],
         send_by: Option<Deadline>,
-        may_keep: bool,
+        was_silent: bool,
     ) -> Result<Vec<PgRow>, Failure> {
         self.kept.make_way();
         let lent = match send_by {
-            None => self.acquire().await?,
+            None => self.acquire(was_silent).await?,
             Some(send_by) => match timeout_at(send_by, self.acquire_for_write(statement, parameters.len()))
                 .await
             {
@@ -132,7 +133,7 @@ impl Link {
             return Err(Failure::Late);
         }
         let sent = self.send_over(lent, statement, parameters).await?;
-        self.settle(sent, may_keep)
+        self.settle(sent, send_by.is_none())
     }
 
     /// A connection on which the statement is prepared, which may itself wait for a lock: what comes after that takes no round
@@ -143,7 +144,7 @@ impl Link {
         texts: usize,
     ) -> Result<(Lent<sqlx::Postgres>, Result<(), Failure>), Failure> {
         // Given up half-way, it still waits for an answer.
-        let mut lent = guard(self.acquire().await?, Lent::close);
+        let mut lent = guard(self.acquire(false).await?, Lent::close);
         let connection = lent.connection().map_err(Failure::NotSent)?;
         let prepared = statement.prepare(connection, texts).await.map_err(Failure::Sent);
         Ok((ScopeGuard::into_inner(lent), prepared))
@@ -156,11 +157,12 @@ impl Link {
     }
 
     /// A connection whose session is alive, and known by the server's process.
-    async fn acquire(&self) -> Result<Lent<sqlx::Postgres>, Failure> {
+    /// `was_silent`: another one has just given none.
+    async fn acquire(&self, mut was_silent: bool) -> Result<Lent<sqlx::Postgres>, Failure> {
         let mut is_renewed = false;
         // Each round closes one that gives no sign of life; then there is none left that was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
-        let (mut patience, mut is_second) = (SIGN_OF_LIFE, false);
+        let mut patience = SIGN_OF_LIFE;
         loop {
             let lent = match self.kept.acquire().await.map_err(Failure::NotSent) {
                 Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
@@ -181,12 +183,13 @@ impl Link {
                 Err(_elapsed) if rounds == 0 => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
                 // One may be slow. Where the next one is silent too, those that lie idle share their fate: waiting for each
                 // would take too long.
-                Err(_elapsed) => {
-                    if is_second && self.shared().origin.is_some() {
+                Err(_elapsed) if was_silent => {
+                    if self.shared().origin.is_some() {
                         self.shared().close_idle();
                     }
-                    (patience, is_second) = (patience.saturating_mul(2).min(MAX_SIGN_OF_LIFE), true);
+                    patience = patience.saturating_mul(2).min(MAX_SIGN_OF_LIFE);
                 }
+                Err(_elapsed) => was_silent = true,
                 Ok(Err(_)) => {}
             }
             rounds -= 1;
