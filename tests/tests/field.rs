@@ -7,6 +7,7 @@ mod changing;
 mod failover;
 mod fixtures;
 mod load;
+mod login;
 mod migrate;
 mod pooler;
 mod privileges;

@@ -118,6 +118,7 @@ impl Server {
         let again = Arc::clone(&app);
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
+                again.store.reload();
                 asked.apply(&again, "SIGHUP").await;
             }
         });

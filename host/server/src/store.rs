@@ -175,6 +175,15 @@ impl Store {
         }
     }
 
+    /// Reads the password of the database again, where there is one in a file.
+    pub(crate) fn reload(&self) {
+        if let Self::Postgres(pool) = self
+            && let Err(error) = pool.reload()
+        {
+            tracing::error!(%error, "the way to the database cannot be read again; the old one stays");
+        }
+    }
+
     /// Waits for the connections that are in use, and closes all.
     pub(crate) async fn close(&self) {
         if self.check_file().is_err() {
