@@ -30,7 +30,7 @@ pub use many::WarmReport;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///
-/// Reads and issues may be dropped at any moment: what they started runs to its end for whoever else waits
+/// Reads and issues may be dropped at any moment: what they started runs to its end for the others that wait
 /// for it.
 ///
 /// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; the

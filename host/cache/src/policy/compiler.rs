@@ -2,7 +2,7 @@
 //! processor from the callers, and at a lower priority than theirs.
 //!
 //! It knows nothing of policies. A compiler cannot be stopped: a caller gives up after a time, what nobody
-//! waits for any more leaves the queue, and what is late is kept for whoever still wants it.
+//! waits for any more leaves the queue, and what is late is kept for those that still want it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

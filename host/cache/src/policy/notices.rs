@@ -97,7 +97,7 @@ impl Notices {
         let _ = self.delivered.subscribe().wait_for(|delivered| *delivered >= put_in).await;
     }
 
-    /// The next one for whoever delivers: it `is_mine` to do so from the first one until there is none left.
+    /// The next one to deliver: it `is_mine` to do so from the first one until there is none left.
     fn next(&self, is_mine: &mut bool) -> Option<Notice> {
         let mut outbox = self.outbox();
         if outbox.is_delivering && !*is_mine {

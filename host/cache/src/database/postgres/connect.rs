@@ -201,7 +201,7 @@ pub(super) fn pool(options: PgConnectOptions, max_connections: u32, sets_limit: 
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // Each connection is asked for a sign of life by whoever takes it, in a time that has a limit.
+        // Each connection is asked for a sign of life when it is taken, in a time that has a limit.
         .test_before_acquire(false);
     let pool = if sets_limit {
         pool.after_connect(|connection, _| {
