@@ -401,7 +401,7 @@ async fn read_with_lends_what_read_returns(bench: Bench) -> Result<()> {
 
 async fn an_answer_says_how_old_it_is(bench: Bench) -> Result<()> {
     bench.row(W, Some("a")).await?;
-    let age = async || Ok::<_, Error>(bench.cache.read(&workspace(W)).await?.age);
+    let age = async || Ok::<_, Error>(bench.cache.read(&workspace(W)).await?.age());
     assert_eq!(age().await?, Duration::ZERO);
     bench.clock.advance(Duration::from_secs(200));
     assert_eq!(age().await?, Duration::from_secs(200));

@@ -12,17 +12,24 @@ pub struct Lookup {
     pub secret: Secret,
     /// Where it came from.
     pub status: Status,
-    /// The time between when the value was obtained and this answer: since its SELECT was sent, or since its
-    /// issue was known to be committed. It may be some milliseconds too long, never too short.
-    pub age: Duration,
     /// When the value was obtained, on the clock of the cache.
     pub(crate) obtained_at: Instant,
+    /// When it was answered, on the same clock.
+    answered_at: Instant,
 }
 
 impl Lookup {
     /// An answer at `now`.
+    #[inline]
     pub(crate) fn new(secret: Secret, status: Status, obtained_at: Instant, now: Instant) -> Self {
-        Self { secret, status, age: now.saturating_since(obtained_at), obtained_at }
+        Self { secret, status, obtained_at, answered_at: now }
+    }
+
+    /// The time between when the value was obtained and this answer: since its SELECT was sent, or since its
+    /// issue was known to be committed. It may be some milliseconds too long, never too short.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.answered_at.saturating_since(self.obtained_at)
     }
 }
 
