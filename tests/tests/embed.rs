@@ -5,6 +5,7 @@ mod broken;
 mod many;
 mod runtime;
 mod seen;
+mod transaction;
 mod verify;
 
 use leasehold::{Database, SecretCache, WorkspaceId};

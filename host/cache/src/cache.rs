@@ -7,6 +7,7 @@ mod builder;
 mod housekeeping;
 mod issue;
 mod many;
+mod transaction;
 mod verify;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::{
 
 pub use builder::{BuildError, Builder};
 pub use many::WarmReport;
+pub use transaction::Transaction;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///
@@ -111,6 +113,10 @@ impl SecretCache {
     }
 
     /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has committed it.
+    ///
+    /// It goes over a connection of its own. A caller whose own transaction holds the row waits for itself:
+    /// the outcome is unknown when the time is up, and the secret is rotated once that transaction has ended,
+    /// be it by a rollback. [`issue_in`](Self::issue_in) takes part in it.
     ///
     /// # Errors
     ///

@@ -1,13 +1,15 @@
 //! The column behind the cache: what the cache needs of a database, and nothing of how it asks.
 //!
 //! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call, never a
-//! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes.
+//! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A program may have one of its
+//! own, in which it has a secret issued (`transaction.rs`).
 
 mod batch;
 mod column;
 mod kept;
 mod postgres;
 mod sqlite;
+mod transaction;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +22,7 @@ use crate::{DatabaseError, Secret, WorkspaceId};
 pub use column::Column;
 pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
 pub use sqlite::Sqlite;
+pub use transaction::{Engine, TransactionConnection};
 
 /// What an issue does when a secret is stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,28 @@ pub trait Database: Send + Sync + 'static {
         send_by: Deadline,
     ) -> Answer<'a, Secret>;
 
+    /// Stores `minted` in place of what is there, within a transaction of the program's own and over its
+    /// connection, and returns what the row holds in it. Whatever the error, nothing is committed: the
+    /// transaction is rolled back then, unless it says [`DatabaseError::UnknownWorkspace`].
+    fn issue_in<'a>(
+        &'a self,
+        _connection: TransactionConnection<'a>,
+        _workspace: &'a WorkspaceId,
+        _minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(async { Err(transaction::takes_no_part()) })
+    }
+
+    /// Reads the secret within a transaction of the program's own: what the row holds in it. An error says
+    /// that the transaction cannot be committed.
+    fn select_in<'a>(
+        &'a self,
+        _connection: TransactionConnection<'a>,
+        _workspace: &'a WorkspaceId,
+    ) -> Answer<'a, Option<Secret>> {
+        Box::pin(async { Err(transaction::takes_no_part()) })
+    }
+
     /// How many statements were sent since the start.
     fn statements(&self) -> u64;
 
@@ -112,6 +137,23 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         send_by: Deadline,
     ) -> Answer<'a, Secret> {
         (**self).issue(workspace, mode, minted, send_by)
+    }
+
+    fn issue_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        (**self).issue_in(connection, workspace, minted)
+    }
+
+    fn select_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+    ) -> Answer<'a, Option<Secret>> {
+        (**self).select_in(connection, workspace)
     }
 
     fn statements(&self) -> u64 {

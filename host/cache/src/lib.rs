@@ -36,11 +36,11 @@ mod table;
 pub mod testing;
 mod workspace;
 
-pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};
+pub use cache::{BuildError, Builder, Operator, SecretCache, Transaction, WarmReport};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 pub use database::{
-    Answer, Answers, Column, Database, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,
-    PostgresWrite, Sessions, Sqlite,
+    Answer, Answers, Column, Database, Engine, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,
+    PostgresWrite, Sessions, Sqlite, TransactionConnection,
 };
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};

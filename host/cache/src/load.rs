@@ -367,7 +367,7 @@ impl Issued {
 }
 
 /// What a caller is told of an error that left the database as it was, or that a read met.
-fn read_error(error: DatabaseError) -> Error {
+pub(crate) fn read_error(error: DatabaseError) -> Error {
     match error {
         DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),
         DatabaseError::Refused(reason) => Error::Refused(reason),

@@ -19,11 +19,11 @@ use crate::{Clock, Database, DatabaseError, Instant, IssueMode, Secret, Workspac
 
 /// How long an issue whose answer is late is waited for before its outcome is given up on. Longer than any statement
 /// timeout that a server should have; a connection that is silent for so long is as good as lost.
-const ISSUE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const ISSUE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a statement may go on in a database that has lost its client: the statement timeout that the cache's own
 /// connections ask for, and a little more.
-const LOST_LIMIT: Duration = Duration::from_secs(35);
+pub(crate) const LOST_LIMIT: Duration = Duration::from_secs(35);
 
 /// How much of its time an issue may wait for a connection. Then it is sent, or never.
 const SHARE_BEFORE_SENDING: f32 = 0.8;

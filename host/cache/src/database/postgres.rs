@@ -10,6 +10,7 @@ mod pool;
 mod sessions;
 mod statements;
 mod tagged;
+mod within;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use self::pool::Link;
 use self::statements::{Statements, Written};
 use self::tagged::{ANSWER, Parameter};
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
-use super::{Answer, Answers, Column, Database, IssueMode};
+use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
 pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresWrite};
@@ -39,6 +40,16 @@ pub struct Postgres {
     key: Key,
     /// Whether an id may be no value of the key column's type at all.
     key_is_cast: bool,
+}
+
+/// What a write has come to.
+enum WriteOutcome {
+    /// The row holds this.
+    Stored(Option<Secret>),
+    /// The row is changed, and may hold something else than it was given.
+    Rewritten,
+    /// No row was changed; and whether there was one.
+    Nothing { existed: bool },
 }
 
 impl Postgres {
@@ -93,8 +104,7 @@ impl Postgres {
         match self.link.read(&self.statements.select, &[Parameter::Text(workspace.as_str())]).await {
             Ok(rows) => self.decode_first(&rows, ANSWER),
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => Ok(None),
-            Err(failure) if failure.says_several_rows() => Err(self.not_unique()),
-            Err(failure) => Err(failure.of_select()),
+            Err(failure) => Err(self.of_row(failure, Failure::of_select)),
         }
     }
 
@@ -132,54 +142,77 @@ impl Postgres {
         minted: Secret,
         send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
-        if self.column.is_read_only() {
-            return Err(self.refused("is only read, as it was asked for"));
-        }
-        let text =
-            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
+        let text = self.writable(&minted)?;
         let parameters = [Parameter::Text(id.as_str()), Parameter::Text(text)];
         let rows = match self.link.write(self.statements.issue(mode), &parameters, send_by).await {
             Ok(rows) => rows,
-            Err(failure) if self.key_is_cast && failure.says_no_such_value() => {
-                return Err(DatabaseError::UnknownWorkspace);
+            Err(failure) => return Err(self.of_row(failure, Failure::of_issue)),
+        };
+        let stored = match self.outcome(&rows)? {
+            WriteOutcome::Stored(stored) => stored,
+            WriteOutcome::Rewritten => self.read(id).await.map_err(|error| self.unread(&error))?,
+            // The row may have gone between the write and the look at what was there before.
+            WriteOutcome::Nothing { existed } if existed && self.exists(id).await.unwrap_or(true) => {
+                return Err(self.swallowed());
             }
-            Err(failure) if failure.says_several_rows() => return Err(self.not_unique()),
-            Err(failure) => return Err(failure.of_issue()),
+            WriteOutcome::Nothing { .. } => return Err(DatabaseError::UnknownWorkspace),
         };
-        let row = rows.first().ok_or_else(|| self.unknown("has answered without a row"))?;
-        let answered =
-            |column| row.try_get(column).map_err(|_| self.unknown("has answered with other columns"));
-        let changed: i64 =
-            row.try_get(Written::CHANGED).map_err(|_| self.unknown("has answered with other columns"))?;
-        if changed == 0 {
-            return Err(self.swallowed(id, answered(Written::EXISTED)?).await);
-        }
-        let stored = if answered(Written::IS_REWRITTEN)? {
-            self.read(id)
-                .await
-                .map_err(|error| self.unknown(&format!("was written, and cannot be read back: {error}")))?
-        } else {
-            self.decode(row, Written::STORED).map_err(|error| self.unknown(&error.to_string()))?
-        };
-        stored.ok_or_else(|| self.unknown("stays empty when it is written; look at its triggers"))
+        stored.ok_or_else(|| self.stays_empty())
     }
 
-    /// Why a write has met no row.
-    async fn swallowed(&self, id: &WorkspaceId, existed: bool) -> DatabaseError {
-        // Gone before the write, or between the write and a look at what was there before.
-        let exists = existed && self.exists(id).await.unwrap_or(true);
-        if !exists {
-            return DatabaseError::UnknownWorkspace;
+    async fn exists(&self, id: &WorkspaceId) -> Result<bool, Failure> {
+        let rows = self.link.read(&self.statements.exists, &[Parameter::Text(id.as_str())]).await?;
+        Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
+    }
+
+    /// The secret as text, if the column may be written.
+    fn writable<'a>(&self, minted: &'a Secret) -> Result<&'a str, DatabaseError> {
+        if self.column.is_read_only() {
+            return Err(self.refused("is only read, as it was asked for"));
         }
+        minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))
+    }
+
+    /// The failure of a statement about one workspace.
+    fn of_row(&self, failure: Failure, otherwise: fn(Failure) -> DatabaseError) -> DatabaseError {
+        if self.key_is_cast && failure.says_no_such_value() {
+            DatabaseError::UnknownWorkspace
+        } else if failure.says_several_rows() {
+            self.not_unique()
+        } else {
+            otherwise(failure)
+        }
+    }
+
+    /// What a write has come to, by its answer.
+    fn outcome(&self, rows: &[PgRow]) -> Result<WriteOutcome, DatabaseError> {
+        let other = || self.unknown("has answered with other columns");
+        let row = rows.first().ok_or_else(|| self.unknown("has answered without a row"))?;
+        let answered = |column| row.try_get::<bool, _>(column).map_err(|_| other());
+        let changed: i64 = row.try_get(Written::CHANGED).map_err(|_| other())?;
+        if changed == 0 {
+            return Ok(WriteOutcome::Nothing { existed: answered(Written::EXISTED)? });
+        }
+        if answered(Written::IS_REWRITTEN)? {
+            return Ok(WriteOutcome::Rewritten);
+        }
+        let stored = self.decode(row, Written::STORED).map_err(|error| self.unknown(&error.to_string()))?;
+        Ok(WriteOutcome::Stored(stored))
+    }
+
+    fn swallowed(&self) -> DatabaseError {
         self.refused(
             "keeps what it holds: the row is there, and the database has swallowed the write without an error. Look for a \
              BEFORE UPDATE trigger that returns NULL, for row-level security without an UPDATE policy, and for rules",
         )
     }
 
-    async fn exists(&self, id: &WorkspaceId) -> Result<bool, Failure> {
-        let rows = self.link.read(&self.statements.exists, &[Parameter::Text(id.as_str())]).await?;
-        Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
+    fn unread(&self, error: &DatabaseError) -> DatabaseError {
+        self.unknown(&format!("was written, and cannot be read back: {error}"))
+    }
+
+    fn stays_empty(&self) -> DatabaseError {
+        self.unknown("stays empty when it is written; look at its triggers")
     }
 
     fn decode_first(&self, rows: &[PgRow], column: usize) -> Result<Option<Secret>, DatabaseError> {
@@ -205,6 +238,11 @@ impl Postgres {
     fn unknown(&self, problem: &str) -> DatabaseError {
         DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
     }
+}
+
+/// The failure of a COMMIT.
+pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
+    Failure::Sent(error).of_issue()
 }
 
 impl Readable for Postgres {
@@ -238,6 +276,23 @@ impl Database for Postgres {
         send_by: Deadline,
     ) -> Answer<'a, Secret> {
         Box::pin(self.write(workspace, mode, minted, send_by))
+    }
+
+    fn issue_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(within::write(self, connection, workspace, minted))
+    }
+
+    fn select_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+    ) -> Answer<'a, Option<Secret>> {
+        Box::pin(within::read(self, connection, workspace))
     }
 
     fn statements(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! SQLite, over sqlx: for a server that runs alone, and for tests.
 //!
-//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. All rows of an answer are read to
+//! Every statement is sent alone and commits by itself, unless the program has begun a transaction and asks for one in it;
+//! nothing here may ever `begin`. All rows of an answer are read to
 //! its end, because SQLite commits there: a statement left after its first row may not have been committed.
 
 mod connect;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, SqlitePool};
+use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant as Deadline, timeout_at};
 
@@ -21,7 +22,7 @@ use self::failure::Failure;
 use self::statements::Statements;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::kept::Kept;
-use super::{Answer, Answers, Column, Database, IssueMode};
+use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
 /// A column of a SQLite database. A clone shares the pool and the count of statements.
@@ -95,7 +96,11 @@ impl Sqlite {
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
         let statement = query(&self.statements.select).bind(workspace.as_str());
         let rows = self.send_select(statement).await.map_err(Failure::of_select)?;
-        match rows.as_slice() {
+        self.decode_one(&rows)
+    }
+
+    fn decode_one(&self, rows: &[SqliteRow]) -> Result<Option<Secret>, DatabaseError> {
+        match rows {
             [] => Ok(None),
             [row] => self.decode(row, 0),
             _ => Err(self.not_unique()),
@@ -131,11 +136,7 @@ impl Sqlite {
         minted: Secret,
         send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
-        if self.column.is_read_only() {
-            return Err(self.refused("is only read, as it was asked for"));
-        }
-        let text =
-            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
+        self.check_writable()?;
         let Ok(Ok(_turn)) = timeout_at(send_by, self.turn.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
@@ -144,6 +145,19 @@ impl Sqlite {
             return Err(DatabaseError::Overloaded);
         };
         let mut connection = connection.map_err(|error| Failure::NotSent(error).of_issue())?;
+        self.write_over(&mut connection, id, mode, &minted).await
+    }
+
+    /// Writes over this connection, whether it is in a transaction or not.
+    async fn write_over(
+        &self,
+        connection: &mut SqliteConnection,
+        id: &WorkspaceId,
+        mode: IssueMode,
+        minted: &Secret,
+    ) -> Result<Secret, DatabaseError> {
+        let text =
+            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
         // Statistics that order nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let update = query(self.statements.issue(mode)).bind(id.as_str()).bind(text);
@@ -172,6 +186,27 @@ impl Sqlite {
             Err(error) if mode == IssueMode::Heal && !has_triggers => Err(error),
             Err(error) => Err(self.unknown(&format!("was written, and cannot be read back: {error}"))),
         }
+    }
+
+    /// Reads over a connection in the middle of a transaction.
+    async fn read_within(
+        &self,
+        connection: TransactionConnection<'_>,
+        workspace: &WorkspaceId,
+    ) -> Result<Option<Secret>, DatabaseError> {
+        let connection = of_sqlite(connection)?;
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let statement = query(&self.statements.select).bind(workspace.as_str());
+        let rows = statement.fetch_all(connection).await.map_err(|error| Failure::Sent(error).of_select())?;
+        self.decode_one(&rows)
+    }
+
+    fn check_writable(&self) -> Result<(), DatabaseError> {
+        if self.column.is_read_only() {
+            return Err(self.refused("is only read, as it was asked for"));
+        }
+        Ok(())
     }
 
     /// Why a write has changed no row, by the number of rows that there are.
@@ -206,6 +241,18 @@ impl Sqlite {
     /// The row may hold another secret by now.
     fn unknown(&self, problem: &str) -> DatabaseError {
         DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
+    }
+}
+
+/// The failure of a COMMIT.
+pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
+    Failure::Sent(error).of_issue()
+}
+
+fn of_sqlite(connection: TransactionConnection<'_>) -> Result<&mut SqliteConnection, DatabaseError> {
+    match connection {
+        TransactionConnection::Sqlite(connection) => Ok(connection),
+        other => Err(other.is_foreign_to("SQLite")),
     }
 }
 
@@ -245,6 +292,27 @@ impl Database for Sqlite {
         send_by: Deadline,
     ) -> Answer<'a, Secret> {
         Box::pin(self.write(workspace, mode, minted, send_by))
+    }
+
+    fn issue_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(async move {
+            self.check_writable()?;
+            // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it is waits.
+            self.write_over(of_sqlite(connection)?, workspace, IssueMode::Rotate, &minted).await
+        })
+    }
+
+    fn select_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+    ) -> Answer<'a, Option<Secret>> {
+        Box::pin(self.read_within(connection, workspace))
     }
 
     fn statements(&self) -> u64 {

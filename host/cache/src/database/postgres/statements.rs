@@ -17,6 +17,8 @@ pub(super) struct Statements {
     pub(super) select_batch: Tagged,
     /// `$4` the id: whether there is such a row.
     pub(super) exists: Tagged,
+    /// `$4` the id, `$5` the minted secret, within a transaction: the columns of [`Written`].
+    pub(super) rotate_within: Tagged,
     rotate: Tagged,
     heal: Tagged,
 }
@@ -43,13 +45,13 @@ impl Statements {
         // The second comparison is of text, byte for byte; see column.rs.
         let found = format!("{key} = {id} AND CAST({key} AS text) COLLATE \"C\" = $4");
         let text = format!("CAST({secret} AS text)");
-        let write = |purpose: &str, value: &str| {
-            let change = |guard: &str| {
-                format!(
-                    "UPDATE {table} SET {} = {value} WHERE {found} AND {guard} RETURNING {text} AS stored",
-                    column.target()
-                )
-            };
+        let change = |value: &str, guard: &str| {
+            let target = column.target();
+            format!(
+                "UPDATE {table} SET {target} = {value} WHERE {found} AND {guard} RETURNING {text} AS stored"
+            )
+        };
+        let written = {
             // A trigger that comes after the change, a rule or another table behind the name may change what was returned.
             let rewritten = format!(
                 "COALESCE((SELECT c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules OR EXISTS (SELECT FROM \
@@ -57,11 +59,7 @@ impl Statements {
                  FROM pg_catalog.pg_class c WHERE c.oid = to_regclass({})), true)",
                 literal(&table)
             );
-            Tagged::write(
-                &format!("{purpose}:{column}"),
-                change,
-                &format!("EXISTS (SELECT FROM {table} WHERE {found}), {rewritten}"),
-            )
+            format!("EXISTS (SELECT FROM {table} WHERE {found}), {rewritten}")
         };
         let typed = key_type.unwrap_or("text");
         let any = format!(
@@ -80,10 +78,20 @@ impl Statements {
             exists: Tagged::read(&format!("exists:{column}"), |guard| {
                 format!("EXISTS (SELECT FROM {table} WHERE {found}) AND {guard}")
             }),
-            rotate: write("rotate", "$5"),
-            heal: write(
-                "heal",
-                &format!("CASE WHEN {secret} IS NULL OR {secret} = '' THEN $5 ELSE {secret} END"),
+            rotate_within: Tagged::write_within(
+                &format!("rotate-within:{column}"),
+                |guard| change("$5", guard),
+                &written,
+            ),
+            rotate: Tagged::write(&format!("rotate:{column}"), |guard| change("$5", guard), &written),
+            heal: Tagged::write(
+                &format!("heal:{column}"),
+                |guard| {
+                    let kept =
+                        format!("CASE WHEN {secret} IS NULL OR {secret} = '' THEN $5 ELSE {secret} END");
+                    change(&kept, guard)
+                },
+                &written,
             ),
         }
     }

@@ -92,8 +92,17 @@ impl Tagged {
     /// returns a column `stored`. The answer has the number of rows changed, the first one's `stored` (two are an error that
     /// undoes the change), and what `select` adds.
     pub(super) fn write(purpose: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
+        Self::change(purpose, &format!("{QUIET} AND {LOCK_TIMEOUT}"), change, select)
+    }
+
+    /// The same for a transaction of somebody else's, whose waits for locks are its own affair.
+    pub(super) fn write_within(purpose: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
+        Self::change(purpose, QUIET, change, select)
+    }
+
+    fn change(purpose: &str, settings: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
         let tag = format!("leasehold:{purpose}");
-        let guard = guard(&tag, &format!("{QUIET} AND {LOCK_TIMEOUT}"));
+        let guard = guard(&tag, settings);
         let changed = format!("WITH changed AS ({}) ", change(&guard));
         let mut columns = String::from("(SELECT count(*) FROM changed), (SELECT stored FROM changed)");
         if !select.is_empty() {

@@ -99,6 +99,24 @@ impl Link {
         }
     }
 
+    /// Sends a statement over a connection of somebody else's, in the middle of a transaction: once, since
+    /// nothing but the whole of it could be tried again.
+    pub(in crate::database::postgres) async fn send_within(
+        &self,
+        connection: &mut PgConnection,
+        statement: &Tagged,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<PgRow>, Failure> {
+        self.shared().held()?;
+        // A statistic that orders nothing else.
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        let answer = exchange(connection, statement, &self.pool.nonce(), parameters).await;
+        if answer.as_ref().is_err_and(Failure::is_mix_up) {
+            self.pool.suspect();
+        }
+        Ok(answer?.0)
+    }
+
     /// A connection for a look at the table, which does not count.
     pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, Failure> {
         Ok(Glance { lent: guard(self.acquire(false).await?, Lent::close as fn(_)), link: self })

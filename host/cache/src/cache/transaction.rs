@@ -1,0 +1,288 @@
+//! Issues within a transaction of the program's own, which are known to the cache when it is committed.
+//!
+//! From its issue to the end of the transaction a workspace counts as being written: what is read of it is the
+//! old secret, and is not stored. The end is the cache's to see, so it is the cache that commits.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout, timeout_at};
+use tracing::{Instrument as _, debug_span, field};
+
+use super::SecretCache;
+use crate::database::Engine;
+use crate::error::RUNTIME_ENDED;
+use crate::flight::{Kind, Waiter, Writer};
+use crate::load::{Core, read_error};
+use crate::source::{ISSUE_LIMIT, LOST_LIMIT};
+use crate::stats::count;
+use crate::{DatabaseError, Error, Secret, WorkspaceId};
+
+/// A transaction of the program's own, in which [`SecretCache::issue_in`] issues secrets along with whatever
+/// else the program does in it. Made from one that a pool of sqlx has begun; as with that one, `&mut
+/// *transaction` is the connection to run statements on, and dropping it rolls it back.
+///
+/// ```no_run
+/// # async fn rotate(pool: sqlx::PgPool, cache: leasehold::SecretCache, workspace: leasehold::WorkspaceId)
+/// # -> Result<leasehold::Secret, Box<dyn std::error::Error>> {
+/// let mut transaction = leasehold::Transaction::from(pool.begin().await?);
+/// let secret = cache.issue_in(&mut transaction, &workspace).await?;
+/// sqlx::query("INSERT INTO rotations (workspace) VALUES ($1)")
+///     .bind(workspace.as_str())
+///     .execute(&mut *transaction)
+///     .await?;
+/// transaction.commit().await?;
+/// # Ok(secret)
+/// # }
+/// ```
+#[must_use]
+pub struct Transaction<DB: Engine> {
+    inner: sqlx::Transaction<'static, DB>,
+    issues: Vec<Issue>,
+    /// Whether an issue has failed, or was given up before its answer was there.
+    is_spoiled: bool,
+}
+
+/// An issue whose transaction has not ended. Dropping it ends it; where it may have been committed the entry
+/// goes.
+struct Issue {
+    core: Arc<Core>,
+    writer: Writer,
+    may_be_committed: bool,
+}
+
+impl<DB: Engine> Transaction<DB> {
+    /// Commits everything that was done in the transaction. When this returns, no read is answered with a
+    /// secret that was replaced in it, and the new ones have been read into the cache.
+    ///
+    /// Once called it runs to its end, whatever becomes of its caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutcomeUnknown`] if it may have been committed: the entries are dropped. After any other error
+    /// nothing was: [`Error::Refused`] where an issue in it has failed, or has been dropped before its end.
+    pub async fn commit(self) -> Result<(), Error> {
+        if self.is_spoiled {
+            return Err(spoiled());
+        }
+        let Some(first) = self.issues.first() else {
+            return self.inner.commit().await.map_err(|error| commit_error(DB::of_commit(error)));
+        };
+        let core = Arc::clone(&first.core);
+        let (tx, rx) = oneshot::channel();
+        core.source.runtime.spawn(self.run_commit(Arc::clone(&core), tx));
+        rx.await.unwrap_or_else(|_| {
+            let has_ended = core.source.runtime_has_ended();
+            let words = if has_ended { RUNTIME_ENDED } else { "the task of the commit ended early" };
+            Err(Error::OutcomeUnknown(words.into()))
+        })
+    }
+
+    /// Rolls everything back. The cache keeps what it had.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the connection failed; the database rolls back then by itself.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.inner.rollback().await.map_err(|error| read_error(DB::of_commit(error)))
+    }
+
+    async fn run_commit(mut self, core: Arc<Core>, tx: oneshot::Sender<Result<(), Error>>) {
+        // The caller may be gone whenever it is told.
+        if let Err(error) = self.check(&core).await {
+            drop(self);
+            let _ = tx.send(Err(error));
+            return;
+        }
+        let Self { inner, mut issues, .. } = self;
+        issues.iter_mut().for_each(|issue| issue.may_be_committed = true);
+        let mut commit = pin!(timeout(ISSUE_LIMIT, inner.commit()));
+        let mut tx = Some(tx);
+        let mut tell = |outcome| tx.take().map(|tx| tx.send(outcome));
+        let ended = match timeout_at(core.source.deadline(), &mut commit).await {
+            Ok(ended) => ended,
+            Err(_elapsed) => {
+                issues.iter().for_each(Issue::forget_entry);
+                tell(Err(DatabaseError::Timeout.into_unknown_outcome()));
+                commit.await
+            }
+        };
+        match ended.map(|committed| committed.map_err(DB::of_commit)) {
+            Ok(Ok(())) => {
+                let loads = issues.into_iter().filter_map(Issue::load);
+                for load in loads.collect::<Vec<_>>() {
+                    // Whatever it brings: the next read is told.
+                    let _ = load.outcome().await;
+                }
+                tell(Ok(()));
+            }
+            Ok(Err(error)) if !is_unknown(&error) => {
+                issues.iter_mut().for_each(|issue| issue.may_be_committed = false);
+                drop(issues);
+                tell(Err(commit_error(error)));
+            }
+            lost => {
+                issues.iter().for_each(Issue::forget_entry);
+                let error =
+                    lost.map_or(DatabaseError::Timeout, |lost| lost.err().unwrap_or(DatabaseError::Timeout));
+                tell(Err(error.into_unknown_outcome()));
+                // A server that is busy with it does not notice that its client is gone.
+                sleep(LOST_LIMIT).await;
+            }
+        }
+    }
+
+    /// Whether the transaction can be committed. A server answers the COMMIT of one that has failed with a
+    /// ROLLBACK, which is no error to the driver.
+    async fn check(&mut self, core: &Core) -> Result<(), Error> {
+        let deadline = core.source.deadline();
+        for issue in &self.issues {
+            let connection = DB::connection(&mut self.inner);
+            let read = issue.core.source.database.select_in(connection, issue.writer.workspace());
+            match timeout_at(deadline, read).await {
+                Ok(Ok(_)) => {}
+                // The COMMIT is not sent.
+                Ok(Err(error)) => return Err(read_error(error)),
+                Err(_elapsed) => return Err(Error::Timeout),
+            }
+        }
+        Ok(())
+    }
+
+    async fn issue(&mut self, core: &Arc<Core>, workspace: &WorkspaceId) -> Result<Secret, Error> {
+        if self.is_spoiled {
+            return Err(spoiled());
+        }
+        if !self.issues.iter().any(|issue| issue.is_of(core, workspace)) {
+            let mut writer = core.flights.write(workspace);
+            if timeout_at(core.source.deadline(), writer.turn()).await.is_err() {
+                return Err(core.turned_away(Error::Overloaded));
+            }
+            self.issues.push(Issue { core: Arc::clone(core), writer, may_be_committed: false });
+        }
+        let minted =
+            Secret::mint().map_err(|error| Error::Unavailable(format!("no random bytes: {error}").into()))?;
+        count(&core.counters.issues);
+        // Until there is an answer: this future may be dropped.
+        self.is_spoiled = true;
+        let connection = DB::connection(&mut self.inner);
+        let sent = core.source.database.issue_in(connection, workspace, minted);
+        let outcome = match timeout_at(core.source.deadline(), sent).await {
+            Ok(Ok(secret)) if secret.is_empty() => Err(Error::Refused(EMPTY.into())),
+            Ok(Ok(secret)) => Ok(secret),
+            Ok(Err(error)) => Err(read_error(error)),
+            Err(_elapsed) => Err(Error::Timeout),
+        };
+        self.is_spoiled = !matches!(outcome, Ok(_) | Err(Error::UnknownWorkspace));
+        outcome
+    }
+}
+
+impl SecretCache {
+    /// Issues a secret within a transaction of the program's own: mints it and stores it there, and returns
+    /// what the row holds in it. It counts once the transaction is committed, by
+    /// [`Transaction::commit`]: until then reads are answered with the old one. The policy is not asked to
+    /// issue; it is asked for a lease when the new secret is read.
+    ///
+    /// To the end of the transaction other issues for the workspace wait for it in this process, and are
+    /// [`Error::Overloaded`] when they have waited too long; those of other processes wait for the row. What is
+    /// read of the workspace meanwhile is not stored. End it soon, and by [`commit`](Transaction::commit) or
+    /// [`rollback`](Transaction::rollback) and not by a statement: the cache would not hear of it. The server's
+    /// notices are kept from the driver from here to its end.
+    ///
+    /// The transaction has to be one of the database of the cache.
+    ///
+    /// # Errors
+    ///
+    /// As [`issue`](Self::issue), but that nothing is ever unknown: after any error other than
+    /// [`Error::UnknownWorkspace`] and [`Error::Overloaded`] the transaction cannot be committed any more.
+    pub async fn issue_in<DB: Engine>(
+        &self,
+        transaction: &mut Transaction<DB>,
+        workspace: &WorkspaceId,
+    ) -> Result<Secret, Error> {
+        let span = debug_span!(target: "leasehold", "issue", %workspace, error = field::Empty);
+        let outcome = transaction.issue(&self.core, workspace).instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.record("error", field::display(error));
+            count(&self.core.counters.errors);
+        }
+        outcome
+    }
+}
+
+impl Issue {
+    fn is_of(&self, core: &Arc<Core>, workspace: &WorkspaceId) -> bool {
+        Arc::ptr_eq(&self.core, core) && self.writer.workspace() == workspace
+    }
+
+    /// Drops the entry, and makes what is being read too old.
+    fn forget_entry(&self) {
+        self.writer.finish(None, |_| self.core.table.remove(self.writer.workspace()));
+    }
+
+    /// Ends it as one that is committed, and begins to read what the row holds now.
+    fn load(self) -> Option<Waiter> {
+        let (cache, workspace) =
+            (SecretCache::around(Arc::clone(&self.core)), self.writer.workspace().clone());
+        drop(self);
+        cache.start(&workspace, Kind::Fill).ok()
+    }
+}
+
+impl Drop for Issue {
+    fn drop(&mut self) {
+        if self.may_be_committed {
+            self.forget_entry();
+        }
+    }
+}
+
+impl<DB: Engine> From<sqlx::Transaction<'static, DB>> for Transaction<DB> {
+    fn from(inner: sqlx::Transaction<'static, DB>) -> Self {
+        Self { inner, issues: Vec::new(), is_spoiled: false }
+    }
+}
+
+impl<DB: Engine> Deref for Transaction<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &DB::Connection {
+        &self.inner
+    }
+}
+
+impl<DB: Engine> DerefMut for Transaction<DB> {
+    fn deref_mut(&mut self) -> &mut DB::Connection {
+        &mut self.inner
+    }
+}
+
+/// Without the connection, whose own output names the way to the server.
+impl<DB: Engine> fmt::Debug for Transaction<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("issues", &self.issues.len()).finish_non_exhaustive()
+    }
+}
+
+/// The words for an issue whose answer holds no secret.
+const EMPTY: &str = "the database answered an issue with the empty secret, which stands for absence";
+
+fn spoiled() -> Error {
+    Error::Refused(
+        "an issue in this transaction has failed or was given up; roll it back and begin anew".into(),
+    )
+}
+
+/// What a caller is told of a COMMIT that failed.
+fn commit_error(error: DatabaseError) -> Error {
+    if is_unknown(&error) { error.into_unknown_outcome() } else { read_error(error) }
+}
+
+/// Whether the transaction may have been committed.
+fn is_unknown(error: &DatabaseError) -> bool {
+    matches!(error, DatabaseError::Timeout | DatabaseError::Lost(_) | DatabaseError::Broken(_))
+}
