@@ -15,7 +15,7 @@ use tracing::{Instrument as _, debug_span, field};
 use super::SecretCache;
 use crate::database::Engine;
 use crate::error::RUNTIME_ENDED;
-use crate::flight::{Kind, Waiter, Writer};
+use crate::flight::Writer;
 use crate::load::{Core, read_error};
 use crate::source::{ISSUE_LIMIT, LOST_LIMIT};
 use crate::stats::count;
@@ -72,6 +72,9 @@ impl<DB: Engine> Transaction<DB> {
             return self.inner.commit().await.map_err(|error| commit_error(DB::of_commit(error)));
         };
         let core = Arc::clone(&first.core);
+        if core.source.runtime_has_ended() {
+            return Err(Error::RuntimeEnded);
+        }
         let (tx, rx) = oneshot::channel();
         core.source.runtime.spawn(self.run_commit(Arc::clone(&core), tx));
         rx.await.unwrap_or_else(|_| {
@@ -112,10 +115,9 @@ impl<DB: Engine> Transaction<DB> {
         };
         match ended.map(|committed| committed.map_err(DB::of_commit)) {
             Ok(Ok(())) => {
-                let loads = issues.into_iter().filter_map(Issue::load);
-                for load in loads.collect::<Vec<_>>() {
+                for (cache, workspaces) in end(issues) {
                     // Whatever it brings: the next read is told.
-                    let _ = load.outcome().await;
+                    let _ = cache.warm(&workspaces).await;
                 }
                 tell(Ok(()));
             }
@@ -138,18 +140,13 @@ impl<DB: Engine> Transaction<DB> {
     /// Whether the transaction can be committed. A server answers the COMMIT of one that has failed with a
     /// ROLLBACK, which is no error to the driver.
     async fn check(&mut self, core: &Core) -> Result<(), Error> {
-        let deadline = core.source.deadline();
-        for issue in &self.issues {
-            let connection = DB::connection(&mut self.inner);
-            let read = issue.core.source.database.select_in(connection, issue.writer.workspace());
-            match timeout_at(deadline, read).await {
-                Ok(Ok(_)) => {}
-                // The COMMIT is not sent.
-                Ok(Err(error)) => return Err(read_error(error)),
-                Err(_elapsed) => return Err(Error::Timeout),
-            }
+        let Some(issue) = self.issues.last() else { return Ok(()) };
+        let connection = DB::connection(&mut self.inner);
+        let read = issue.core.source.database.select_in(connection, issue.writer.workspace());
+        match timeout_at(core.source.deadline(), read).await {
+            Ok(read) => read.map(drop).map_err(read_error),
+            Err(_elapsed) => Err(Error::Timeout),
         }
-        Ok(())
     }
 
     async fn issue(&mut self, core: &Arc<Core>, workspace: &WorkspaceId) -> Result<Secret, Error> {
@@ -223,14 +220,6 @@ impl Issue {
     fn forget_entry(&self) {
         self.writer.finish(None, |_| self.core.table.remove(self.writer.workspace()));
     }
-
-    /// Ends it as one that is committed, and begins to read what the row holds now.
-    fn load(self) -> Option<Waiter> {
-        let (cache, workspace) =
-            (SecretCache::around(Arc::clone(&self.core)), self.writer.workspace().clone());
-        drop(self);
-        cache.start(&workspace, Kind::Fill).ok()
-    }
 }
 
 impl Drop for Issue {
@@ -266,6 +255,19 @@ impl<DB: Engine> fmt::Debug for Transaction<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("issues", &self.issues.len()).finish_non_exhaustive()
     }
+}
+
+/// Ends issues that are committed: their entries go. Returns their workspaces by cache.
+fn end(issues: Vec<Issue>) -> Vec<(SecretCache, Vec<WorkspaceId>)> {
+    let mut ended: Vec<(SecretCache, Vec<WorkspaceId>)> = Vec::new();
+    for issue in &issues {
+        let workspace = issue.writer.workspace().clone();
+        match ended.iter_mut().find(|(cache, _)| Arc::ptr_eq(&cache.core, &issue.core)) {
+            Some((_, workspaces)) => workspaces.push(workspace),
+            None => ended.push((SecretCache::around(Arc::clone(&issue.core)), vec![workspace])),
+        }
+    }
+    ended
 }
 
 /// The words for an issue whose answer holds no secret.
