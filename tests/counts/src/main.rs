@@ -6,6 +6,7 @@
 //! one thread, so that two runs with the same number differ by next to nothing.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use leasehold::{Answer, Builder, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
 use leasehold_server::{Cli, Command, Server};
@@ -85,6 +86,8 @@ async fn warm(ttl: &str) -> SecretCache {
 
 async fn warm_by(builder: Builder, ttl: &str) -> SecretCache {
     let policy = Policy::from_bytes(leasehold_policies::TTL).setting("ttl", ttl);
+    // Under valgrind, on a busy machine, the compiler takes its time.
+    let builder = builder.policy_compile_limit(Duration::from_secs(120));
     let cache = builder.database(Full).policy(policy.clone()).build().await;
     let cache = cache.expect("the default policy");
     let read_all = async || each(WORKSPACES, async |id| drop(cache.read(id).await.expect("a row"))).await;
