@@ -7,6 +7,7 @@ mod builder;
 mod housekeeping;
 mod issue;
 mod many;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
 mod verify;
 
@@ -28,6 +29,7 @@ use crate::{
 
 pub use builder::{BuildError, Builder};
 pub use many::WarmReport;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use transaction::Transaction;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.

@@ -4,11 +4,22 @@
 //! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A program may have one of its
 //! own, in which it has a secret issued (`transaction.rs`).
 
+// What the two engines share.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod batch;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod column;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "a part of it is for connections to a server")
+)]
 mod kept;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
 
 use std::future::Future;
@@ -19,9 +30,13 @@ use tokio::time::Instant as Deadline;
 
 use crate::{DatabaseError, Secret, WorkspaceId};
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use column::Column;
+#[cfg(feature = "postgres")]
 pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
+#[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use transaction::{Engine, TransactionConnection};
 
 /// What an issue does when a secret is stored already.
@@ -88,6 +103,7 @@ pub trait Database: Send + Sync + 'static {
     /// Stores `minted` in place of what is there, within a transaction of the program's own and over its
     /// connection, and returns what the row holds in it. Whatever the error, nothing is committed: the
     /// transaction is rolled back then, unless it says [`DatabaseError::UnknownWorkspace`].
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn issue_in<'a>(
         &'a self,
         _connection: TransactionConnection<'a>,
@@ -99,6 +115,7 @@ pub trait Database: Send + Sync + 'static {
 
     /// Reads the secret within a transaction of the program's own: what the row holds in it. An error says
     /// that the transaction cannot be committed.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn select_in<'a>(
         &'a self,
         _connection: TransactionConnection<'a>,
@@ -139,6 +156,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).issue(workspace, mode, minted, send_by)
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn issue_in<'a>(
         &'a self,
         connection: TransactionConnection<'a>,
@@ -148,6 +166,7 @@ impl<D: Database + ?Sized> Database for Arc<D> {
         (**self).issue_in(connection, workspace, minted)
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn select_in<'a>(
         &'a self,
         connection: TransactionConnection<'a>,

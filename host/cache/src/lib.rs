@@ -1,4 +1,19 @@
 //! Leasehold: an in-process, read-through and write-through cache of per-workspace secrets kept in a SQL database.
+//!
+//! # Features
+//!
+//! - `postgres`: [`Postgres`], [`PostgresPool`] and what belongs to them, over sqlx. On by default.
+//! - `sqlite`: [`Sqlite`], with a SQLite of its own. On by default. Cargo links one SQLite only, so
+//!   that a program with another one leaves this out.
+//! - `tls`: TLS to PostgreSQL, by rustls with Mozilla's roots. On by default. Without it connections
+//!   are plain where the URL leaves the choice (`sslmode=prefer`, the default), and refused where it
+//!   does not (`require`, `verify-ca`, `verify-full`), unless the program has another TLS by a feature
+//!   of sqlx.
+//! - `testing`: the module `testing`, for a program's own tests.
+//! - `uuid`: a [`WorkspaceId`] from a `uuid::Uuid`.
+//!
+//! Without `postgres` and `sqlite` a cache is built over a [`Database`] of the program's own. [`Column`]
+//! comes with either.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -36,12 +51,17 @@ mod table;
 pub mod testing;
 mod workspace;
 
-pub use cache::{BuildError, Builder, Operator, SecretCache, Transaction, WarmReport};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use cache::Transaction;
+pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
-pub use database::{
-    Answer, Answers, Column, Database, Engine, Health, IssueMode, Postgres, PostgresOptions, PostgresPool,
-    PostgresWrite, Sessions, Sqlite, TransactionConnection,
-};
+#[cfg(feature = "sqlite")]
+pub use database::Sqlite;
+pub use database::{Answer, Answers, Database, IssueMode};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use database::{Column, Engine, TransactionConnection};
+#[cfg(feature = "postgres")]
+pub use database::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{

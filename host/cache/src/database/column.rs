@@ -62,11 +62,13 @@ impl Column {
     }
 
     /// The schema, if one was named.
+    #[cfg(feature = "sqlite")]
     pub(super) fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
 
     /// The table without its schema.
+    #[cfg(feature = "sqlite")]
     pub(super) fn table(&self) -> &str {
         &self.table
     }

@@ -194,7 +194,7 @@ impl Sqlite {
         connection: TransactionConnection<'_>,
         workspace: &WorkspaceId,
     ) -> Result<Option<Secret>, DatabaseError> {
-        let connection = of_sqlite(connection)?;
+        let connection = connection.of_sqlite()?;
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let statement = query(&self.statements.select).bind(workspace.as_str());
@@ -249,13 +249,6 @@ pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
     Failure::Sent(error).of_issue()
 }
 
-fn of_sqlite(connection: TransactionConnection<'_>) -> Result<&mut SqliteConnection, DatabaseError> {
-    match connection {
-        TransactionConnection::Sqlite(connection) => Ok(connection),
-        other => Err(other.is_foreign_to("SQLite")),
-    }
-}
-
 /// The text holds checked identifiers only; see `Column`.
 fn query(statement: &Arc<str>) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
     sqlx::query(AssertSqlSafe(Arc::clone(statement)))
@@ -303,7 +296,7 @@ impl Database for Sqlite {
         Box::pin(async move {
             self.check_writable()?;
             // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it is waits.
-            self.write_over(of_sqlite(connection)?, workspace, IssueMode::Rotate, &minted).await
+            self.write_over(connection.of_sqlite()?, workspace, IssueMode::Rotate, &minted).await
         })
     }
 

@@ -1,24 +1,21 @@
 //! What a database sees of a transaction that the program has begun: its connection, and how its end is read.
 
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
-
-use super::{postgres, sqlite};
 use crate::DatabaseError;
 
 /// The connection of a transaction of the program's own, with the transaction open on it.
 #[non_exhaustive]
 pub enum TransactionConnection<'a> {
     /// Of PostgreSQL.
-    Postgres(&'a mut PgConnection),
+    #[cfg(feature = "postgres")]
+    Postgres(&'a mut sqlx::PgConnection),
     /// Of SQLite.
-    Sqlite(&'a mut SqliteConnection),
+    #[cfg(feature = "sqlite")]
+    Sqlite(&'a mut sqlx::SqliteConnection),
 }
 
-/// A database of sqlx in whose transactions secrets can be issued: [`sqlx::Postgres`] and [`sqlx::Sqlite`].
+/// A database of sqlx in whose transactions secrets can be issued: `sqlx::Postgres` and `sqlx::Sqlite`, as far as
+/// their features are on.
 pub trait Engine: sqlx::Database + sealed::Sealed {}
-
-impl Engine for Postgres {}
-impl Engine for Sqlite {}
 
 /// What the engines differ in.
 pub(crate) mod sealed {
@@ -33,37 +30,62 @@ pub(crate) mod sealed {
     }
 }
 
-impl sealed::Sealed for Postgres {
-    fn connection(connection: &mut PgConnection) -> TransactionConnection<'_> {
+#[cfg(feature = "postgres")]
+impl Engine for sqlx::Postgres {}
+
+#[cfg(feature = "postgres")]
+impl sealed::Sealed for sqlx::Postgres {
+    fn connection(connection: &mut sqlx::PgConnection) -> TransactionConnection<'_> {
         TransactionConnection::Postgres(connection)
     }
 
     fn of_commit(error: sqlx::Error) -> DatabaseError {
-        postgres::of_commit(error)
+        super::postgres::of_commit(error)
     }
 }
 
-impl sealed::Sealed for Sqlite {
-    fn connection(connection: &mut SqliteConnection) -> TransactionConnection<'_> {
+#[cfg(feature = "sqlite")]
+impl Engine for sqlx::Sqlite {}
+
+#[cfg(feature = "sqlite")]
+impl sealed::Sealed for sqlx::Sqlite {
+    fn connection(connection: &mut sqlx::SqliteConnection) -> TransactionConnection<'_> {
         TransactionConnection::Sqlite(connection)
     }
 
     fn of_commit(error: sqlx::Error) -> DatabaseError {
-        sqlite::of_commit(error)
+        super::sqlite::of_commit(error)
     }
 }
 
-impl TransactionConnection<'_> {
-    /// The error of a database that is another than the transaction's.
-    pub(super) fn is_foreign_to(&self, database: &str) -> DatabaseError {
-        let own = match self {
-            Self::Postgres(_) => "PostgreSQL",
-            Self::Sqlite(_) => "SQLite",
-        };
-        DatabaseError::Refused(
-            format!("the transaction is one of {own}, and the cache is over {database}").into(),
-        )
+impl<'a> TransactionConnection<'a> {
+    /// The connection, for a cache over PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub(super) fn of_postgres(self) -> Result<&'a mut sqlx::PgConnection, DatabaseError> {
+        match self {
+            Self::Postgres(connection) => Ok(connection),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Err(is_foreign("SQLite", "PostgreSQL")),
+        }
     }
+
+    /// The connection, for a cache over SQLite.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn of_sqlite(self) -> Result<&'a mut sqlx::SqliteConnection, DatabaseError> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Err(is_foreign("PostgreSQL", "SQLite")),
+        }
+    }
+}
+
+/// The error of a cache that is over another database than the transaction's.
+#[cfg(all(feature = "postgres", feature = "sqlite"))]
+fn is_foreign(transaction: &str, cache: &str) -> DatabaseError {
+    DatabaseError::Refused(
+        format!("the transaction is one of {transaction}, and the cache is over {cache}").into(),
+    )
 }
 
 /// The error of a database that knows nothing of transactions.

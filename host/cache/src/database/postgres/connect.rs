@@ -362,4 +362,17 @@ mod tests {
             assert!(parse(&format!("postgres://u@h/d?{query}")).is_ok(), "{query}");
         }
     }
+
+    #[cfg(not(feature = "tls"))]
+    #[tokio::test]
+    async fn a_url_that_requires_tls_is_refused_in_words_where_the_build_has_none() {
+        // It answers nothing: the driver looks at its own features first.
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let found = Origin::find(&format!("postgres://u@{address}/d?sslmode={mode}")).await;
+            let error = found.err().expect("it is refused").to_string();
+            assert!(error.contains("built without the feature tls"), "{mode}: {error}");
+        }
+    }
 }

@@ -11,6 +11,14 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::tagged::Mismatch;
 use crate::DatabaseError;
 
+/// What is said of TLS that fails. The driver refuses it where there is none, and not we: a program may
+/// have a TLS without our feature, by one of sqlx.
+const TLS_FAILED: &str = if cfg!(feature = "tls") {
+    "TLS failed"
+} else {
+    "TLS failed (leasehold was built without the feature tls)"
+};
+
 /// Why there are no rows.
 pub(super) enum Failure {
     /// There was no connection to send the statement on.
@@ -206,7 +214,7 @@ pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
             None => "the server refused the statement".into(),
         },
         sqlx::Error::Io(error) => format!("the connection failed: {}", error.kind()).into(),
-        sqlx::Error::Tls(error) => format!("TLS failed: {error}").into(),
+        sqlx::Error::Tls(error) => format!("{TLS_FAILED}: {error}").into(),
         sqlx::Error::PoolTimedOut => "no connection became free or could be opened in time".into(),
         sqlx::Error::PoolClosed => "the pool is closed".into(),
         sqlx::Error::Protocol(_) => "the server broke the protocol".into(),

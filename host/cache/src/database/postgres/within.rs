@@ -19,7 +19,7 @@ pub(super) async fn write(
     workspace: &WorkspaceId,
     minted: Secret,
 ) -> Result<Secret, DatabaseError> {
-    let connection = of_postgres(connection)?;
+    let connection = connection.of_postgres()?;
     let parameters = [Parameter::Text(workspace.as_str()), Parameter::Text(database.writable(&minted)?)];
     let rows = send(database, connection, &database.statements.rotate_within, &parameters).await;
     let rows = rows.map_err(|failure| database.of_row(failure, Failure::of_issue))?;
@@ -40,7 +40,7 @@ pub(super) async fn read(
     connection: TransactionConnection<'_>,
     workspace: &WorkspaceId,
 ) -> Result<Option<Secret>, DatabaseError> {
-    select(database, of_postgres(connection)?, workspace).await
+    select(database, connection.of_postgres()?, workspace).await
 }
 
 async fn select(
@@ -61,11 +61,4 @@ async fn send(
     parameters: &[Parameter<'_>],
 ) -> Result<Vec<PgRow>, Failure> {
     database.link.send_within(connection, statement, parameters).await
-}
-
-fn of_postgres(connection: TransactionConnection<'_>) -> Result<&mut PgConnection, DatabaseError> {
-    match connection {
-        TransactionConnection::Postgres(connection) => Ok(connection),
-        other => Err(other.is_foreign_to("PostgreSQL")),
-    }
 }
