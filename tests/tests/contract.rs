@@ -2,31 +2,16 @@
 //! PostgreSQL, on the scripted database that other tests steer, and on the one that comes with the library
 //! for the tests of programs.
 
-use std::sync::Arc;
+mod bench;
+
 use std::time::Duration;
 
 use anyhow::Result;
-use leasehold::testing::InMemory;
-use leasehold::{
-    Database, DatabaseError, Error, InvalidWorkspace, ManualClock, Policy, SecretCache, Status, WorkspaceId,
-};
-use leasehold_tests::scripted::{Fault, Scripted};
-use leasehold_tests::{Engine, Fixture, PATIENCE};
+use leasehold::{Error, InvalidWorkspace, Status, WorkspaceId};
+
+use self::bench::{Bench, text, workspace};
 
 const W: &str = "8c3f2b4e-5f1d-4a77-9f0e-2d0f3c1b7a55";
-
-/// Where the rows of a test are.
-enum Rows {
-    Real(Fixture),
-    Scripted(Scripted),
-    InMemory(InMemory),
-}
-
-struct Bench {
-    cache: SecretCache,
-    clock: Arc<ManualClock>,
-    rows: Rows,
-}
 
 /// Makes a test for each kind of database.
 macro_rules! everywhere {
@@ -79,114 +64,6 @@ everywhere!(
     an_entry_leaves_the_table_once_its_lease_has_run_out,
     a_swap_takes_effect_for_the_next_read_and_keeps_what_is_young_enough,
 );
-
-impl Bench {
-    async fn real(engine: Engine) -> Result<Self> {
-        let fixture = engine.workspaces().await?;
-        let database = fixture.secrets().await?;
-        Self::new(database, Rows::Real(fixture)).await
-    }
-
-    async fn scripted() -> Result<Self> {
-        let database = Scripted::new();
-        Self::new(database.clone(), Rows::Scripted(database)).await
-    }
-
-    async fn in_memory() -> Result<Self> {
-        let database = InMemory::new();
-        Self::new(database.clone(), Rows::InMemory(database)).await
-    }
-
-    async fn new(database: impl Database, rows: Rows) -> Result<Self> {
-        let clock = Arc::new(ManualClock::new());
-        // Leases of exactly 5 minutes.
-        let policy = Policy::from_bytes(leasehold_policies::TTL).setting("jitter", "0s");
-        let cache = SecretCache::builder()
-            .database(database)
-            .clock(Arc::clone(&clock))
-            .policy(policy)
-            .database_timeout(PATIENCE)
-            .build()
-            .await?;
-        Ok(Self { cache, clock, rows })
-    }
-
-    /// Writes a row as another process would; `None` is NULL.
-    async fn row(&self, id: &str, secret: Option<&str>) -> Result<()> {
-        match &self.rows {
-            Rows::Real(fixture) => {
-                fixture.execute(&format!("DELETE FROM workspaces WHERE id = '{id}'")).await?;
-                fixture.insert(id, secret).await?;
-            }
-            Rows::Scripted(database) => database.store(id, secret),
-            Rows::InMemory(database) => match secret {
-                Some(secret) => database.store(id, secret),
-                None => database.store_null(id),
-            },
-        }
-        Ok(())
-    }
-
-    async fn delete(&self, id: &str) -> Result<()> {
-        match &self.rows {
-            Rows::Real(fixture) => {
-                fixture.execute(&format!("DELETE FROM workspaces WHERE id = '{id}'")).await?
-            }
-            Rows::Scripted(database) => database.delete(id),
-            Rows::InMemory(database) => database.delete(id),
-        }
-        Ok(())
-    }
-
-    async fn stored(&self, id: &str) -> Result<Option<String>> {
-        match &self.rows {
-            Rows::Real(fixture) => {
-                fixture
-                    .text(&format!("SELECT platform_inbound_secret FROM workspaces WHERE id = '{id}'"))
-                    .await
-            }
-            Rows::Scripted(database) => Ok(database.stored(id)),
-            Rows::InMemory(database) => Ok(database.stored(id).as_ref().map(text)),
-        }
-    }
-
-    /// Lets every statement fail, or none.
-    async fn break_database(&self, broken: bool) -> Result<()> {
-        match &self.rows {
-            Rows::Real(fixture) if broken => fixture.execute("ALTER TABLE workspaces RENAME TO away").await?,
-            Rows::Real(fixture) => fixture.execute("ALTER TABLE away RENAME TO workspaces").await?,
-            Rows::Scripted(database) => {
-                database.fault(broken.then(|| Fault::Fails(DatabaseError::Unavailable("down".into()))));
-            }
-            Rows::InMemory(database) if broken => {
-                database.fail_with(DatabaseError::Unavailable("down".into()));
-            }
-            Rows::InMemory(database) => database.recover(),
-        }
-        Ok(())
-    }
-
-    async fn read(&self, id: &str) -> Result<(String, Status), Error> {
-        let lookup = self.cache.read(&workspace(id)).await?;
-        Ok((text(&lookup.secret), lookup.status))
-    }
-
-    async fn issue(&self, id: &str) -> Result<String, Error> {
-        Ok(text(&self.cache.issue(&workspace(id)).await?))
-    }
-
-    fn selects(&self) -> u64 {
-        self.cache.stats().selects
-    }
-}
-
-fn workspace(id: &str) -> WorkspaceId {
-    WorkspaceId::new(id).expect("a usable id")
-}
-
-fn text(secret: &leasehold::Secret) -> String {
-    secret.expose_str().expect("text").to_owned()
-}
 
 fn is_minted(secret: &str) -> bool {
     secret.len() == 43 && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
