@@ -4,10 +4,11 @@
 //! The database answers at once: that is the worst case for the rest, because nothing slows the flood down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use leasehold::{Answer, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
+use leasehold::testing::InMemory;
+use leasehold::{Policy, SecretCache, WorkspaceId};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::measure::{Footprint, compare, verdict};
@@ -16,36 +17,18 @@ use crate::neighbour::{hit_from_thread, room};
 const UNKNOWN: u64 = 1_000_000;
 const PHASES: u64 = 5;
 
-/// A database that holds secrets for ids that begin with `hot`.
-#[derive(Default)]
-pub(crate) struct Hot(AtomicU64);
-
-impl Database for Hot {
-    fn select<'a>(&'a self, id: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Box::pin(async { Ok(id.as_str().starts_with("hot").then(|| Secret::new("stored"))) })
-    }
-
-    fn issue<'a>(
-        &'a self,
-        _: &'a WorkspaceId,
-        _: IssueMode,
-        minted: Secret,
-        _: tokio::time::Instant,
-    ) -> Answer<'a, Secret> {
-        Box::pin(async { Ok(minted) })
-    }
-
-    fn statements(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+/// A database that holds the secret of one workspace, `hot`.
+pub(crate) fn hot() -> InMemory {
+    let database = InMemory::new();
+    database.store("hot", "stored");
+    database
 }
 
 pub(crate) fn run(percent: u64) -> bool {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let policy = Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h");
     let cache = runtime
-        .block_on(crate::builder().database(Hot::default()).policy(policy).build())
+        .block_on(crate::builder().database(hot()).policy(policy).build())
         .expect("the default policy is good");
     let hot = WorkspaceId::new("hot").expect("a usable id");
     runtime.block_on(cache.read(&hot)).expect("the row is there");

@@ -14,7 +14,7 @@ use leasehold_tests::server::{ADMIN_TOKEN, Launch, Server};
 use leasehold_tests::{hostile, sqlite};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::flood::Hot;
+use crate::flood;
 use crate::measure::{compare, now, percentile};
 
 const PHASES: u64 = 7;
@@ -26,7 +26,7 @@ pub(crate) fn run(percent: u64) -> bool {
     for does in ["spins-but-for-hot", "fills-but-for-hot"] {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let policy = hostile::does(does, &Marker::new());
-        let cache = runtime.block_on(crate::builder().database(Hot::default()).policy(policy).build());
+        let cache = runtime.block_on(crate::builder().database(flood::hot()).policy(policy).build());
         let cache = cache.expect("the policy can be configured");
         let hot = WorkspaceId::new("hot").expect("a usable id");
         runtime.block_on(cache.read(&hot)).expect("the row is there");

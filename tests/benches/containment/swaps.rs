@@ -10,12 +10,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use leasehold::testing::InMemory;
 use leasehold::{Policy, SecretCache, WorkspaceId};
 use leasehold_tests::server::{Client, Server};
 use leasehold_tests::sqlite;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::flood::Hot;
 use crate::measure::{Footprint, now, percentile, verdict};
 
 const SWAPS: u64 = 1_000;
@@ -40,10 +40,12 @@ fn policy(n: u64) -> Policy {
 
 fn in_the_library(percent: u64) -> bool {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let cache = SecretCache::builder().database(Hot::default()).policy(policy(1));
-    let cache = runtime.block_on(cache.build()).expect("the policy is good");
     let ids: Vec<_> =
         (0..WORKSPACES).map(|n| WorkspaceId::new(format!("hot-{n}")).expect("usable")).collect();
+    let database = InMemory::new();
+    ids.iter().for_each(|id| database.store(id.as_str(), "stored"));
+    let cache = SecretCache::builder().database(database).policy(policy(1));
+    let cache = runtime.block_on(cache.build()).expect("the policy is good");
     for id in &ids {
         runtime.block_on(cache.read(id)).expect("the row is there");
     }
