@@ -7,6 +7,7 @@ mod poolers;
 mod postgres;
 mod schema;
 mod sqlite;
+mod suspected;
 mod written;
 
 use std::sync::Arc;

@@ -3,7 +3,11 @@
 //! A pool asks each connection for a sign of life when it is lent and again when it comes back: two more round trips for each
 //! statement. Statements that follow within milliseconds need neither. An issue never uses a kept connection: if that were
 //! lost, nobody would know what became of the issue. It knows no SQL.
+//!
+//! No connection outlives its [`Epoch`]: whatever way it comes back or is to be used again, it is
+//! closed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +26,22 @@ const QUICK: Duration = Duration::from_millis(25);
 /// Of a pool with fewer connections none is kept: others may need all of them.
 const FEWEST_CONNECTIONS: u32 = 4;
 
+/// A number that all users of a pool share. What was taken out of the pool under another one is not
+/// to be used again. A clone shares it.
+#[derive(Clone, Default)]
+pub(super) struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    /// Whatever has been taken out of the pool so far goes.
+    pub(super) fn end(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// Where one connection of a pool is kept. A clone shares it.
 pub(super) struct Kept<DB: Database>(Arc<Place<DB>>);
 
@@ -29,6 +49,7 @@ struct Place<DB: Database> {
     pool: Pool<DB>,
     /// Gives a connection back to its pool.
     give_back: fn(PoolConnection<DB>),
+    epoch: Epoch,
     state: Mutex<State<DB>>,
 }
 
@@ -43,6 +64,8 @@ pub(super) struct Lent<DB: Database> {
     /// `None` once it has left.
     connection: Option<PoolConnection<DB>>,
     since: Instant,
+    /// From before it was taken out.
+    epoch: u64,
     /// When its statement was sent, and once that has ended, when it ended.
     used_at: Instant,
     /// The server's process that is at its other end, where that is known.
@@ -52,23 +75,25 @@ pub(super) struct Lent<DB: Database> {
 }
 
 impl<DB: Database> Kept<DB> {
-    pub(super) fn new(pool: Pool<DB>, give_back: fn(PoolConnection<DB>)) -> Self {
+    pub(super) fn new(pool: Pool<DB>, give_back: fn(PoolConnection<DB>), epoch: Epoch) -> Self {
         let state = Mutex::new(State { lent: None, is_watched: false });
-        Self(Arc::new(Place { pool, give_back, state }))
+        Self(Arc::new(Place { pool, give_back, epoch, state }))
     }
 
     /// One of the pool.
     pub(super) async fn acquire(&self) -> Result<Lent<DB>, sqlx::Error> {
+        // Asked first: one that was idle when the epoch ended is not taken for one of the next.
+        let epoch = self.0.epoch.now();
         // Boxed: it is larger by far than all else on the way of a SELECT, and most need none.
         let connection = Some(Box::pin(self.0.pool.acquire()).await?);
         let now = Instant::now();
-        Ok(Lent { connection, since: now, used_at: now, process: None, home: Handle::current() })
+        Ok(Lent { connection, since: now, epoch, used_at: now, process: None, home: Handle::current() })
     }
 
     /// The one that is kept, if there is one.
     pub(super) fn take(&self) -> Option<Lent<DB>> {
         let mut lent = self.0.state().lent.take()?;
-        if lent.used_at.elapsed() < IDLE_LIMIT && !self.0.pool.is_closed() {
+        if lent.used_at.elapsed() < IDLE_LIMIT && self.0.is_usable(&lent) {
             lent.used_at = Instant::now();
             return Some(lent);
         }
@@ -81,7 +106,7 @@ impl<DB: Database> Kept<DB> {
         let (pool, now) = (&self.0.pool, Instant::now());
         let is_quick = now.duration_since(lent.used_at) < QUICK && now.duration_since(lent.since) < LIMIT;
         let is_spare = pool.options().get_max_connections() >= FEWEST_CONNECTIONS && !self.0.is_exhausted();
-        if !is_quick || !is_spare || pool.is_closed() {
+        if !is_quick || !is_spare || !self.0.is_usable(&lent) {
             return self.0.give_back(lent);
         }
         lent.used_at = now;
@@ -128,7 +153,14 @@ impl<DB: Database> Place<DB> {
         self.pool.num_idle() == 0 && self.pool.size() >= self.pool.options().get_max_connections()
     }
 
+    fn is_usable(&self, lent: &Lent<DB>) -> bool {
+        lent.epoch == self.epoch.now() && !self.pool.is_closed()
+    }
+
     fn give_back(&self, mut lent: Lent<DB>) {
+        if lent.epoch != self.epoch.now() {
+            return lent.close();
+        }
         if let Some(connection) = lent.connection.take() {
             let _home = lent.home.enter();
             (self.give_back)(connection);
@@ -213,3 +245,6 @@ impl<DB: Database> Drop for Watch<DB> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use self::failure::Failure;
 use self::statements::Statements;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
-use super::kept::Kept;
+use super::kept::{Epoch, Kept};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -62,7 +62,7 @@ impl Sqlite {
     pub async fn from_pool(pool: SqlitePool, column: Column) -> Result<Self, ConnectError> {
         connect::check(&pool, &column).await?;
         Ok(Self {
-            kept: Kept::new(pool.clone(), drop),
+            kept: Kept::new(pool.clone(), drop, Epoch::default()),
             pool,
             statements: Statements::new(&column),
             column: Arc::new(column),

@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Below the second that a load waits by default, so that a statement that was never sent is not taken for a late one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long a connection that goes back may take for a sign of life: nobody waits for it, but it takes up a place.
-const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that nobody lets go of.
 const STATEMENT_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 use scopeguard::guard;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::time::{Instant as Deadline, sleep};
+use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
-use super::connect;
+use super::connect::{self, RETURN_TIMEOUT};
 use super::failure::Failure;
 use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
-use crate::database::kept::Kept;
+use crate::database::kept::{Epoch, Kept};
 use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::{Link, exchange};
@@ -45,6 +45,8 @@ struct Shared {
     is_lent: AtomicBool,
     /// When what was idle was last closed for the sake of a stale session.
     closed_idle_at: Mutex<Option<Deadline>>,
+    /// Ends when a suspicion begins, and when it is over.
+    epoch: Epoch,
     /// Why nothing is sent for now.
     held: Mutex<Option<Arc<str>>>,
     /// Whether there is something in `held`: what a statement looks at.
@@ -192,7 +194,9 @@ impl PostgresPool {
     }
 
     pub(super) fn link(&self) -> Link {
-        Link::new(self.clone(), Kept::new(self.0.pool.clone(), connect::give_back))
+        let shared = &self.0;
+        let kept = Kept::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
+        Link::new(self.clone(), kept)
     }
 
     /// `sessions` is what was seen; nothing is looked at later where nobody has looked before.
@@ -212,6 +216,7 @@ impl PostgresPool {
             nonces: AtomicU64::new(0),
             is_lent: AtomicBool::new(sessions == Some(Sessions::Lent)),
             closed_idle_at: Mutex::default(),
+            epoch: Epoch::default(),
             held: Mutex::default(),
             is_held: AtomicBool::new(false),
         })))
@@ -228,6 +233,8 @@ impl PostgresPool {
             return;
         }
         tracing::error!("{SUSPECTED}");
+        // What others have at hand is no better than what is idle, and comes back later.
+        self.0.epoch.end();
         tokio::spawn(Shared::look_until_it_is_over(Arc::downgrade(&self.0)));
     }
 }
@@ -263,6 +270,7 @@ impl Shared {
                 shared.is_held.store(false, Ordering::SeqCst);
             }
         });
+        let returned_by = Deadline::now() + RETURN_TIMEOUT;
         loop {
             let Some(options) = shared.upgrade().map(|shared| {
                 // Whatever was prepared before is not to be relied on. And a pooler by session may have no more
@@ -273,10 +281,16 @@ impl Shared {
                 return;
             };
             let seen = sessions::look(&options).await;
+            if seen.is_ok() {
+                // What was on its way back to the pool when this began is idle or closed by then.
+                sleep_until(returned_by).await;
+            }
             let Some(shared) = shared.upgrade() else { return };
             match seen {
                 Ok(sessions) => {
                     shared.is_lent.store(sessions == Sessions::Lent, Ordering::Relaxed);
+                    // For those that were past the look at `held` when this began.
+                    shared.epoch.end();
                     shared.close_idle();
                     shared.is_held.store(false, Ordering::SeqCst);
                     tracing::info!(?sessions, "statements reach the database as they are meant again");
