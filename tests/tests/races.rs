@@ -83,6 +83,33 @@ async fn a_thousand_readers_of_a_cold_key_share_one_select() {
 }
 
 #[tokio::test]
+async fn a_read_that_finds_nothing_and_ends_after_a_heal_is_given_the_healed_secret() {
+    let bench = bench().await;
+    bench.database.store(W, None);
+    let read_or_issue = || {
+        let (cache, id) = (bench.cache.clone(), bench.id.clone());
+        tokio::spawn(async move { cache.read_or_issue(&id).await.map(|found| (found.secret, found.status)) })
+    };
+    bench.database.close(Gate::BeforeIssue);
+    let first = read_or_issue();
+    bench.database.arrivals(1).await;
+    // A second one reads before the heal, and is told after it.
+    bench.database.close(Gate::AfterSelect);
+    let second = read_or_issue();
+    bench.database.arrivals(2).await;
+    bench.database.open(Gate::BeforeIssue);
+    let healed = first.await.unwrap().unwrap();
+    let stored = bench.database.stored(W).unwrap();
+    assert_eq!((healed.0.expose_str(), healed.1), (Some(&*stored), Status::Healed));
+    assert_eq!(bench.read().await, Ok((stored.clone(), Status::Hit)));
+    bench.database.open(Gate::AfterSelect);
+    // It heals too, and replaces nothing.
+    assert_eq!(second.await.unwrap().unwrap().0.expose_str(), Some(&*stored));
+    assert_eq!((bench.database.stored(W), bench.database.issues()), (Some(stored.clone()), 2));
+    assert_eq!(bench.read().await, Ok((stored, Status::Hit)));
+}
+
+#[tokio::test]
 async fn a_lost_acknowledgement_is_an_unknown_outcome_and_voids_the_entry() {
     let bench = bench().await;
     bench.read().await.unwrap();

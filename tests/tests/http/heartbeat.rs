@@ -83,9 +83,11 @@ async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> 
     delivered.dedup();
     assert_eq!(delivered.len(), 1);
     assert_eq!(bench.stored(W).await?, delivered.pop());
-    // A read that had found nothing and ends after the heal takes the new entry away, since it may be the newer of the two:
-    // then one more heal finds the secret that is there, and keeps it.
-    assert!((1..=2).contains(&bench.server.stat("issues")?), "each heartbeat heals by itself");
+    // A heartbeat that comes while another one heals may have read that there is nothing, and heals in
+    // its turn: it is given what is there by then. So there may be several heals, each after a SELECT of
+    // its own, and never one for each heartbeat.
+    let (selects, issues) = (bench.server.stat("selects")?, bench.server.stat("issues")?);
+    assert!((1..=selects).contains(&issues) && selects < 16, "{issues} heals after {selects} SELECTs");
     Ok(())
 }
 
