@@ -6,6 +6,7 @@ mod many;
 mod runtime;
 mod seen;
 mod transaction;
+mod unsent;
 mod verify;
 
 use leasehold::{Database, SecretCache, WorkspaceId};

@@ -4,6 +4,7 @@
 //! sees: rows, answers, and words.
 
 mod changing;
+mod dead;
 mod failover;
 mod fixtures;
 mod load;

@@ -82,3 +82,17 @@ fn a_file_is_looked_at_and_left_alone() -> Result<()> {
     assert_says(&damaged, 1, &[], &["no.db"]);
     Ok(())
 }
+
+#[test]
+fn a_parameter_that_nobody_knows_is_refused_by_its_name_and_its_value_is_in_no_log() -> Result<()> {
+    let database = ["--database", "postgres://u@127.0.0.1:1/d?sslpassword=hunter2"];
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"], &["database", "check"]] {
+        let launch = Launch::alone(command.iter().copied())?.arguments(database);
+        let ended = launch.variable("LEASEHOLD_LOG", "trace").to_its_end()?;
+        assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+        assert!(ended.log.contains("unknown parameter \"sslpassword\""), "{ended:?}");
+        let all = format!("{}{}", ended.stdout, ended.log);
+        assert!(!all.contains("hunter2"), "{command:?}: {all}");
+    }
+    Ok(())
+}

@@ -1,8 +1,9 @@
 //! Many workspaces at once, from one caller: nobody is turned away, and nobody else is kept out.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use anyhow::Result;
@@ -186,6 +187,42 @@ async fn one_that_cannot_be_read_is_no_error_of_another() {
     assert_eq!(answers.remove(7).err(), Some(Error::Unavailable("not that one".into())));
     let others: Vec<_> = ids.into_iter().filter(|id| id.as_str() != "w7").collect();
     assert_own(&others, &answers);
+}
+
+/// A database that has no room for the first read of each row, and of `w7` for none.
+struct Busy(Scripted, Mutex<HashSet<WorkspaceId>>);
+
+impl Database for Busy {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        let is_first = self.1.lock().unwrap().insert(workspace.clone());
+        if is_first || workspace.as_str() == "w7" {
+            return Box::pin(async { Err(DatabaseError::Overloaded) });
+        }
+        self.0.select(workspace)
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+        send_by: tokio::time::Instant,
+    ) -> Answer<'a, Secret> {
+        self.0.issue(workspace, mode, minted, send_by)
+    }
+
+    fn statements(&self) -> u64 {
+        self.0.statements()
+    }
+}
+
+#[tokio::test]
+async fn what_is_turned_away_all_the_same_is_tried_again_and_in_the_end_told_so() {
+    let ids = ids(100);
+    let cache = cache(Busy(rows(&ids), Mutex::default())).await;
+    let mut answers = cache.get_many(&ids).await;
+    assert_eq!(answers.remove(7).err(), Some(Error::Overloaded));
+    assert_own(&[&ids[..7], &ids[8..]].concat(), &answers);
 }
 
 #[tokio::test]

@@ -120,6 +120,31 @@ async fn a_load_that_began_before_the_call_does_not_refuse_what_it_has_not_seen(
 }
 
 #[tokio::test]
+async fn a_refresh_that_began_before_the_call_does_not_refuse_what_it_has_not_seen_either() {
+    let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
+    database.store("w", Some("old"));
+    let policy = Policy::from_bytes(leasehold_policies::RESILIENT).setting("jitter", "0s");
+    let policy = policy.setting("ttl", "5m").setting("refresh-ahead", "30s");
+    let cache = builder(&clock).policy(policy).database(database.clone()).build().await.expect("it is good");
+    assert_eq!(cache.verify(&id("w"), b"old").await, Ok(true));
+    clock.advance(Duration::from_secs(280));
+    database.close(Gate::AfterSelect);
+    assert_eq!(cache.verify(&id("w"), b"old").await, Ok(true), "a hit that begins a refresh");
+    database.arrivals(1).await;
+    // What the refresh has not seen.
+    database.store("w", Some("newest"));
+    clock.advance(Duration::from_millis(10));
+    let caller = {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.verify(&id("w"), b"newest").await })
+    };
+    tokio::task::yield_now().await;
+    database.open(Gate::AfterSelect);
+    assert_eq!(caller.await.expect("no panic"), Ok(true));
+    assert_eq!(database.selects(), 3);
+}
+
+#[tokio::test]
 async fn what_was_read_again_before_an_issue_is_not_stored_after_it() {
     let bench = bench().await;
     bench.database.close(Gate::AfterSelect);

@@ -114,3 +114,16 @@ async fn a_swap_that_is_dropped_while_it_waits_for_the_compiler_is_as_if_it_had_
         cache.swap(another_ttl("the last one")).await.expect("nothing is before it but one that is compiled");
     assert_eq!(cache.policy().generation, last.generation);
 }
+
+/// A cache is built in a moment by an optimised compiler alone, and each project has profiles of its own.
+#[test]
+fn the_profile_that_the_readme_has_to_copy_is_the_projects_own() {
+    let (readme, own) = (include_str!("../../../README.md"), include_str!("../../../Cargo.toml"));
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|block| block.split("```").next());
+    let shown = blocks.filter(|block| block.contains("[profile."));
+    let lines: Vec<_> = shown.flat_map(str::lines).filter(|line| !line.starts_with('#')).collect();
+    assert!(lines.contains(&"[profile.dev.package.cranelift-codegen]"), "{lines:?}");
+    for pair in lines.chunks(2) {
+        assert!(own.contains(&format!("{}\n", pair.join("\n"))), "Cargo.toml has not {pair:?}");
+    }
+}

@@ -166,3 +166,64 @@ impl Database for InMemory {
         self.selects() + self.issues()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    async fn issued(
+        database: &InMemory,
+        id: &str,
+        mode: IssueMode,
+        minted: &str,
+    ) -> Result<String, DatabaseError> {
+        let id = WorkspaceId::new(id).unwrap();
+        let issued = database.issue(&id, mode, Secret::new(minted), tokio::time::Instant::now()).await?;
+        assert_eq!(database.stored(id.as_str()).map(|stored| stored.same_as(&issued)), Some(true));
+        Ok(issued.expose_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_heal_leaves_what_is_stored_and_a_rotation_replaces_it() {
+        let database = InMemory::new();
+        database.store_null("null");
+        database.store("empty", "");
+        database.store("w", "old");
+        for id in ["null", "empty"] {
+            assert_eq!(issued(&database, id, IssueMode::Heal, "new").await, Ok("new".into()), "{id}");
+        }
+        assert_eq!(issued(&database, "w", IssueMode::Heal, "new").await, Ok("old".into()));
+        assert_eq!(issued(&database, "w", IssueMode::Rotate, "new").await, Ok("new".into()));
+        database.delete("w");
+        for mode in [IssueMode::Heal, IssueMode::Rotate] {
+            let unknown = issued(&database, "w", mode, "newer").await;
+            assert_eq!(unknown, Err(DatabaseError::UnknownWorkspace));
+        }
+        assert_eq!((database.issues(), database.statements()), (6, 6));
+    }
+
+    #[tokio::test]
+    async fn what_waits_takes_effect_when_it_is_released_and_fails_as_all_do_then() {
+        let (database, id) = (InMemory::new(), WorkspaceId::new("w").unwrap());
+        for fault in [None, Some(DatabaseError::ReadOnly)] {
+            database.hold();
+            let mut select = pin!(database.select(&id));
+            assert!(poll_fn(|context| Poll::Ready(select.as_mut().poll(context).is_pending())).await);
+            database.store("w", "stored meanwhile");
+            if let Some(error) = fault.clone() {
+                database.fail_with(error);
+            }
+            database.release();
+            let found = select.await.map(|found| found.unwrap().verify(b"stored meanwhile"));
+            assert_eq!(found, fault.map_or(Ok(true), Err));
+            database.delete("w");
+        }
+        database.recover();
+        assert!(matches!(database.select(&id).await, Ok(None)));
+        assert_eq!(database.selects(), 3);
+    }
+}

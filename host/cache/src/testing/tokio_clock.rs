@@ -45,3 +45,22 @@ impl Clock for TokioClock {
         Duration::ZERO
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_with_tokios_paused_time_on_every_thread() {
+        let clock = TokioClock::new();
+        let begun = clock.now();
+        assert_eq!(begun, Instant::from_nanos(1_000_000_000));
+        tokio::time::advance(Duration::from_secs(300)).await;
+        let elsewhere = clock.clone();
+        let there = std::thread::spawn(move || elsewhere.now()).join().unwrap();
+        for now in [clock.now(), clock.now_coarse(), there] {
+            assert_eq!(now.saturating_since(begun), Duration::from_secs(300));
+        }
+        assert_eq!(clock.suspended(), Duration::ZERO);
+    }
+}
