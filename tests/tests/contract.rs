@@ -214,20 +214,14 @@ async fn remove_drops_the_entry_and_only_that_one(bench: Bench) -> Result<()> {
 async fn a_database_error_is_an_error_and_is_not_stored(bench: Bench) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.break_database(true).await?;
-    // A table that is gone is refused until somebody brings it back; what the databases in memory say
-    // is up to the test.
-    let is_expected = |error: &Error| match &bench.rows {
-        Rows::Real(_) => matches!(error, Error::Refused(_)),
-        Rows::Scripted(_) | Rows::InMemory(_) => *error == Error::Unavailable("down".into()),
-    };
     for _ in 0..2 {
         let error = bench.read(W).await.expect_err("the table is away");
-        assert!(is_expected(&error), "{error}");
+        assert!(bench.says_it_is_broken(&error), "{error}");
         let error = bench.issue(W).await.expect_err("the table is away");
-        assert!(is_expected(&error), "{error}");
+        assert!(bench.says_it_is_broken(&error), "{error}");
         let error =
             bench.cache.read_or_issue(&workspace(W)).await.map(|_| ()).expect_err("the table is away");
-        assert!(is_expected(&error), "an unreadable secret must not be healed: {error}");
+        assert!(bench.says_it_is_broken(&error), "an unreadable secret must not be healed: {error}");
     }
     assert_eq!(bench.cache.stats().entries, 0);
     bench.break_database(false).await?;

@@ -110,6 +110,15 @@ impl Bench {
         Ok(())
     }
 
+    /// Whether an error is what a database says that is broken so: a table that is gone is refused until
+    /// somebody brings it back; what those in memory say is up to the test.
+    pub(super) fn says_it_is_broken(&self, error: &Error) -> bool {
+        match &self.rows {
+            Rows::Real(_) => matches!(error, Error::Refused(_)),
+            Rows::Scripted(_) | Rows::InMemory(_) => *error == Error::Unavailable("down".into()),
+        }
+    }
+
     pub(super) async fn read(&self, id: &str) -> Result<(String, Status), Error> {
         let lookup = self.cache.read(&workspace(id)).await?;
         Ok((text(&lookup.secret), lookup.status))
