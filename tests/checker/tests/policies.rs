@@ -1,0 +1,43 @@
+//! The policies between which callers swap: all that are shipped, with leases of some milliseconds
+//! and with long ones.
+
+use leasehold::Policy;
+use leasehold_policies::{NEGATIVE, PASSTHROUGH, RESILIENT, TTL, WATCHED};
+
+/// Few combinations, because each is rehearsed once.
+pub(crate) fn all() -> Vec<Policy> {
+    let ttl = |span| Policy::from_bytes(TTL).setting("ttl", span);
+    vec![
+        ttl("5m"),
+        ttl("20ms"),
+        ttl("200ms").setting("jitter", "0s"),
+        first(),
+        Policy::from_bytes(RESILIENT).setting("ttl", "50ms").setting("stale", "1s").setting("retry", "50ms"),
+        Policy::from_bytes(WATCHED),
+        Policy::from_bytes(NEGATIVE).setting("absent-ttl", "20ms"),
+        Policy::from_bytes(NEGATIVE).setting("ttl", "50ms"),
+        passthrough(),
+    ]
+}
+
+/// The policy that callers find: it refreshes ahead of the end of its leases.
+pub(crate) fn first() -> Policy {
+    Policy::from_bytes(RESILIENT)
+        .setting("ttl", "100ms")
+        .setting("jitter", "20%")
+        .setting("refresh-ahead", "50%")
+}
+
+/// Settings for whatever is active: those of one policy are refused by another one.
+pub(crate) const SETTINGS: [(&str, &str); 4] =
+    [("ttl", "40ms"), ("ttl", "1s"), ("jitter", "0s"), ("absent-ttl", "100ms")];
+
+/// The policy under which everything is leased for as long as the operator allows.
+pub(crate) fn longest() -> Policy {
+    Policy::from_bytes(TTL).setting("jitter", "0s")
+}
+
+/// The policy under which nothing is leased.
+pub(crate) fn passthrough() -> Policy {
+    Policy::from_bytes(PASSTHROUGH)
+}

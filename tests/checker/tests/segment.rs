@@ -1,0 +1,271 @@
+//! One cache over one database, in rounds: callers at random, then the rules, then what must be so
+//! at rest.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use leasehold::{Cause, Error, Lookup, SecretCache};
+use leasehold_checker::{Author, Content, Did, History, Judge, Operation, ValueId};
+use leasehold_tests::{Engine, PATIENCE};
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::Instant;
+
+use crate::caller::{Caller, Weather};
+use crate::policies;
+use crate::site::{Site, Triggers};
+use crate::slow::{Losses, Slow};
+use crate::tally::Tally;
+use crate::world::{Log, WORKSPACES, World, content, text};
+use crate::writer::{PREFIX, Write, Writer};
+
+/// Operations that are kept in memory at once.
+const ROUND: u64 = 100_000;
+/// The fewest: after all but the last there is a rest.
+const ROUNDS: u64 = 2;
+
+/// Keys that are presented at rest, one after the other.
+const PRESENTED: usize = 16;
+
+/// More than the processors and the connections: some wait for others.
+const CALLERS: u64 = 24;
+
+/// Shorter than a round, so that leases end, and with too little room for all workspaces.
+const MAX_FRESH: Duration = Duration::from_millis(700);
+const MAX_KEEP: Duration = Duration::from_millis(1_500);
+const CAPACITY: usize = WORKSPACES * 3 / 4;
+
+/// How long a value is answered after it has left its row: as long as it may be kept, and three
+/// times as long as the database may be waited for. It may be obtained by an issue whose answer is
+/// late, and found kept by a load that waits for its turn and for an answer, and that others join
+/// meanwhile.
+const LONGEST: Duration = Duration::from_millis(1_500 + 3 * 1_000);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) engine: Engine,
+    pub(crate) pool: u32,
+    pub(crate) triggers: Triggers,
+    pub(crate) operations: u64,
+    pub(crate) seed: u64,
+}
+
+/// A segment under way.
+struct Segment {
+    world: Arc<World>,
+    writer: Option<Writer>,
+    history: History,
+    judge: Judge,
+    rng: fastrand::Rng,
+    tally: Tally,
+}
+
+/// Runs a segment. An error is a rule that was broken, or what kept it from being run.
+pub(crate) async fn run(plan: &Plan) -> Result<Tally> {
+    let site = Site::create(plan.engine, plan.triggers).await?;
+    let mut rng = fastrand::Rng::with_seed(plan.seed);
+    let began = Instant::now();
+    let losses = Arc::new(Losses::new(began));
+    let cache = SecretCache::builder()
+        .database(Slow::new(site.connect(plan.pool).await?, rng.fork(), Arc::clone(&losses)))
+        .policy(policies::first())
+        .max_fresh(MAX_FRESH)
+        .max_keep(MAX_KEEP)
+        .max_absent(MAX_FRESH)
+        .capacity(CAPACITY)
+        // It would refuse to run with a cache that is broken, before any caller could see that.
+        .rehearsal(false)
+        .on_policy_change(|change| {
+            if matches!(change.record.cause, Cause::Breaker | Cause::Probation) {
+                crate::say(&format!("checker: a policy was taken back: {:?}\n", change.record));
+            }
+        })
+        .build()
+        .await?;
+    let world = Arc::new(World::new(cache, began, losses));
+    // Each of them is good, so that a swap that is refused later is one of other settings.
+    for policy in &world.policies {
+        world.cache.swap(policy.clone()).await?;
+    }
+    world.cache.swap(policies::first()).await?;
+    let mut writer = Writer::new(site.outside().await?, Arc::clone(&world));
+    for workspace in 0..WORKSPACES {
+        writer.write(Write::Insert(workspace)).await?;
+    }
+    let mut segment = Segment {
+        world,
+        writer: Some(writer),
+        history: History::new(WORKSPACES),
+        judge: Judge::new(WORKSPACES, LONGEST.as_nanos().try_into()?),
+        rng,
+        tally: Tally::default(),
+    };
+    let rounds = plan.operations.div_ceil(ROUND).max(ROUNDS);
+    for round in 1..=rounds {
+        // After issues whose outcome is unknown there is no rest for half a minute: the last round
+        // has them.
+        let is_last = round == rounds;
+        segment.world.losses.allow(is_last);
+        let clears = is_last || plan.triggers == Triggers::Hidden;
+        segment.round(plan.operations.div_ceil(rounds), Weather { clears, cuts: is_last }).await?;
+        if !is_last {
+            segment.rest().await?;
+        }
+    }
+    segment.writer().check_rows().await?;
+    segment.count_cache();
+    Ok(segment.tally)
+}
+
+impl Segment {
+    /// Lets callers make so many operations, and holds what they saw against the rules.
+    async fn round(&mut self, operations: u64, weather: Weather) -> Result<()> {
+        self.world.begin_round(operations);
+        let (tx, rx) = mpsc::channel(64);
+        let writer = self.writer.take().context("the writer has failed")?;
+        let writer = tokio::spawn(writer.run(rx));
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (world, writes) = (Arc::clone(&self.world), tx.clone());
+            callers.spawn(Caller { world, writes, rng: self.rng.fork(), log: Log::default(), weather }.run());
+        }
+        drop(tx);
+        let mut seen = Vec::new();
+        while let Some(log) = callers.join_next().await {
+            let log = log.context("a caller has failed")?;
+            seen.extend(log.operations);
+            self.tally.add(&log.tally);
+        }
+        self.writer = Some(writer.await??);
+        self.judge(seen).await
+    }
+
+    /// What must be so once nothing is under way: what the cache has stored last is what it
+    /// answers; after a reset, and after a swap to a policy that leases nothing, it answers what
+    /// the row holds. And no row has come or gone.
+    async fn rest(&mut self) -> Result<()> {
+        self.stillness().await?;
+        self.judge(Vec::new()).await?;
+        self.settle(|history, workspace| history.last_of_cache(workspace));
+        self.read_all().await?;
+
+        self.world.cache.reset();
+        self.settle(History::last);
+        self.read_all().await?;
+
+        self.world.cache.swap(policies::longest()).await?;
+        self.read_all().await?;
+        self.writer().update_all().await?;
+        self.world.cache.swap(policies::passthrough()).await?;
+        self.judge(Vec::new()).await?;
+        self.settle(History::last);
+        self.read_all().await?;
+        self.world.cache.swap(policies::first()).await?;
+        self.writer().check_rows().await
+    }
+
+    /// Waits until no load and no issue is under way, those of callers included that have dropped
+    /// them.
+    async fn stillness(&self) -> Result<()> {
+        let patience = Instant::now() + PATIENCE;
+        while self.world.cache.stats().under_way > 0 {
+            ensure!(Instant::now() < patience, "there is no rest: {:?}", self.world.cache.stats());
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, position: impl Fn(&History, usize) -> u32) {
+        let now = self.world.now();
+        for workspace in 0..WORKSPACES {
+            self.judge.settle(workspace, position(&self.history, workspace), now);
+        }
+    }
+
+    /// Reads every workspace; before that it presents keys that were seen of some, and after it
+    /// what was answered.
+    async fn read_all(&mut self) -> Result<()> {
+        let (world, mut log) = (Arc::clone(&self.world), Log::default());
+        for _ in 0..PRESENTED {
+            let workspace = self.rng.usize(..WORKSPACES);
+            if let Some(key) = world.recall(workspace, &mut self.rng) {
+                verify(&world, &mut log, workspace, &key).await?;
+            }
+        }
+        let start = world.now();
+        let answers = world.cache.get_many(&world.ids).await;
+        let span = (start, world.now());
+        for (workspace, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(Lookup { secret, .. }) => {
+                    log.note(workspace, span, Did::Answered(content(&secret)));
+                    if self.rng.usize(..WORKSPACES) < PRESENTED {
+                        verify(&world, &mut log, workspace, text(&secret)).await?;
+                    }
+                }
+                Err(Error::Absent) => log.note(workspace, span, Did::Answered(Content::Absent)),
+                Err(error) => drop(unless_busy::<()>(Err(error))?),
+            }
+        }
+        self.judge(log.operations).await
+    }
+
+    /// Holds what was seen, and what the writer did meanwhile, against the commits up to now.
+    async fn judge(&mut self, mut seen: Vec<Operation>) -> Result<()> {
+        let written = self.writer().take_log();
+        seen.extend(written.operations);
+        seen.extend(self.world.losses.take());
+        for (id, secret) in self.writer().outside.take_history().await? {
+            let workspace = id.strip_prefix('w').context("another row")?.parse()?;
+            let secret = secret.filter(|secret| !secret.is_empty());
+            let is_minted = secret.as_ref().is_some_and(|secret| !secret.starts_with(PREFIX));
+            let author = if is_minted { Author::Cache } else { Author::Other };
+            let committed = self.history.commit(workspace, secret.as_deref().map(ValueId::of), author);
+            ensure!(committed.is_ok(), "a value was committed twice: {committed:?}");
+        }
+        let violations = self.judge.judge(&self.history, seen);
+        if let Some(first) = violations.first() {
+            let more: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
+            bail!("{} violations, the first: {first}\n{}", violations.len(), more.join("\n"));
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("it is away during a round only")
+    }
+
+    fn count_cache(&mut self) {
+        let stats = self.world.cache.stats();
+        for (name, count) in stats.named().filter(|(name, _)| !matches!(*name, "entries" | "under_way")) {
+            *self.tally.others.entry(name).or_default() += count;
+        }
+    }
+}
+
+async fn verify(world: &World, log: &mut Log, workspace: usize, key: &str) -> Result<()> {
+    let start = world.now();
+    let verified = world.cache.verify(&world.ids[workspace], key.as_bytes()).await;
+    let span = (start, world.now());
+    if let Some(matches) = unless_busy(verified)? {
+        log.note(workspace, span, Did::Verified(ValueId::of(key), matches));
+    }
+    Ok(())
+}
+
+/// A machine that is busy with something else may make a database late even at rest.
+fn unless_busy<T>(answer: Result<T, Error>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_transient() => Ok(None),
+        Err(error) => bail!("a read at rest has failed: {error}"),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, a pool of {}, {}", self.engine, self.pool, self.triggers)
+    }
+}

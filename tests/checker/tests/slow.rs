@@ -1,0 +1,143 @@
+//! The real database behind a network that is slow now and then, on the way there or on the way
+//! back: answers overtake each other, and others commit between a commit and the word of it. Where
+//! it may, it loses that word, so that the cache does not know what became of an issue.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use leasehold::{Answer, Answers, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+use leasehold_checker::{Did, Operation, Span};
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use crate::world::{content, nanos};
+
+/// Turns of others that a message waits for, some of which are statements of theirs.
+const LONGEST: u32 = 400;
+
+/// Why it is not known what became of an issue.
+pub(crate) const LOST: &str = "by the checker";
+
+/// Answers of issues of which one is lost.
+const ANSWERS_PER_LOSS: u32 = 20;
+
+pub(crate) struct Slow {
+    database: Arc<dyn Database>,
+    rng: Mutex<fastrand::Rng>,
+    losses: Arc<Losses>,
+}
+
+/// The issues whose word was lost, as what they have written. The cache knows nothing of that.
+pub(crate) struct Losses {
+    began: Instant,
+    is_allowed: AtomicBool,
+    noted: Mutex<Vec<Operation>>,
+}
+
+impl Losses {
+    pub(crate) fn new(began: Instant) -> Self {
+        Self { began, is_allowed: AtomicBool::new(false), noted: Mutex::default() }
+    }
+
+    pub(crate) fn allow(&self, is_allowed: bool) {
+        self.is_allowed.store(is_allowed, Ordering::SeqCst);
+    }
+
+    /// When the first word about this workspace had been lost from a moment on: after what it was
+    /// about was known to be committed.
+    pub(crate) fn first_from(&self, workspace: usize, start: u64) -> Option<u64> {
+        let noted = self.noted();
+        let lost = noted.iter().filter(|lost| lost.workspace == workspace && lost.span.end >= start);
+        lost.map(|lost| lost.span.end + 1).min()
+    }
+
+    pub(crate) fn take(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.noted())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Vec<Operation>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slow {
+    pub(crate) fn new(database: Arc<dyn Database>, rng: fastrand::Rng, losses: Arc<Losses>) -> Self {
+        Self { database, rng: Mutex::new(rng), losses }
+    }
+
+    async fn travel(&self) {
+        for _ in 0..self.draw() {
+            yield_now().await;
+        }
+    }
+
+    fn draw(&self) -> u32 {
+        if self.below(4) == 0 { self.below(LONGEST) } else { 0 }
+    }
+
+    fn below(&self, bound: u32) -> u32 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).u32(..bound)
+    }
+}
+
+impl Database for Slow {
+    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
+        Box::pin(async move {
+            self.travel().await;
+            let answer = self.database.select(workspace).await;
+            self.travel().await;
+            answer
+        })
+    }
+
+    fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
+        Box::pin(async move {
+            self.travel().await;
+            let answers = self.database.select_batch(workspaces).await;
+            self.travel().await;
+            answers
+        })
+    }
+
+    fn batch_size(&self) -> usize {
+        self.database.batch_size()
+    }
+
+    fn issue<'a>(
+        &'a self,
+        workspace: &'a WorkspaceId,
+        mode: IssueMode,
+        minted: Secret,
+        send_by: Instant,
+    ) -> Answer<'a, Secret> {
+        Box::pin(async move {
+            self.travel().await;
+            let start = nanos(self.losses.began);
+            let answer = self.database.issue(workspace, mode, minted, send_by).await;
+            if let Ok(stored) = &answer
+                && self.losses.is_allowed.load(Ordering::SeqCst)
+                && self.below(ANSWERS_PER_LOSS) == 0
+            {
+                let span = Span { start, end: nanos(self.losses.began) };
+                let did = Did::Written(content(stored));
+                self.losses.noted().push(Operation { workspace: number(workspace), span, did });
+                return Err(DatabaseError::Lost(LOST.into()));
+            }
+            self.travel().await;
+            answer
+        })
+    }
+
+    fn statements(&self) -> u64 {
+        self.database.statements()
+    }
+
+    fn connections(&self) -> Option<usize> {
+        self.database.connections()
+    }
+}
+
+/// A workspace's number, which its id ends with.
+fn number(workspace: &WorkspaceId) -> usize {
+    workspace.as_str().trim_start_matches('w').parse().expect("an id of this test")
+}
