@@ -70,6 +70,20 @@ async fn a_select_that_was_sent_before_an_issue_is_neither_stored_nor_joined_aft
 }
 
 #[tokio::test]
+async fn an_absence_told_after_a_commit_is_not_followed_by_what_was_committed() {
+    let bench = bench().await;
+    bench.database.close(Gate::AfterIssue);
+    let (cache, id) = (bench.cache.clone(), bench.id.clone());
+    let issuer = tokio::spawn(async move { cache.issue(&id).await.map(drop) });
+    bench.database.arrivals(1).await;
+    bench.database.store(W, None);
+    assert_eq!(bench.read().await, Err(Error::Absent), "another writer has taken it back");
+    bench.database.open(Gate::AfterIssue);
+    issuer.await.unwrap().unwrap();
+    assert_eq!(bench.read().await, Err(Error::Absent), "it was told that there is none");
+}
+
+#[tokio::test]
 async fn a_thousand_readers_of_a_cold_key_share_one_select() {
     let bench = bench().await;
     bench.database.close(Gate::BeforeSelect);

@@ -338,9 +338,8 @@ impl Writer {
     pub(crate) fn finish(&self, issued: Option<&Secret>, change: impl FnOnce(bool)) {
         self.flights.with_traffic(&self.workspace, |traffic| {
             let is_latest = traffic.issue.take().is_some_and(|ticket| ticket.is(&self.ticket));
-            // An absence that was told beside a committed issue is what was there before it.
-            let has_told_absence = matches!(traffic.told, Some(None));
-            let tells_the_same = has_told_absence || traffic.has_told_nothing_but(issued);
+            // An absence that was told may be newer than what was issued, as any value may.
+            let tells_the_same = traffic.has_told_nothing_but(issued);
             let may_store = is_latest && traffic.writers == 1 && tells_the_same;
             // Whatever is sent from now on is newer than what was told.
             traffic.told = None;

@@ -200,3 +200,20 @@ async fn issues_of_one_workspace_take_turns_in_order() {
     drop(second);
     assert_eq!(flights.len(), 0);
 }
+
+/// `issue` commits; others replace its value, which `newer` tells; `older` tells the absence from before the commit.
+#[tokio::test]
+async fn an_absence_that_is_told_late_does_not_hide_what_was_told_before_it() {
+    let flights = Arc::new(Flights::new());
+    let (_early, older) = lead(&flights);
+    let mut issue = flights.write(&id());
+    issue.turn().await;
+    let Boarding::Leads(_, newer) = board(&flights, Kind::Fill, Generation::FIRST.next()) else {
+        panic!("not joinable")
+    };
+    assert!(!stores(newer), "it tells a, and an issue is under way");
+    older.land(Err(Error::Absent), |may_store| assert!(!may_store));
+    let stored = Cell::new(false);
+    issue.finish(Some(&Secret::new("issued")), |may_store| stored.set(may_store));
+    assert!(!stored.get(), "a was told, and what was issued may be older");
+}
