@@ -4,7 +4,7 @@
 //! statement. Statements that follow within milliseconds need neither. An issue never uses a kept connection: if that were
 //! lost, nobody would know what became of the issue. It knows no SQL.
 //!
-//! No connection outlives its [`Epoch`]: whatever way it comes back or is to be used again, it is
+//! No connection that was lent here outlives its [`Epoch`]: whatever way it comes back or is to be used again, it is
 //! closed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -246,5 +246,5 @@ impl<DB: Database> Drop for Watch<DB> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use scopeguard::guard;
+use scopeguard::{ScopeGuard, guard};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
@@ -265,7 +265,7 @@ impl Shared {
 
     async fn look_until_it_is_over(shared: Weak<Self>) {
         // Should the task end early, with its runtime or by a panic, the next mix-up begins another one.
-        let _released = guard(Weak::clone(&shared), |shared| {
+        let released = guard(Weak::clone(&shared), |shared| {
             if let Some(shared) = shared.upgrade() {
                 shared.is_held.store(false, Ordering::SeqCst);
             }
@@ -293,6 +293,8 @@ impl Shared {
                     shared.epoch.end();
                     shared.close_idle();
                     shared.is_held.store(false, Ordering::SeqCst);
+                    // A suspicion that begins from here on is another task's to end.
+                    ScopeGuard::into_inner(released);
                     tracing::info!(?sessions, "statements reach the database as they are meant again");
                     return;
                 }
