@@ -101,8 +101,9 @@ pub trait Database: Send + Sync + 'static {
     ) -> Answer<'a, Secret>;
 
     /// Stores `minted` in place of what is there, within a transaction of the program's own and over its
-    /// connection, and returns what the row holds in it. Whatever the error, nothing is committed: the
-    /// transaction is rolled back then, unless it says [`DatabaseError::UnknownWorkspace`].
+    /// connection, and returns what the row holds in it. Whatever the error, the transaction is not committed,
+    /// unless it says [`DatabaseError::UnknownWorkspace`]. It goes with
+    /// [`open_transaction`](Self::open_transaction): a database that has one of them needs both.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn issue_in<'a>(
         &'a self,
@@ -113,14 +114,11 @@ pub trait Database: Send + Sync + 'static {
         Box::pin(async { Err(transaction::takes_no_part()) })
     }
 
-    /// Reads the secret within a transaction of the program's own: what the row holds in it. An error says
-    /// that the transaction cannot be committed.
+    /// The transaction that is open on a connection of the program's, by a number that no later one has on it;
+    /// `None` where none is open. An error says that it cannot be committed. What is committed next has 30 s at
+    /// most, where the connection sets no limit.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn select_in<'a>(
-        &'a self,
-        _connection: TransactionConnection<'a>,
-        _workspace: &'a WorkspaceId,
-    ) -> Answer<'a, Option<Secret>> {
+    fn open_transaction<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         Box::pin(async { Err(transaction::takes_no_part()) })
     }
 
@@ -167,12 +165,8 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn select_in<'a>(
-        &'a self,
-        connection: TransactionConnection<'a>,
-        workspace: &'a WorkspaceId,
-    ) -> Answer<'a, Option<Secret>> {
-        (**self).select_in(connection, workspace)
+    fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
+        (**self).open_transaction(connection)
     }
 
     fn statements(&self) -> u64 {

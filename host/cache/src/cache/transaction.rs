@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{Instrument as _, debug_span, field};
 
 use super::SecretCache;
+use crate::batcher::{Panicked, contained};
 use crate::database::Engine;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::Writer;
@@ -42,28 +43,34 @@ use crate::{DatabaseError, Error, Secret, WorkspaceId};
 pub struct Transaction<DB: Engine> {
     inner: sqlx::Transaction<'static, DB>,
     issues: Vec<Issue>,
+    /// The database's number for it, once an issue was answered.
+    number: Option<i64>,
     /// Whether an issue has failed, or was given up before its answer was there.
     is_spoiled: bool,
 }
 
-/// An issue whose transaction has not ended. Dropping it ends it; where it may have been committed the entry
-/// goes.
+/// An issue whose transaction has not ended. Dropping it ends it; where a statement was sent the entry goes:
+/// the program may have committed it past the cache, or the database by itself.
 struct Issue {
     core: Arc<Core>,
     writer: Writer,
-    may_be_committed: bool,
+    was_sent: bool,
 }
 
 impl<DB: Engine> Transaction<DB> {
-    /// Commits everything that was done in the transaction. When this returns, no read is answered with a
-    /// secret that was replaced in it, and the new ones have been read into the cache.
+    /// Commits everything that was done in the transaction. When this returns, no read of this process is
+    /// answered with a secret that was replaced in it, and the new ones have been read into the cache, as far
+    /// as the database answered in time.
     ///
-    /// Once called it runs to its end, whatever becomes of its caller.
+    /// Once it has been polled it runs to its end, whatever becomes of its caller. The COMMIT has 30 s, unless
+    /// the connection sets another `statement_timeout`: with a longer one, a COMMIT whose connection is lost may
+    /// take effect when it is no longer waited for. A transaction without an issue is committed as sqlx does it.
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] if it may have been committed: the entries are dropped. After any other error
-    /// nothing was: [`Error::Refused`] where an issue in it has failed, or has been dropped before its end.
+    /// [`Error::OutcomeUnknown`] if it may have been committed. After any other error nothing was:
+    /// [`Error::Refused`] where an issue in it has failed, or was dropped before its end. None is worth another
+    /// `commit`; where [`is_transient`](Error::is_transient) says so, the whole of it is worth another attempt.
     pub async fn commit(self) -> Result<(), Error> {
         if self.is_spoiled {
             return Err(spoiled());
@@ -84,13 +91,22 @@ impl<DB: Engine> Transaction<DB> {
         })
     }
 
-    /// Rolls everything back. The cache keeps what it had.
+    /// Rolls everything back.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the connection failed; the database rolls back then by itself.
+    /// [`Error::Timeout`] or [`Error::Unavailable`] if that was not heard in time; it is rolled back all the
+    /// same.
     pub async fn rollback(self) -> Result<(), Error> {
-        self.inner.rollback().await.map_err(|error| read_error(DB::of_commit(error)))
+        let Some(first) = self.issues.first() else {
+            return self.inner.rollback().await.map_err(|error| read_error(DB::of_commit(error)));
+        };
+        // A statement that was given up may wait for its row yet.
+        let deadline = first.core.source.deadline();
+        match timeout_at(deadline, self.inner.rollback()).await {
+            Ok(ended) => ended.map_err(|error| read_error(DB::of_commit(error))),
+            Err(_elapsed) => Err(Error::Timeout),
+        }
     }
 
     async fn run_commit(mut self, core: Arc<Core>, tx: oneshot::Sender<Result<(), Error>>) {
@@ -101,7 +117,6 @@ impl<DB: Engine> Transaction<DB> {
             return;
         }
         let Self { inner, mut issues, .. } = self;
-        issues.iter_mut().for_each(|issue| issue.may_be_committed = true);
         let mut commit = pin!(timeout(ISSUE_LIMIT, inner.commit()));
         let mut tx = Some(tx);
         let mut tell = |outcome| tx.take().map(|tx| tx.send(outcome));
@@ -115,36 +130,46 @@ impl<DB: Engine> Transaction<DB> {
         };
         match ended.map(|committed| committed.map_err(DB::of_commit)) {
             Ok(Ok(())) => {
-                for (cache, workspaces) in end(issues) {
-                    // Whatever it brings: the next read is told.
-                    let _ = cache.warm(&workspaces).await;
+                let ended = end(issues);
+                let deadline = core.source.deadline();
+                for (cache, workspaces) in &ended {
+                    // Whatever it brings, or does not in time: the next read is told.
+                    let _ = timeout_at(deadline, cache.warm(workspaces)).await;
                 }
                 tell(Ok(()));
             }
             Ok(Err(error)) if !is_unknown(&error) => {
-                issues.iter_mut().for_each(|issue| issue.may_be_committed = false);
                 drop(issues);
                 tell(Err(commit_error(error)));
             }
             lost => {
                 issues.iter().for_each(Issue::forget_entry);
-                let error =
-                    lost.map_or(DatabaseError::Timeout, |lost| lost.err().unwrap_or(DatabaseError::Timeout));
+                let error = lost.ok().and_then(Result::err).unwrap_or(DatabaseError::Timeout);
                 tell(Err(error.into_unknown_outcome()));
-                // A server that is busy with it does not notice that its client is gone.
+                // A server that is busy with it does not notice that its client is gone. Nothing that is read
+                // meanwhile is stored.
+                issues.iter_mut().for_each(|issue| issue.writer.yield_turn());
                 sleep(LOST_LIMIT).await;
             }
         }
     }
 
-    /// Whether the transaction can be committed. A server answers the COMMIT of one that has failed with a
-    /// ROLLBACK, which is no error to the driver.
+    /// Whether what was issued can be committed: in the transaction that is open, and in no other one. A server
+    /// answers the COMMIT of a transaction that has failed with a ROLLBACK, and one that has ended by itself, or
+    /// by a driver whose savepoint failed, is not committed again; neither is an error to the driver.
     async fn check(&mut self, core: &Core) -> Result<(), Error> {
-        let Some(issue) = self.issues.last() else { return Ok(()) };
-        let connection = DB::connection(&mut self.inner);
-        let read = issue.core.source.database.select_in(connection, issue.writer.workspace());
-        match timeout_at(core.source.deadline(), read).await {
-            Ok(read) => read.map(drop).map_err(read_error),
+        match self.open_number(core).await? {
+            Some(open) if Some(open) == self.number => Ok(()),
+            _ => Err(Error::OutcomeUnknown(ENDED.into())),
+        }
+    }
+
+    /// The database's number for the transaction that is open.
+    async fn open_number(&mut self, core: &Core) -> Result<Option<i64>, Error> {
+        let asked = core.source.database.open_transaction(DB::connection(&mut self.inner));
+        match timeout_at(core.source.deadline(), contained(asked)).await {
+            Ok(Ok(open)) => open.map_err(read_error),
+            Ok(Err(Panicked)) => Err(read_error(DatabaseError::panicked())),
             Err(_elapsed) => Err(Error::Timeout),
         }
     }
@@ -153,28 +178,47 @@ impl<DB: Engine> Transaction<DB> {
         if self.is_spoiled {
             return Err(spoiled());
         }
-        if !self.issues.iter().any(|issue| issue.is_of(core, workspace)) {
-            let mut writer = core.flights.write(workspace);
-            if timeout_at(core.source.deadline(), writer.turn()).await.is_err() {
-                return Err(core.turned_away(Error::Overloaded));
+        let known = self.issues.iter().position(|issue| issue.is_of(core, workspace));
+        let mut issue = match known {
+            Some(place) => self.issues.remove(place),
+            None => {
+                let mut writer = core.flights.write(workspace);
+                if timeout_at(core.source.deadline(), writer.turn()).await.is_err() {
+                    return Err(core.turned_away(Error::Overloaded));
+                }
+                Issue { core: Arc::clone(core), writer, was_sent: false }
             }
-            self.issues.push(Issue { core: Arc::clone(core), writer, may_be_committed: false });
-        }
+        };
         let minted =
             Secret::mint().map_err(|error| Error::Unavailable(format!("no random bytes: {error}").into()))?;
         count(&core.counters.issues);
         // Until there is an answer: this future may be dropped.
         self.is_spoiled = true;
-        let connection = DB::connection(&mut self.inner);
-        let sent = core.source.database.issue_in(connection, workspace, minted);
-        let outcome = match timeout_at(core.source.deadline(), sent).await {
-            Ok(Ok(secret)) if secret.is_empty() => Err(Error::Refused(EMPTY.into())),
-            Ok(Ok(secret)) => Ok(secret),
-            Ok(Err(error)) => Err(read_error(error)),
-            Err(_elapsed) => Err(Error::Timeout),
-        };
+        issue.was_sent = true;
+        self.issues.push(issue);
+        let outcome = self.send(core, workspace, minted).await;
         self.is_spoiled = !matches!(outcome, Ok(_) | Err(Error::UnknownWorkspace));
         outcome
+    }
+
+    async fn send(&mut self, core: &Core, workspace: &WorkspaceId, minted: Secret) -> Result<Secret, Error> {
+        let connection = DB::connection(&mut self.inner);
+        let sent = core.source.database.issue_in(connection, workspace, minted);
+        let issued = match timeout_at(core.source.deadline(), contained(sent)).await {
+            Ok(Ok(issued)) => issued.map_err(read_error)?,
+            Ok(Err(Panicked)) => return Err(read_error(DatabaseError::panicked())),
+            Err(_elapsed) => return Err(Error::Timeout),
+        };
+        if issued.is_empty() {
+            return Err(Error::Refused(EMPTY.into()));
+        }
+        match (self.open_number(core).await?, self.number) {
+            (Some(open), None) => self.number = Some(open),
+            (Some(open), Some(number)) if open == number => {}
+            // It was committed as soon as it was sent, or the transaction has ended between.
+            _ => return Err(Error::OutcomeUnknown(ENDED.into())),
+        }
+        Ok(issued)
     }
 }
 
@@ -186,16 +230,17 @@ impl SecretCache {
     ///
     /// To the end of the transaction other issues for the workspace wait for it in this process, and are
     /// [`Error::Overloaded`] when they have waited too long; those of other processes wait for the row. What is
-    /// read of the workspace meanwhile is not stored. End it soon, and by [`commit`](Transaction::commit) or
-    /// [`rollback`](Transaction::rollback) and not by a statement: the cache would not hear of it. The server's
-    /// notices are kept from the driver from here to its end.
+    /// read of the workspace meanwhile is not stored, and the entry goes with the end of the transaction. End it
+    /// soon, and by [`commit`](Transaction::commit) or [`rollback`](Transaction::rollback) and not by a statement.
+    /// The server's notices are kept from the driver from here to its end.
     ///
     /// The transaction has to be one of the database of the cache.
     ///
     /// # Errors
     ///
-    /// As [`issue`](Self::issue), but that nothing is ever unknown: after any error other than
-    /// [`Error::UnknownWorkspace`] and [`Error::Overloaded`] the transaction cannot be committed any more.
+    /// As [`issue`](Self::issue). After any other error than [`Error::UnknownWorkspace`] and
+    /// [`Error::Overloaded`] the transaction cannot be committed any more, so that nothing was stored; but for
+    /// [`Error::OutcomeUnknown`], which says that the transaction had ended before.
     pub async fn issue_in<DB: Engine>(
         &self,
         transaction: &mut Transaction<DB>,
@@ -224,7 +269,7 @@ impl Issue {
 
 impl Drop for Issue {
     fn drop(&mut self) {
-        if self.may_be_committed {
+        if self.was_sent {
             self.forget_entry();
         }
     }
@@ -232,7 +277,7 @@ impl Drop for Issue {
 
 impl<DB: Engine> From<sqlx::Transaction<'static, DB>> for Transaction<DB> {
     fn from(inner: sqlx::Transaction<'static, DB>) -> Self {
-        Self { inner, issues: Vec::new(), is_spoiled: false }
+        Self { inner, issues: Vec::new(), number: None, is_spoiled: false }
     }
 }
 
@@ -269,6 +314,10 @@ fn end(issues: Vec<Issue>) -> Vec<(SecretCache, Vec<WorkspaceId>)> {
     }
     ended
 }
+
+/// The words for a transaction that is not the one that is open.
+const ENDED: &str = "the transaction in which it was issued is no longer open: it was ended by a statement, by a \
+     savepoint that failed or by the database";
 
 /// The words for an issue whose answer holds no secret.
 const EMPTY: &str = "the database answered an issue with the empty secret, which stands for absence";

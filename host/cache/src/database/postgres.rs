@@ -287,12 +287,8 @@ impl Database for Postgres {
         Box::pin(within::write(self, connection, workspace, minted))
     }
 
-    fn select_in<'a>(
-        &'a self,
-        connection: TransactionConnection<'a>,
-        workspace: &'a WorkspaceId,
-    ) -> Answer<'a, Option<Secret>> {
-        Box::pin(within::read(self, connection, workspace))
+    fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
+        Box::pin(within::open_transaction(self, connection))
     }
 
     fn statements(&self) -> u64 {

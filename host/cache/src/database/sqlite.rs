@@ -188,18 +188,14 @@ impl Sqlite {
         }
     }
 
-    /// Reads over a connection in the middle of a transaction.
-    async fn read_within(
-        &self,
-        connection: TransactionConnection<'_>,
-        workspace: &WorkspaceId,
-    ) -> Result<Option<Secret>, DatabaseError> {
-        let connection = connection.of_sqlite()?;
-        // A statistic that orders nothing else.
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let statement = query(&self.statements.select).bind(workspace.as_str());
-        let rows = statement.fetch_all(connection).await.map_err(|error| Failure::Sent(error).of_select())?;
-        self.decode_one(&rows)
+    /// Whether a transaction is open on this connection, which SQLite may have ended without a word to the driver: another
+    /// one cannot be begun then.
+    async fn is_in_transaction(connection: &mut SqliteConnection) -> Result<bool, DatabaseError> {
+        if sqlx::raw_sql("BEGIN").execute(&mut *connection).await.is_err() {
+            return Ok(true);
+        }
+        let ended = sqlx::raw_sql("ROLLBACK").execute(connection).await;
+        ended.map(|_| false).map_err(|error| Failure::Sent(error).of_select())
     }
 
     fn check_writable(&self) -> Result<(), DatabaseError> {
@@ -244,7 +240,7 @@ impl Sqlite {
     }
 }
 
-/// The failure of a COMMIT.
+/// The failure of a COMMIT, before which a transaction was open.
 pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
     Failure::Sent(error).of_issue()
 }
@@ -300,12 +296,11 @@ impl Database for Sqlite {
         })
     }
 
-    fn select_in<'a>(
-        &'a self,
-        connection: TransactionConnection<'a>,
-        workspace: &'a WorkspaceId,
-    ) -> Answer<'a, Option<Secret>> {
-        Box::pin(self.read_within(connection, workspace))
+    fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
+        Box::pin(async {
+            // SQLite does not number them.
+            Ok(Self::is_in_transaction(connection.of_sqlite()?).await?.then_some(0))
+        })
     }
 
     fn statements(&self) -> u64 {

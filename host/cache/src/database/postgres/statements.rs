@@ -7,6 +7,11 @@ use super::tagged::{Tagged, literal};
 use crate::IssueMode;
 use crate::database::Column;
 
+/// Ends a COMMIT after 30 s where nobody has set another limit, as the cache's own statements end: whose outcome is unknown is
+/// not waited for any longer than that.
+const COMMIT_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE current_setting('statement_timeout') WHEN '0' THEN \
+     '30s' ELSE current_setting('statement_timeout') END, true)) IS NOT NULL";
+
 /// The statements for one column.
 #[derive(Clone, Debug)]
 pub(super) struct Statements {
@@ -19,6 +24,8 @@ pub(super) struct Statements {
     pub(super) exists: Tagged,
     /// `$4` the id, `$5` the minted secret, within a transaction: the columns of [`Written`].
     pub(super) rotate_within: Tagged,
+    /// The number of the transaction, or NULL where none has written yet or none is open.
+    pub(super) open_transaction: Tagged,
     rotate: Tagged,
     heal: Tagged,
 }
@@ -77,6 +84,9 @@ impl Statements {
             }),
             exists: Tagged::read(&format!("exists:{column}"), |guard| {
                 format!("EXISTS (SELECT FROM {table} WHERE {found}) AND {guard}")
+            }),
+            open_transaction: Tagged::read("open-transaction", |guard| {
+                format!("CASE WHEN {guard} AND {COMMIT_TIMEOUT} THEN txid_current_if_assigned() END")
             }),
             rotate_within: Tagged::write_within(
                 &format!("rotate-within:{column}"),

@@ -3,11 +3,10 @@
 //! Nothing is tried again here, on this connection or on another one: what came before it in the transaction
 //! would be missing. After an error of the server the transaction can only be rolled back.
 
-use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
 
 use super::failure::Failure;
-use super::tagged::{ANSWER, Parameter, Tagged};
+use super::tagged::{ANSWER, Parameter};
 use super::{Postgres, WriteOutcome};
 use crate::database::TransactionConnection;
 use crate::{DatabaseError, Secret, WorkspaceId};
@@ -20,27 +19,44 @@ pub(super) async fn write(
     minted: Secret,
 ) -> Result<Secret, DatabaseError> {
     let connection = connection.of_postgres()?;
-    let parameters = [Parameter::Text(workspace.as_str()), Parameter::Text(database.writable(&minted)?)];
-    let rows = send(database, connection, &database.statements.rotate_within, &parameters).await;
-    let rows = rows.map_err(|failure| database.of_row(failure, Failure::of_issue))?;
+    let text = database.writable(&minted)?;
+    // Sent, it would fail the transaction.
+    if !database.key.may_be(workspace.as_str()) {
+        return Err(DatabaseError::UnknownWorkspace);
+    }
+    let parameters = [Parameter::Text(workspace.as_str()), Parameter::Text(text)];
+    let sent = database.link.send_within(connection, &database.statements.rotate_within, &parameters);
+    let rows = match sent.await {
+        Ok(rows) => rows,
+        Err(failure) if failure.says_no_such_value() => {
+            return Err(database.refused("has keys of a type that the workspace's id is no value of"));
+        }
+        Err(failure) => return Err(database.of_row(failure, Failure::of_issue)),
+    };
     let stored = match database.outcome(&rows)? {
         WriteOutcome::Stored(stored) => stored,
         WriteOutcome::Rewritten => {
             select(database, connection, workspace).await.map_err(|error| database.unread(&error))?
         }
-        WriteOutcome::Nothing { existed: true } => return Err(database.swallowed()),
-        WriteOutcome::Nothing { existed: false } => return Err(DatabaseError::UnknownWorkspace),
+        // The row may have gone while the statement waited for it.
+        WriteOutcome::Nothing { existed } if existed && exists(database, connection, workspace).await? => {
+            return Err(database.swallowed());
+        }
+        WriteOutcome::Nothing { .. } => return Err(DatabaseError::UnknownWorkspace),
     };
     stored.ok_or_else(|| database.stays_empty())
 }
 
-/// Reads what the row holds in the transaction.
-pub(super) async fn read(
+/// Which transaction is open, if one is that has written.
+pub(super) async fn open_transaction(
     database: &Postgres,
     connection: TransactionConnection<'_>,
-    workspace: &WorkspaceId,
-) -> Result<Option<Secret>, DatabaseError> {
-    select(database, connection.of_postgres()?, workspace).await
+) -> Result<Option<i64>, DatabaseError> {
+    let connection = connection.of_postgres()?;
+    let sent = database.link.send_within(connection, &database.statements.open_transaction, &[]);
+    let rows = sent.await.map_err(Failure::of_select)?;
+    let number = rows.first().map(|row| row.try_get(ANSWER));
+    number.transpose().map(Option::flatten).map_err(|_| database.refused("is asked for with other columns"))
 }
 
 async fn select(
@@ -49,16 +65,18 @@ async fn select(
     workspace: &WorkspaceId,
 ) -> Result<Option<Secret>, DatabaseError> {
     let parameters = [Parameter::Text(workspace.as_str())];
-    let rows = send(database, connection, &database.statements.select, &parameters).await;
-    let rows = rows.map_err(|failure| database.of_row(failure, Failure::of_select))?;
+    let sent = database.link.send_within(connection, &database.statements.select, &parameters);
+    let rows = sent.await.map_err(|failure| database.of_row(failure, Failure::of_select))?;
     database.decode_first(&rows, ANSWER)
 }
 
-async fn send(
+async fn exists(
     database: &Postgres,
     connection: &mut PgConnection,
-    statement: &Tagged,
-    parameters: &[Parameter<'_>],
-) -> Result<Vec<PgRow>, Failure> {
-    database.link.send_within(connection, statement, parameters).await
+    workspace: &WorkspaceId,
+) -> Result<bool, DatabaseError> {
+    let parameters = [Parameter::Text(workspace.as_str())];
+    let sent = database.link.send_within(connection, &database.statements.exists, &parameters);
+    let rows = sent.await.map_err(Failure::of_select)?;
+    Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
 }
