@@ -19,7 +19,7 @@ use std::sync::Arc;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Type};
 
 /// Columns of an answer before those that were asked for: the tag, the server's process, the nonce.
 pub(super) const ANSWER: usize = 3;
@@ -36,6 +36,9 @@ const QUIET: &str = "(SELECT set_config('client_min_messages', 'error', true)) =
 /// carried out for ever.
 const LOCK_TIMEOUT: &str = "(SELECT set_config('lock_timeout', CASE current_setting('lock_timeout') WHEN '0' THEN '30s' \
      ELSE current_setting('lock_timeout') END, true)) IS NOT NULL";
+
+/// What the parameters of a statement about one workspace take at most, but for long ids.
+const ARGUMENT_BYTES: usize = 256;
 
 /// The bytes that tell one question from every other one of all processes: 13, the first of which begins no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +131,10 @@ impl Tagged {
         nonce: &'q Nonce,
         parameters: &[Parameter<'q>],
     ) -> Query<'q, sqlx::Postgres, PgArguments> {
-        let query = sqlx::query(AssertSqlSafe(Arc::clone(&self.text)))
+        let mut arguments = PgArguments::default();
+        // In one allocation, but for batches.
+        arguments.reserve(3 + parameters.len(), ARGUMENT_BYTES);
+        let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&self.text)), arguments)
             .bind(nonce.0.as_slice())
             .bind(&*self.tag)
             .bind(SEAL.1.as_slice());
@@ -159,13 +165,11 @@ impl Tagged {
         let row = rows.first().ok_or(Mismatch::Empty)?;
         // The types are those of the statement that was meant, so that anything may be in there. Only once the tag is right
         // is it known that there are more columns.
-        match row.try_get::<&str, _>(0) {
-            Ok(tag) if tag == &*self.tag => {}
-            _ => return Err(Mismatch::Tag),
+        if !holds(row, 0, self.tag.as_bytes()) {
+            return Err(Mismatch::Tag);
         }
-        match row.try_get::<&[u8], _>(2) {
-            Ok(bytes) if bytes == nonce.0 => {}
-            _ => return Err(Mismatch::Nonce),
+        if !holds(row, 2, &nonce.0) {
+            return Err(Mismatch::Nonce);
         }
         row.try_get(1).map_err(|_| Mismatch::Tag)
     }
@@ -179,6 +183,11 @@ impl Mismatch {
             Self::Nonce => "the answer belongs to an earlier statement",
         }
     }
+}
+
+/// Whether a column of an answer is there and holds these bytes, as they came.
+fn holds(row: &PgRow, column: usize, bytes: &[u8]) -> bool {
+    row.try_get_raw(column).is_ok_and(|value| value.as_bytes().is_ok_and(|found| found == bytes))
 }
 
 /// The condition of a statement: that it was given its own tag. It names no column, so that the server looks at it once, and
