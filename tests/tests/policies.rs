@@ -1,6 +1,7 @@
 //! What a policy can do to the host, which is nothing: refused at the door, or contained behind it (G2, G4, G6, G7).
 
 mod artifacts;
+mod boundary;
 mod breaker;
 mod contained;
 mod corpus;

@@ -94,6 +94,8 @@ pub(crate) struct Call {
     statements: u32,
     /// When the last select found none.
     absent_at: Option<Instant>,
+    /// Whether `entry.get` has shown an absence. It may be answered, though its lease may have ended since.
+    was_shown_absence: bool,
     selected: bool,
     failure: Option<DatabaseError>,
     issue: Option<(u32, SentIssue)>,
@@ -122,6 +124,7 @@ impl Call {
             steps: 0,
             statements: 0,
             absent_at: None,
+            was_shown_absence: false,
             selected: false,
             failure: None,
             issue: None,
@@ -140,7 +143,7 @@ impl Call {
     /// `database.select`.
     pub(crate) async fn select(&mut self) -> Result<Result<Option<Handle>, DatabaseError>, Fault> {
         let step = self.statement()?;
-        (self.absent_at, self.selected) = (None, true);
+        (self.absent_at, self.was_shown_absence, self.selected) = (None, false, true);
         let answer = match self.read.take() {
             Some(read) => read,
             None => self.send_select().await,
@@ -180,6 +183,7 @@ impl Call {
         self.issue = Some((step, sent.clone()));
         // Whatever was put or seen before this is older than what the database is about to hold.
         (self.change, self.snapshot, self.absent_at) = (None, None, None);
+        self.was_shown_absence = false;
         let state = sent.answer(self.deadline).await;
         Ok(match state {
             IssueState::Committed(Obtained { value, at }) => {
@@ -200,6 +204,7 @@ impl Call {
             None => self.snapshot.clone(),
         };
         let snapshot = snapshot.filter(|kept| self.now() < kept.lease.keep_until)?;
+        self.was_shown_absence = snapshot.value.is_none() && !self.selected;
         self.steps += 1;
         let handle = snapshot.value.clone().map(|secret| Handle {
             secret,
@@ -251,7 +256,9 @@ impl Call {
                 let (status, now) = (self.status(&handle), self.source.clock.now());
                 Ok(Ok(Lookup::new(handle.secret, status, handle.obtained_at, now)))
             }
-            Answer::Absent if self.absent_at.is_some() || self.kept_absence() => Ok(Err(None)),
+            Answer::Absent if self.absent_at.is_some() || self.was_shown_absence || self.kept_absence() => {
+                Ok(Err(None))
+            }
             Answer::Absent => Err(Fault("the answer was an absence that the database did not report".into())),
             Answer::Error => self.reported().map(|error| Err(Some(error))),
         }
