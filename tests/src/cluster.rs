@@ -229,8 +229,8 @@ impl Server {
 
     /// Ends the server whatever it is doing.
     fn end(&mut self) {
-        // It may have ended already, and where it has not, the last resort follows. What runs the tests may have them ignore
-        // SIGQUIT, and PgBouncer with them: it has no handler of its own.
+        // It may have ended already, and where it has not, the last resort follows. What runs the tests may
+        // have them ignore SIGQUIT, and PgBouncer with them: it has no handler of its own.
         let _ = self.signal(Signal::QUIT);
         let _ = self.signal(Signal::TERM);
         if self.wait().is_err() {

@@ -116,9 +116,10 @@ impl SecretCache {
 
     /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has committed it.
     ///
-    /// It goes over a connection of its own. A caller whose own transaction holds the row waits for itself: in
-    /// PostgreSQL the outcome is unknown when the time is up, and the secret is rotated if that transaction ends
-    /// within 30 s, be it by a rollback; SQLite refuses it. `issue_in` takes part in the transaction.
+    /// It goes over a connection of its own. A caller whose own transaction holds the row waits for itself:
+    /// in PostgreSQL the outcome is unknown when the time is up, and the secret is rotated if that
+    /// transaction ends within 30 s, be it by a rollback; SQLite refuses it. `issue_in` takes part in the
+    /// transaction.
     ///
     /// # Errors
     ///

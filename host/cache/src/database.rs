@@ -1,8 +1,8 @@
 //! The column behind the cache: what the cache needs of a database, and nothing of how it asks.
 //!
-//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call, never a
-//! transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A program may have one of its
-//! own, in which it has a secret issued (`transaction.rs`).
+//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each
+//! call, never a transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A
+//! program may have one of its own, in which it has a secret issued (`transaction.rs`).
 
 // What the two engines share.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -101,8 +101,8 @@ pub trait Database: Send + Sync + 'static {
     ) -> Answer<'a, Secret>;
 
     /// Stores `minted` in place of what is there, within a transaction of the program's own and over its
-    /// connection, and returns what the row holds in it. Whatever the error, the transaction is not committed,
-    /// unless it says [`DatabaseError::UnknownWorkspace`]. It goes with
+    /// connection, and returns what the row holds in it. Whatever the error, the transaction is not
+    /// committed, unless it says [`DatabaseError::UnknownWorkspace`]. It goes with
     /// [`open_transaction`](Self::open_transaction): a database that has one of them needs both.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn issue_in<'a>(
@@ -114,9 +114,9 @@ pub trait Database: Send + Sync + 'static {
         Box::pin(async { Err(transaction::takes_no_part()) })
     }
 
-    /// The transaction that is open on a connection of the program's, by a number that no later one has on it;
-    /// `None` where none is open. An error says that it cannot be committed. What is committed next has 30 s at
-    /// most, where the connection sets no limit.
+    /// The transaction that is open on a connection of the program's, by a number that no later one has on
+    /// it; `None` where none is open. An error says that it cannot be committed. What is committed next has
+    /// 30 s at most, where the connection sets no limit.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn open_transaction<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         Box::pin(async { Err(transaction::takes_no_part()) })

@@ -151,7 +151,8 @@ impl Source {
     }
 
     /// Whether the runtime on which everything here runs has ended. A runtime that ends takes no more tasks
-    /// before it drops those that it has: a caller that asks because of one that was dropped is told the truth.
+    /// before it drops those that it has: a caller that asks because of one that was dropped is told the
+    /// truth.
     pub(crate) fn runtime_has_ended(&self) -> bool {
         let probe = self.runtime.spawn(pending::<()>());
         let was_dropped = probe.is_finished();

@@ -40,7 +40,8 @@ struct Count {
 fn a_hit_a_miss_and_a_heartbeat_take_what_is_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = &folder.path().join("compiled");
-    // The first ones compile the policies, the secrets' and the tokens', which takes long here. The others find them compiled.
+    // The first ones compile the policies, the secrets' and the tokens', which takes long here. The others
+    // find them compiled.
     for what in [COUNTED[0].0, "heartbeat"] {
         drop(valgrind("none", what, 0, cache));
     }

@@ -169,7 +169,8 @@ impl Connection {
                 self.answers = Answers::Kept { releases: self.weather.borrow().releases };
             }
             Some(Fate::CutDuring) => {
-                // The client sends the rest of the statement in the same breath; without it the server would not begin.
+                // The client sends the rest of the statement in the same breath; without it the server would
+                // not begin.
                 to_server.write_all(&message::EXECUTE_AND_SYNC).await?;
                 to_server.flush().await?;
                 self.state.met.send_modify(|met| *met += 1);

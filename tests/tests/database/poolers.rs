@@ -292,7 +292,7 @@ async fn a_notice_of_the_server_is_not_even_sent() -> Result<()> {
 #[derive(Debug, Default)]
 struct Load {
     right: u64,
-    /// Not sent in time: a busy machine's doing, and nobody's answer.
+    /// Not sent in time: a busy machine is the cause, and no answer of the database.
     late: u64,
     failed: u64,
     wrong: u64,

@@ -1,5 +1,5 @@
-//! Secrets that are issued in a transaction of the program's own: nobody sees them before it is committed, and
-//! nobody sees the old ones after.
+//! Secrets that are issued in a transaction of the program's own: nobody sees them before it is committed,
+//! and nobody sees the old ones after.
 
 mod alone;
 mod begun;
@@ -286,7 +286,8 @@ async fn a_transaction_that_was_ended_by_a_statement_is_not_taken_for_committed(
         transaction.issue(&cache, &id("w")).await?;
         transaction.execute(end).await?;
         let ended = transaction.commit().await;
-        // SQLite does not number its transactions, so that another one that was begun is committed in its place.
+        // SQLite does not number its transactions, so that another one that was begun is committed in its
+        // place.
         if engine == Engine::Postgres || !end.ends_with("BEGIN") {
             assert!(matches!(ended, Err(Error::OutcomeUnknown(_))), "{end}: {ended:?}");
         }

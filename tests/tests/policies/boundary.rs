@@ -1,4 +1,5 @@
-//! Leases that end in the middle of a call: what a policy was shown it may answer, however late it is by then.
+//! Leases that end in the middle of a call: what a policy was shown it may answer, however late it is by
+//! then.
 
 use std::sync::Arc;
 use std::time::Duration;

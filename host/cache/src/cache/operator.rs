@@ -18,8 +18,8 @@ pub struct Operator<'a> {
 }
 
 impl SecretCache {
-    /// Replaces the policy. When this returns, no hit is served under a lease of an older policy. Entries stay: the new
-    /// policy may lease them again without a SELECT.
+    /// Replaces the policy. When this returns, no hit is served under a lease of an older policy. Entries
+    /// stay: the new policy may lease them again without a SELECT.
     ///
     /// # Errors
     ///
@@ -28,7 +28,8 @@ impl SecretCache {
         self.on_behalf_of("").swap(policy).await
     }
 
-    /// Makes the policy active that was active before this one; called again, the one before that, up to eight.
+    /// Makes the policy active that was active before this one; called again, the one before that, up to
+    /// eight.
     ///
     /// # Errors
     ///
@@ -74,8 +75,8 @@ impl Operator<'_> {
         self.cache.count_swap(swapped)
     }
 
-    /// Gives the active policy other settings: a swap of whatever is active when its turn has come, with these settings over
-    /// its own.
+    /// Gives the active policy other settings: a swap of whatever is active when its turn has come, with
+    /// these settings over its own.
     ///
     /// # Errors
     ///

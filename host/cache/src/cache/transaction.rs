@@ -1,7 +1,7 @@
 //! Issues within a transaction of the program's own, which are known to the cache when it is committed.
 //!
-//! From its issue to the end of the transaction a workspace counts as being written: what is read of it is the
-//! old secret, and is not stored. The end is the cache's to see, so it is the cache that commits.
+//! From its issue to the end of the transaction a workspace counts as being written: what is read of it is
+//! the old secret, and is not stored. The end is the cache's to see, so it is the cache that commits.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -62,15 +62,17 @@ impl<DB: Engine> Transaction<DB> {
     /// answered with a secret that was replaced in it, and the new ones have been read into the cache, as far
     /// as the database answered in time.
     ///
-    /// Once it has been polled it runs to its end, whatever becomes of its caller. The COMMIT has 30 s, unless
-    /// the connection sets another `statement_timeout`: with a longer one, a COMMIT whose connection is lost may
-    /// take effect when it is no longer waited for. A transaction without an issue is committed as sqlx does it.
+    /// Once it has been polled it runs to its end, whatever becomes of its caller. The COMMIT has 30 s,
+    /// unless the connection sets another `statement_timeout`: with a longer one, a COMMIT whose connection
+    /// is lost may take effect when it is no longer waited for. A transaction without an issue is committed
+    /// as sqlx does it.
     ///
     /// # Errors
     ///
     /// [`Error::OutcomeUnknown`] if it may have been committed. After any other error nothing was:
-    /// [`Error::Refused`] where an issue in it has failed, or was dropped before its end. None is worth another
-    /// `commit`; where [`is_transient`](Error::is_transient) says so, the whole of it is worth another attempt.
+    /// [`Error::Refused`] where an issue in it has failed, or was dropped before its end. None is worth
+    /// another `commit`; where [`is_transient`](Error::is_transient) says so, the whole of it is worth
+    /// another attempt.
     pub async fn commit(self) -> Result<(), Error> {
         if self.is_spoiled {
             return Err(spoiled());
@@ -154,9 +156,10 @@ impl<DB: Engine> Transaction<DB> {
         }
     }
 
-    /// Whether what was issued can be committed: in the transaction that is open, and in no other one. A server
-    /// answers the COMMIT of a transaction that has failed with a ROLLBACK, and one that has ended by itself, or
-    /// by a driver whose savepoint failed, is not committed again; neither is an error to the driver.
+    /// Whether what was issued can be committed: in the transaction that is open, and in no other one. A
+    /// server answers the COMMIT of a transaction that has failed with a ROLLBACK, and one that has ended by
+    /// itself, or by a driver whose savepoint failed, is not committed again; neither is an error to the
+    /// driver.
     async fn check(&mut self, core: &Core) -> Result<(), Error> {
         match self.open_number(core).await? {
             Some(open) if Some(open) == self.number => Ok(()),
@@ -229,18 +232,18 @@ impl SecretCache {
     /// issue; it is asked for a lease when the new secret is read.
     ///
     /// To the end of the transaction other issues for the workspace wait for it in this process, and are
-    /// [`Error::Overloaded`] when they have waited too long; those of other processes wait for the row. What is
-    /// read of the workspace meanwhile is not stored, and the entry goes with the end of the transaction. End it
-    /// soon, and by [`commit`](Transaction::commit) or [`rollback`](Transaction::rollback) and not by a statement.
-    /// The server's notices are kept from the driver from here to its end.
+    /// [`Error::Overloaded`] when they have waited too long; those of other processes wait for the row. What
+    /// is read of the workspace meanwhile is not stored, and the entry goes with the end of the transaction.
+    /// End it soon, and by [`commit`](Transaction::commit) or [`rollback`](Transaction::rollback) and not by
+    /// a statement. The server's notices are kept from the driver from here to its end.
     ///
     /// The transaction has to be one of the database of the cache.
     ///
     /// # Errors
     ///
     /// As [`issue`](Self::issue). After any other error than [`Error::UnknownWorkspace`] and
-    /// [`Error::Overloaded`] the transaction cannot be committed any more, so that nothing was stored; but for
-    /// [`Error::OutcomeUnknown`], which says that the transaction had ended before.
+    /// [`Error::Overloaded`] the transaction cannot be committed any more, so that nothing was stored; but
+    /// for [`Error::OutcomeUnknown`], which says that the transaction had ended before.
     pub async fn issue_in<DB: Engine>(
         &self,
         transaction: &mut Transaction<DB>,

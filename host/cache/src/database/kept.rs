@@ -4,8 +4,8 @@
 //! statement. Statements that follow within milliseconds need neither. An issue never uses a kept connection: if that were
 //! lost, nobody would know what became of the issue. It knows no SQL.
 //!
-//! No connection that was lent here outlives its [`Epoch`]: whatever way it comes back or is to be used again, it is
-//! closed.
+//! No connection that was lent here outlives its [`Epoch`]: whatever way it comes back or is to be used
+//! again, it is closed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

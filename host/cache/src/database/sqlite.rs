@@ -1,8 +1,8 @@
 //! SQLite, over sqlx: for a server that runs alone, and for tests.
 //!
-//! Every statement is sent alone and commits by itself, unless the program has begun a transaction and asks for one in it;
-//! nothing here may ever `begin`. All rows of an answer are read to
-//! its end, because SQLite commits there: a statement left after its first row may not have been committed.
+//! Every statement is sent alone and commits by itself, unless the program has begun a transaction and asks
+//! for one in it; nothing here may ever `begin`. All rows of an answer are read to its end, because SQLite
+//! commits there: a statement left after its first row may not have been committed.
 
 mod connect;
 mod failure;
@@ -188,8 +188,8 @@ impl Sqlite {
         }
     }
 
-    /// Whether a transaction is open on this connection, which SQLite may have ended without a word to the driver: another
-    /// one cannot be begun then.
+    /// Whether a transaction is open on this connection, which SQLite may have ended without a word to the
+    /// driver: another one cannot be begun then.
     async fn is_in_transaction(connection: &mut SqliteConnection) -> Result<bool, DatabaseError> {
         if sqlx::raw_sql("BEGIN").execute(&mut *connection).await.is_err() {
             return Ok(true);
@@ -291,7 +291,8 @@ impl Database for Sqlite {
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
             self.check_writable()?;
-            // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it is waits.
+            // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it
+            // is waits.
             self.write_over(connection.of_sqlite()?, workspace, IssueMode::Rotate, &minted).await
         })
     }

@@ -13,8 +13,8 @@ pub enum TransactionConnection<'a> {
     Sqlite(&'a mut sqlx::SqliteConnection),
 }
 
-/// A database of sqlx in whose transactions secrets can be issued: `sqlx::Postgres` and `sqlx::Sqlite`, as far as
-/// their features are on.
+/// A database of sqlx in whose transactions secrets can be issued: `sqlx::Postgres` and `sqlx::Sqlite`, as
+/// far as their features are on.
 pub trait Engine: sqlx::Database + sealed::Sealed {}
 
 /// What the engines differ in.

@@ -201,7 +201,8 @@ async fn issues_of_one_workspace_take_turns_in_order() {
     assert_eq!(flights.len(), 0);
 }
 
-/// `issue` commits; others replace its value, which `newer` tells; `older` tells the absence from before the commit.
+/// `issue` commits; others replace its value, which `newer` tells; `older` tells the absence from before the
+/// commit.
 #[tokio::test]
 async fn an_absence_that_is_told_late_does_not_hide_what_was_told_before_it() {
     let flights = Arc::new(Flights::new());

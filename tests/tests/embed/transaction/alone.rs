@@ -1,4 +1,5 @@
-//! What only one of the two databases does in a transaction: it rolls back by itself, waits, refuses at the end.
+//! What only one of the two databases does in a transaction: it rolls back by itself, waits, refuses at the
+//! end.
 
 use std::pin::pin;
 use std::time::Duration;

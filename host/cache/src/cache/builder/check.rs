@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::Builder;
 use crate::SwapError;
 
-/// What a database may be waited for: whoever waits for a secret has gone long before an hour is over.
+/// What a database may be waited for: a caller that waits for a secret has gone long before an hour is over.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
 
 /// Why a cache could not be built.

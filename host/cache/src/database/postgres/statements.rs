@@ -7,8 +7,8 @@ use super::tagged::{Tagged, literal};
 use crate::IssueMode;
 use crate::database::Column;
 
-/// Ends a COMMIT after 30 s where nobody has set another limit, as the cache's own statements end: whose outcome is unknown is
-/// not waited for any longer than that.
+/// Limit of a COMMIT where the connection sets none: that of the cache's own statements. A COMMIT whose outcome
+/// is unknown is waited for no longer.
 const COMMIT_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE current_setting('statement_timeout') WHEN '0' THEN \
      '30s' ELSE current_setting('statement_timeout') END, true)) IS NOT NULL";
 
