@@ -149,15 +149,18 @@ async fn a_full_queue_is_waited_for() {
     }
 }
 
-/// A database that refuses to read one of its rows.
-struct Grudge(Scripted);
+/// A database that refuses reads as it is told.
+struct Refusing<F>(Scripted, F);
 
-impl Database for Grudge {
+impl<F> Database for Refusing<F>
+where
+    F: Fn(&WorkspaceId) -> Option<DatabaseError> + Send + Sync + 'static,
+{
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
-        if workspace.as_str() == "w7" {
-            return Box::pin(async { Err(DatabaseError::Unavailable("not that one".into())) });
+        match (self.1)(workspace) {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.0.select(workspace),
         }
-        self.0.select(workspace)
     }
 
     fn batch_size(&self) -> usize {
@@ -182,44 +185,25 @@ impl Database for Grudge {
 #[tokio::test]
 async fn one_that_cannot_be_read_is_no_error_of_another() {
     let ids = ids(50);
-    let cache = cache(Grudge(rows(&ids))).await;
+    let refuses =
+        |id: &WorkspaceId| (id.as_str() == "w7").then(|| DatabaseError::Unavailable("not that one".into()));
+    let cache = cache(Refusing(rows(&ids), refuses)).await;
     let mut answers = cache.get_many(&ids).await;
     assert_eq!(answers.remove(7).err(), Some(Error::Unavailable("not that one".into())));
     let others: Vec<_> = ids.into_iter().filter(|id| id.as_str() != "w7").collect();
     assert_own(&others, &answers);
 }
 
-/// A database that has no room for the first read of each row, and of `w7` for none.
-struct Busy(Scripted, Mutex<HashSet<WorkspaceId>>);
-
-impl Database for Busy {
-    fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
-        let is_first = self.1.lock().unwrap().insert(workspace.clone());
-        if is_first || workspace.as_str() == "w7" {
-            return Box::pin(async { Err(DatabaseError::Overloaded) });
-        }
-        self.0.select(workspace)
-    }
-
-    fn issue<'a>(
-        &'a self,
-        workspace: &'a WorkspaceId,
-        mode: IssueMode,
-        minted: Secret,
-        send_by: tokio::time::Instant,
-    ) -> Answer<'a, Secret> {
-        self.0.issue(workspace, mode, minted, send_by)
-    }
-
-    fn statements(&self) -> u64 {
-        self.0.statements()
-    }
-}
-
 #[tokio::test]
 async fn what_is_turned_away_all_the_same_is_tried_again_and_in_the_end_told_so() {
     let ids = ids(100);
-    let cache = cache(Busy(rows(&ids), Mutex::default())).await;
+    let seen = Mutex::<HashSet<WorkspaceId>>::default();
+    // The first read of each row, and every one of `w7`.
+    let refuses = move |id: &WorkspaceId| {
+        let is_first = seen.lock().unwrap().insert(id.clone());
+        (is_first || id.as_str() == "w7").then_some(DatabaseError::Overloaded)
+    };
+    let cache = cache(Refusing(rows(&ids), refuses)).await;
     let mut answers = cache.get_many(&ids).await;
     assert_eq!(answers.remove(7).err(), Some(Error::Overloaded));
     assert_own(&[&ids[..7], &ids[8..]].concat(), &answers);

@@ -162,7 +162,7 @@ impl Postgres {
 
     async fn exists(&self, id: &WorkspaceId) -> Result<bool, Failure> {
         let rows = self.link.read(&self.statements.exists, &[Parameter::Text(id.as_str())]).await?;
-        Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
+        Ok(says_exists(&rows))
     }
 
     /// The secret as text, if the column may be written.
@@ -238,6 +238,11 @@ impl Postgres {
     fn unknown(&self, problem: &str) -> DatabaseError {
         DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
     }
+}
+
+/// Whether there is a row, by the answer to that question; a strange one is no reason to say that there is none.
+fn says_exists(rows: &[PgRow]) -> bool {
+    rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true))
 }
 
 /// The failure of a COMMIT.

@@ -96,11 +96,7 @@ impl Sqlite {
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
         let statement = query(&self.statements.select).bind(workspace.as_str());
         let rows = self.send_select(statement).await.map_err(Failure::of_select)?;
-        self.decode_one(&rows)
-    }
-
-    fn decode_one(&self, rows: &[SqliteRow]) -> Result<Option<Secret>, DatabaseError> {
-        match rows {
+        match rows.as_slice() {
             [] => Ok(None),
             [row] => self.decode(row, 0),
             _ => Err(self.not_unique()),
@@ -136,7 +132,7 @@ impl Sqlite {
         minted: Secret,
         send_by: Deadline,
     ) -> Result<Secret, DatabaseError> {
-        self.check_writable()?;
+        let text = self.writable(&minted)?;
         let Ok(Ok(_turn)) = timeout_at(send_by, self.turn.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
@@ -145,7 +141,7 @@ impl Sqlite {
             return Err(DatabaseError::Overloaded);
         };
         let mut connection = connection.map_err(|error| Failure::NotSent(error).of_issue())?;
-        self.write_over(&mut connection, id, mode, &minted).await
+        self.write_over(&mut connection, id, mode, text).await
     }
 
     /// Writes over this connection, whether it is in a transaction or not.
@@ -154,10 +150,8 @@ impl Sqlite {
         connection: &mut SqliteConnection,
         id: &WorkspaceId,
         mode: IssueMode,
-        minted: &Secret,
+        text: &str,
     ) -> Result<Secret, DatabaseError> {
-        let text =
-            minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))?;
         // Statistics that order nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let update = query(self.statements.issue(mode)).bind(id.as_str()).bind(text);
@@ -198,11 +192,12 @@ impl Sqlite {
         ended.map(|_| false).map_err(|error| Failure::Sent(error).of_select())
     }
 
-    fn check_writable(&self) -> Result<(), DatabaseError> {
+    /// The secret as text, if the column may be written.
+    fn writable<'a>(&self, minted: &'a Secret) -> Result<&'a str, DatabaseError> {
         if self.column.is_read_only() {
             return Err(self.refused("is only read, as it was asked for"));
         }
-        Ok(())
+        minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))
     }
 
     /// Why a write has changed no row, by the number of rows that there are.
@@ -290,10 +285,10 @@ impl Database for Sqlite {
         minted: Secret,
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
-            self.check_writable()?;
+            let text = self.writable(&minted)?;
             // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it
             // is waits.
-            self.write_over(connection.of_sqlite()?, workspace, IssueMode::Rotate, &minted).await
+            self.write_over(connection.of_sqlite()?, workspace, IssueMode::Rotate, text).await
         })
     }
 

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::failure::Failure;
 use super::tagged::{ANSWER, Parameter};
-use super::{Postgres, WriteOutcome};
+use super::{Postgres, WriteOutcome, says_exists};
 use crate::database::TransactionConnection;
 use crate::{DatabaseError, Secret, WorkspaceId};
 
@@ -78,5 +78,5 @@ async fn exists(
     let parameters = [Parameter::Text(workspace.as_str())];
     let sent = database.link.send_within(connection, &database.statements.exists, &parameters);
     let rows = sent.await.map_err(Failure::of_select)?;
-    Ok(rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true)))
+    Ok(says_exists(&rows))
 }
