@@ -33,7 +33,7 @@ pub enum Did {
     Verified(ValueId, bool),
     /// What is cached was removed, or has to be: by an issue of which is not known what it did.
     Removed,
-    /// Another writer committed this behind the cache's back.
+    /// Another writer committed this behind the cache's back, between these two moments.
     Written(Content),
 }
 

@@ -29,6 +29,9 @@ const ROUNDS: u64 = 2;
 /// Keys that are presented at rest, one after the other.
 const PRESENTED: usize = 16;
 
+/// Nanoseconds before and after a violation, of which is told what else was done on its row.
+const AROUND: u64 = 5_000_000;
+
 /// More than the processors and the connections: some wait for others.
 const CALLERS: u64 = 24;
 
@@ -225,10 +228,11 @@ impl Segment {
             let committed = self.history.commit(workspace, secret.as_deref().map(ValueId::of), author);
             ensure!(committed.is_ok(), "a value was committed twice: {committed:?}");
         }
-        let violations = self.judge.judge(&self.history, seen);
+        let violations = self.judge.judge(&self.history, seen.clone());
         if let Some(first) = violations.first() {
             let more: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
-            bail!("{} violations, the first: {first}\n{}", violations.len(), more.join("\n"));
+            let around = around(&seen, first.operation);
+            bail!("{} violations, the first: {first}\n{}\n{around}", violations.len(), more.join("\n"));
         }
         Ok(())
     }
@@ -239,10 +243,24 @@ impl Segment {
 
     fn count_cache(&mut self) {
         let stats = self.world.cache.stats();
-        for (name, count) in stats.named().filter(|(name, _)| !matches!(*name, "entries" | "under_way")) {
+        for (name, count) in
+            stats.named().filter(|(name, _)| !matches!(*name, "entries" | "held" | "under_way"))
+        {
             *self.tally.others.entry(name).or_default() += count;
         }
     }
+}
+
+/// What was done on this operation's row within some milliseconds of it.
+fn around(seen: &[Operation], of: Operation) -> String {
+    let from = of.span.start.saturating_sub(AROUND);
+    let is_near = |other: &&Operation| {
+        other.workspace == of.workspace && other.span.end >= from && other.span.start <= of.span.end + AROUND
+    };
+    let mut near: Vec<&Operation> = seen.iter().filter(is_near).collect();
+    near.sort_unstable_by_key(|operation| operation.span.start);
+    let line = |Operation { span, did, .. }: &Operation| format!("{} to {}: {did:?}", span.start, span.end);
+    near.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 async fn verify(world: &World, log: &mut Log, workspace: usize, key: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use leasehold::{Answer, Answers, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
-use leasehold_checker::{Did, Operation, Span};
+use leasehold_checker::{Content, Did, Operation, Span};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -27,11 +27,18 @@ pub(crate) struct Slow {
     losses: Arc<Losses>,
 }
 
-/// The issues whose word was lost, as what they have written. The cache knows nothing of that.
+/// The issues whose word was lost.
 pub(crate) struct Losses {
     began: Instant,
     is_allowed: AtomicBool,
-    noted: Mutex<Vec<Operation>>,
+    noted: Mutex<Vec<Loss>>,
+}
+
+struct Loss {
+    workspace: usize,
+    span: Span,
+    /// What was written: nothing where an issue that heals has found a secret.
+    written: Option<Content>,
 }
 
 impl Losses {
@@ -51,11 +58,16 @@ impl Losses {
         lost.map(|lost| lost.span.end + 1).min()
     }
 
+    /// What they have written, which the cache does not know.
     pub(crate) fn take(&self) -> Vec<Operation> {
-        std::mem::take(&mut self.noted())
+        let lost = std::mem::take(&mut *self.noted()).into_iter();
+        lost.filter_map(|Loss { workspace, span, written }| {
+            Some(Operation { workspace, span, did: Did::Written(written?) })
+        })
+        .collect()
     }
 
-    fn noted(&self) -> MutexGuard<'_, Vec<Operation>> {
+    fn noted(&self) -> MutexGuard<'_, Vec<Loss>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,14 +125,14 @@ impl Database for Slow {
         Box::pin(async move {
             self.travel().await;
             let start = nanos(self.losses.began);
-            let answer = self.database.issue(workspace, mode, minted, send_by).await;
+            let answer = self.database.issue(workspace, mode, minted.clone(), send_by).await;
             if let Ok(stored) = &answer
                 && self.losses.is_allowed.load(Ordering::SeqCst)
                 && self.below(ANSWERS_PER_LOSS) == 0
             {
                 let span = Span { start, end: nanos(self.losses.began) };
-                let did = Did::Written(content(stored));
-                self.losses.noted().push(Operation { workspace: number(workspace), span, did });
+                let written = Some(content(stored)).filter(|stored| *stored == content(&minted));
+                self.losses.noted().push(Loss { workspace: number(workspace), span, written });
                 return Err(DatabaseError::Lost(LOST.into()));
             }
             self.travel().await;
