@@ -22,7 +22,7 @@ use crate::flight::{Boarding, Departure, Kind, Outcome, Waiter};
 use crate::lease::Generation;
 use crate::load::Core;
 use crate::policy::tenure::Active;
-use crate::stats::count;
+use crate::stats::{Gauges, count};
 use crate::table::Found;
 use crate::{Error, Instant, Lookup, Secret, Stats, Status, WorkspaceId};
 
@@ -65,7 +65,8 @@ impl SecretCache {
     /// `answer` must be short and must not block: it borrows the entry. While it runs, no entry of this cache
     /// that is replaced or removed, whatever its workspace, is wiped and given back; all but a few are once
     /// it has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each
-    /// load, by some 200 bytes and the secret. For what takes long, take a handle by [`get`](Self::get).
+    /// load, by some 200 bytes and the secret, until as many are held as the capacity ([`Stats::held`]); from
+    /// then on nothing is stored. For what takes long, take a handle by [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
         self.covered(workspace, answer).flatten()
@@ -172,7 +173,11 @@ impl SecretCache {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let core = &self.core;
-        let gauges = (core.table.len() as u64, core.flights.len() as u64);
+        let gauges = Gauges {
+            entries: core.table.len() as u64,
+            held: core.table.held() as u64,
+            under_way: core.flights.len() as u64,
+        };
         core.counters.snapshot(core.table.hits(), core.source.database.statements(), gauges)
     }
 

@@ -6,6 +6,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What is so now, and is not counted from the start.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    pub(crate) entries: u64,
+    pub(crate) held: u64,
+    pub(crate) under_way: u64,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The shared counters.
@@ -14,7 +22,7 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)*
         }
 
-        /// A snapshot of the counters. All count from the start of the cache, except `entries` and `under_way`.
+        /// A snapshot of the counters. All count from the start of the cache, except `entries`, `held` and `under_way`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -25,17 +33,23 @@ macro_rules! counters {
             pub statements: u64,
             /// Entries that are stored now.
             pub entries: u64,
+            /// Entries that were replaced or dropped, and are not wiped yet because an `answer` of
+            /// [`with`](crate::SecretCache::with) has not returned. Where these are as many as the capacity
+            /// (1,024 at least), nothing is stored.
+            pub held: u64,
             /// Workspaces for which a load or an issue is under way now.
             pub under_way: u64,
         }
 
         impl Counters {
-            pub(crate) fn snapshot(&self, hits: u64, statements: u64, (entries, under_way): (u64, u64)) -> Stats {
+            pub(crate) fn snapshot(&self, hits: u64, statements: u64, gauges: Gauges) -> Stats {
+                let Gauges { entries, held, under_way } = gauges;
                 Stats {
                     hits,
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     statements,
                     entries,
+                    held,
                     under_way,
                 }
             }
@@ -49,6 +63,7 @@ macro_rules! counters {
                     $((stringify!($name), self.$name),)*
                     ("statements", self.statements),
                     ("entries", self.entries),
+                    ("held", self.held),
                     ("under_way", self.under_way),
                 ]
                 .into_iter()
@@ -122,6 +137,6 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 
 impl fmt::Debug for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot(0, 0, (0, 0)).fmt(f)
+        self.snapshot(0, 0, Gauges::default()).fmt(f)
     }
 }

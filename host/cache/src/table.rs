@@ -11,11 +11,15 @@ use std::time::Duration;
 
 use crate::hits::Hits;
 use crate::lease::{Cover, Generation, Lease, cover};
-use crate::sync::{AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
+use crate::sync::{Arc, AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
 /// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
 const EVICTED_SHARE: usize = 16;
+
+/// Entries that may be held back though they are stored no longer, at least; otherwise as many as the
+/// capacity. Past that nothing is stored: an `answer` that blocks must not fill the memory.
+const MIN_HELD: usize = 1_024;
 
 /// How long a refresh that brought nothing is not tried again, at least: long enough for a database that is
 /// down, short enough to be tried many times within a lease of minutes. The longer it has been due, the
@@ -35,6 +39,8 @@ pub(crate) struct Entry {
     /// How long after a refresh was due the next hit asks for one, in milliseconds: each one that asks puts
     /// the next off. Zero until one has. Seven weeks fit in, after which none does any more.
     refresh_put_off_ms: AtomicU32,
+    /// Counts it among the entries of its table that have not been wiped.
+    unwiped: Option<Arc<()>>,
 }
 
 /// A copy of an entry, for a policy to look at.
@@ -59,6 +65,8 @@ pub(crate) struct Table {
     entries: ConcurrentMap<WorkspaceId, Entry, RandomState>,
     hits: Hits,
     capacity: usize,
+    /// Shared by every entry until it is wiped.
+    unwiped: Arc<()>,
     /// Held while entries are evicted: one task at a time looks through the whole table.
     evicting: Mutex<()>,
 }
@@ -66,7 +74,7 @@ pub(crate) struct Table {
 impl Entry {
     pub(crate) fn new(snapshot: Snapshot, generation: Generation) -> Self {
         let Snapshot { value, obtained_at, lease } = snapshot;
-        Self { value, obtained_at, lease, generation, refresh_put_off_ms: AtomicU32::new(0) }
+        Self { value, obtained_at, lease, generation, refresh_put_off_ms: AtomicU32::new(0), unwiped: None }
     }
 }
 
@@ -76,6 +84,7 @@ impl Table {
             entries: ConcurrentMap::builder().hasher(RandomState::default()).build(),
             hits: Hits::default(),
             capacity,
+            unwiped: Arc::default(),
             evicting: Mutex::default(),
         }
     }
@@ -156,8 +165,13 @@ impl Table {
         Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
     }
 
-    /// Stores an entry in place of any other. The caller holds the stripe's lock.
+    /// Stores an entry in place of any other; drops that one only where too many are held back. The caller
+    /// holds the stripe's lock.
     pub(crate) fn store(&self, workspace: &WorkspaceId, mut entry: Entry) {
+        if self.held() >= self.capacity.max(MIN_HELD) {
+            return self.remove(workspace);
+        }
+        entry.unwiped = Some(Arc::clone(&self.unwiped));
         let guard = self.entries.guard();
         if entry.lease.refresh_after < entry.lease.fresh_until
             && let Some(replaced) = self.entries.get(workspace, &guard)
@@ -198,6 +212,12 @@ impl Table {
     /// How many entries are stored.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many entries have been replaced or dropped, and are not wiped because an `answer` has not returned.
+    pub(crate) fn held(&self) -> usize {
+        // One handle is the table's own.
+        (Arc::strong_count(&self.unwiped) - 1).saturating_sub(self.len())
     }
 
     /// Drops the entries that nobody may be shown any more, and returns how many those were. Needs no stripe: an entry

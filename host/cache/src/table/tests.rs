@@ -148,7 +148,7 @@ fn a_replaced_removed_swept_or_cleared_value_is_dropped_at_once() {
 
 #[test]
 fn what_is_replaced_beside_an_answer_that_does_not_return_is_wiped_once_it_has_returned() {
-    let table = Table::new(1_000);
+    let table = Table::new(10_000);
     table.store(&id(1), entry("a", 50, 100, 100));
     let store = |n: usize| {
         let entry = entry("a", 50, 100, 100);
@@ -169,4 +169,25 @@ fn what_is_replaced_beside_an_answer_that_does_not_return_is_wiped_once_it_has_r
     store(2);
     let left = replaced.iter().filter(|secret| secret.handles() > 1).count();
     assert!(left <= 4, "{left} of {} are still held", replaced.len());
+}
+
+#[test]
+fn what_an_answer_that_does_not_return_holds_back_is_bounded() {
+    let table = Table::new(10);
+    let store = |n: usize| table.store(&id(n), entry("a", 50, 100, 100));
+    store(1);
+    store(2);
+    let terms = || (Generation::FIRST, Instant::from_nanos(0));
+    table.lookup(&id(1), terms, |_| {
+        std::thread::scope(|threads| {
+            threads.spawn(|| (0..10 * MIN_HELD).for_each(|_| store(2)));
+        });
+        assert!(table.held().abs_diff(MIN_HELD) <= 4, "{} are held", table.held());
+        assert!(matches!(read(&table, 2, 0), Found::Expired), "what is old is gone though nothing is stored");
+        assert!(matches!(read(&table, 1, 0), Found::Hit(_)), "what is stored is answered");
+    });
+    store(1);
+    store(2);
+    assert!(table.held() <= 4, "{} are still held", table.held());
+    assert!(matches!(read(&table, 2, 0), Found::Hit(_)), "it stores again");
 }

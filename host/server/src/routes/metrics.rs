@@ -44,8 +44,11 @@ struct Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for ((name, secrets), (_, tokens)) in self.secrets.named().zip(self.tokens.named()) {
-            let kind =
-                if matches!(name, "entries" | "under_way") { MetricType::Gauge } else { MetricType::Counter };
+            let kind = if matches!(name, "entries" | "held" | "under_way") {
+                MetricType::Gauge
+            } else {
+                MetricType::Counter
+            };
             let full_name = format!("leasehold_{name}");
             let mut family = encoder.encode_descriptor(&full_name, help(name), None, kind)?;
             for (cache, number) in [("secrets", secrets), ("tokens", tokens)] {
@@ -102,6 +105,7 @@ fn help(name: &str) -> &'static str {
         "swaps_refused" => "Policies that were refused",
         "statements" => "SQL statements sent for this cache",
         "entries" => "Entries stored now",
+        "held" => "Entries stored no longer that a reader keeps from being wiped",
         "under_way" => "Workspaces with a load or an issue under way now",
         _ => "A number of the cache that has no description yet",
     }
