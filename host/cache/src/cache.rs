@@ -87,8 +87,8 @@ impl SecretCache {
     /// [`Error::Absent`] if the workspace has no secret; the other variants if that could not be found out.
     pub async fn read(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
         let outcome = match self.hit(workspace) {
-            Some(Ok(lookup)) => return Ok(lookup),
-            Some(Err(error)) => Err(error),
+            Some(Some(lookup)) => return Ok(lookup),
+            Some(None) => Err(Error::Absent),
             None => self.board(workspace, Kind::Fill).await,
         };
         self.count_read(outcome)
@@ -188,15 +188,15 @@ impl SecretCache {
         self.found(workspace, found)
     }
 
-    /// What a lease covers, as the answer of a read.
-    fn hit(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+    /// What a lease covers, as the answer of a read: `Some(None)` where that is absence.
+    #[inline]
+    fn hit(&self, workspace: &WorkspaceId) -> Option<Option<Lookup>> {
         let found = self.core.table.lookup_dated(
             workspace,
             || self.terms(),
             |secret, obtained_at, now| Lookup::new(secret.clone(), Status::Hit, obtained_at, now),
         );
-        let lookup = self.found(workspace, found)?;
-        Some(lookup.ok_or(Error::Absent))
+        self.found(workspace, found)
     }
 
     #[inline]

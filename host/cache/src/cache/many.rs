@@ -98,8 +98,7 @@ impl SecretCache {
                 // Others have their turn, too, where thousands of hits follow each other.
                 consume_budget().await;
                 match self.hit(workspace) {
-                    Some(Ok(lookup)) => tell(index, Ok(lookup)),
-                    Some(Err(error)) => tell(index, Err(error)),
+                    Some(lookup) => tell(index, lookup.ok_or(Error::Absent)),
                     None => window.begin(index, workspace, &mut tell).await,
                 }
             }
