@@ -1,6 +1,6 @@
 //! Who may ask the policy now, who has to wait, and who is turned away.
 //!
-//! Each seat comes with an instance of the policy, so there are few, and a queue of a bounded length in front of them: a load
+//! Each permit comes with an instance of the policy, so there are few, and a queue of a bounded length in front of them: a load
 //! that would have to wait behind it is refused at once, while its caller can still do something else. It knows neither what
 //! a load does nor for whom, and how many statements are sent is not its business (`batcher.rs`).
 
@@ -15,16 +15,16 @@ use crate::Error;
 /// Seats, and a queue in front of them.
 pub(crate) struct Admission {
     /// One for each load that runs or waits.
-    tickets: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     /// One for each load under way of those who begin many.
     shares: Arc<Semaphore>,
     /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is
     /// beside it.
-    seats: CachePadded<Semaphore>,
+    permits: CachePadded<Semaphore>,
 }
 
-/// The right to wait for a seat. Dropping it makes room in the queue.
-pub(crate) struct Ticket {
+/// The right to wait for a permit. Dropping it makes room in the queue.
+pub(crate) struct QueueSlot {
     #[expect(dead_code, reason = "held for its drop")]
     permit: OwnedSemaphorePermit,
     #[expect(dead_code, reason = "held for its drop")]
@@ -35,7 +35,7 @@ pub(crate) struct Ticket {
 /// that a caller who does not ask how its loads go on keeps nobody else waiting.
 pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-impl Ticket {
+impl QueueSlot {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         Self { permit, share: None }
     }
@@ -46,33 +46,33 @@ impl Ticket {
     }
 }
 
-/// Loads under way for each seat on behalf of all callers that begin many: so many that statements are full
+/// Loads under way for each permit on behalf of all callers that begin many: so many that statements are full
 /// while the policy is asked about what the last ones brought, and so few that the last of them waits for a
 /// few statements only. Half of the queue is left to others in any case.
-const LOADS_PER_SEAT: usize = 4;
+const LOADS_PER_PERMIT: usize = 4;
 
 impl Admission {
-    /// `seats` loads at once, and `queue` more that wait.
-    pub(crate) fn new(seats: usize, queue: usize) -> Self {
-        let tickets = seats.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        let shares = seats.saturating_mul(LOADS_PER_SEAT).min(tickets / 2).max(1);
+    /// `permits` loads at once, and `queue` more that wait.
+    pub(crate) fn new(permits: usize, queue: usize) -> Self {
+        let slots = permits.saturating_add(queue).min(Semaphore::MAX_PERMITS);
+        let shares = permits.saturating_mul(LOADS_PER_PERMIT).min(slots / 2).max(1);
         Self {
-            tickets: Arc::new(Semaphore::new(tickets)),
+            slots: Arc::new(Semaphore::new(slots)),
             shares: Arc::new(Semaphore::new(shares)),
-            seats: Semaphore::new(seats).into(),
+            permits: Semaphore::new(permits).into(),
         }
     }
 
     /// Joins the queue, or says at once that it is full.
-    pub(crate) fn enter(&self) -> Result<Ticket, Error> {
-        let ticket = Arc::clone(&self.tickets).try_acquire_owned();
-        ticket.map(Ticket::new).map_err(|_| Error::Overloaded)
+    pub(crate) fn try_enqueue(&self) -> Result<QueueSlot, Error> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map(QueueSlot::new).map_err(|_| Error::Overloaded)
     }
 
     /// Waits for room in the queue, ahead of those who come later.
-    pub(crate) async fn enter_in_turn(&self) -> Result<Ticket, Error> {
-        let ticket = Arc::clone(&self.tickets).acquire_owned().await;
-        ticket.map(Ticket::new).map_err(|_| Error::Overloaded)
+    pub(crate) async fn enqueue_in_turn(&self) -> Result<QueueSlot, Error> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        slot.map(QueueSlot::new).map_err(|_| Error::Overloaded)
     }
 
     /// The right to one more load under way of those who begin many, if there is one left.
@@ -85,13 +85,17 @@ impl Admission {
         Arc::clone(&self.shares).acquire_owned().await.map(Share).map_err(|_| Error::Overloaded)
     }
 
-    /// Waits for a seat. One that is not free in time is not needed any more.
-    pub(crate) async fn seat(&self, _: &Ticket, deadline: Deadline) -> Result<SemaphorePermit<'_>, Error> {
-        if let Ok(seat) = self.seats.try_acquire() {
-            return Ok(seat);
+    /// Waits for a permit. One that is not free in time is not needed any more.
+    pub(crate) async fn acquire(
+        &self,
+        _: &QueueSlot,
+        deadline: Deadline,
+    ) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
         }
-        match timeout_at(deadline, self.seats.acquire()).await {
-            Ok(Ok(seat)) => Ok(seat),
+        match timeout_at(deadline, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Error::Overloaded),
         }
@@ -108,16 +112,16 @@ mod tests {
     async fn as_many_run_as_there_are_seats_and_who_finds_the_queue_full_is_told_at_once() {
         let admission = Admission::new(2, 1);
         let deadline = Deadline::now() + Duration::from_secs(1);
-        let tickets: Vec<Ticket> = (0..3).map(|_| admission.enter().unwrap()).collect();
-        assert_eq!(admission.enter().err(), Some(Error::Overloaded));
-        let first = admission.seat(&tickets[0], deadline).await.unwrap();
-        let _second = admission.seat(&tickets[1], deadline).await.unwrap();
-        assert_eq!(admission.seat(&tickets[2], deadline).await.err(), Some(Error::Overloaded));
-        assert!(Deadline::now() >= deadline, "it waited for a seat until its deadline");
+        let slots: Vec<QueueSlot> = (0..3).map(|_| admission.try_enqueue().unwrap()).collect();
+        assert_eq!(admission.try_enqueue().err(), Some(Error::Overloaded));
+        let first = admission.acquire(&slots[0], deadline).await.unwrap();
+        let _second = admission.acquire(&slots[1], deadline).await.unwrap();
+        assert_eq!(admission.acquire(&slots[2], deadline).await.err(), Some(Error::Overloaded));
+        assert!(Deadline::now() >= deadline, "it waited for a permit until its deadline");
         drop(first);
         let later = deadline + Duration::from_secs(1);
-        assert!(admission.seat(&tickets[2], later).await.is_ok());
-        drop(tickets);
-        assert!(admission.enter().is_ok());
+        assert!(admission.acquire(&slots[2], later).await.is_ok());
+        drop(slots);
+        assert!(admission.try_enqueue().is_ok());
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tracing::{Instrument as _, Span, debug_span, field};
 
 use crate::error::RUNTIME_ENDED;
-use crate::flight::{Boarding, Departure, Kind, Outcome, Waiter};
+use crate::flight::{Join, Kind, LeaderGuard, Outcome, Waiter};
 use crate::lease::Generation;
 use crate::load::Core;
 use crate::policy::tenure::Active;
@@ -89,7 +89,7 @@ impl SecretCache {
         let outcome = match self.hit(workspace) {
             Some(Some(lookup)) => return Ok(lookup),
             Some(None) => Err(Error::Absent),
-            None => self.board(workspace, Kind::Fill).await,
+            None => self.join_or_lead(workspace, Kind::Fill).await,
         };
         self.count_read(outcome)
     }
@@ -155,7 +155,7 @@ impl SecretCache {
     /// Issues a secret where the database holds none, as [`read_or_issue`](Self::read_or_issue) does after
     /// its read.
     pub(crate) async fn heal(&self, workspace: &WorkspaceId) -> Outcome {
-        self.board(workspace, Kind::Heal).await
+        self.join_or_lead(workspace, Kind::Heal).await
     }
 
     /// Drops the workspace's entry, and whatever is being read for it: the next read asks the database. For a server
@@ -217,9 +217,9 @@ impl SecretCache {
     }
 
     /// Waits for a flight of this kind, starting it if there is none.
-    async fn board(&self, workspace: &WorkspaceId, kind: Kind) -> Outcome {
-        match self.start(workspace, kind) {
-            Ok(waiter) => self.land(workspace, kind, waiter).await,
+    async fn join_or_lead(&self, workspace: &WorkspaceId, kind: Kind) -> Outcome {
+        match self.find_or_start(workspace, kind) {
+            Ok(waiter) => self.wait_for(workspace, kind, waiter).await,
             Err(outcome) => {
                 if outcome.is_ok() {
                     self.core.table.count_hit();
@@ -230,7 +230,7 @@ impl SecretCache {
     }
 
     /// Waits for the outcome of a flight, in a span.
-    async fn land(&self, workspace: &WorkspaceId, kind: Kind, waiter: Waiter) -> Outcome {
+    async fn wait_for(&self, workspace: &WorkspaceId, kind: Kind, waiter: Waiter) -> Outcome {
         let (status, error) = (field::Empty, field::Empty);
         let span = match kind {
             Kind::Fill => debug_span!(target: "leasehold", "miss", %workspace, status, error),
@@ -251,38 +251,38 @@ impl SecretCache {
     }
 
     /// A waiter for a flight of this kind, or the answer if it has just been stored.
-    fn start(&self, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
+    fn find_or_start(&self, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
         let core = &self.core;
         let active = core.slot.active();
         let generation = active.generation;
         let stored = || core.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
-        match core.flights.board(workspace, kind, generation, stored) {
-            Boarding::Served(outcome) => Err(outcome),
-            Boarding::Joined(waiter) => {
+        match core.flights.join_or_lead(workspace, kind, generation, stored) {
+            Join::Cached(outcome) => Err(outcome),
+            Join::Follower(waiter) => {
                 count(&core.counters.joined);
                 Ok(waiter)
             }
-            Boarding::Leads(waiter, departure) => {
-                self.depart(kind, active, departure);
+            Join::Leader(waiter, leader) => {
+                self.start(kind, active, leader);
                 Ok(waiter)
             }
         }
     }
 
     /// Starts a flight, unless too many wait already: then the flight ends here.
-    fn depart(&self, kind: Kind, active: Arc<Active>, departure: Departure) {
+    fn start(&self, kind: Kind, active: Arc<Active>, leader: LeaderGuard) {
         let core = Arc::clone(&self.core);
         let admission = match kind {
             Kind::Fill => &self.core.reading,
             Kind::Heal => &self.core.writing,
         };
-        let ticket = match admission.enter() {
-            Ok(ticket) => ticket,
-            Err(error) => return departure.tell(Err(core.turned_away(error))),
+        let slot = match admission.try_enqueue() {
+            Ok(slot) => slot,
+            Err(error) => return leader.complete_without_store(Err(core.reject(error))),
         };
         match kind {
-            Kind::Fill => core.begin_fill(active, departure, ticket),
-            Kind::Heal => drop(self.core.source.runtime.spawn(core.heal(active, departure, ticket))),
+            Kind::Fill => core.begin_fill(active, leader, slot),
+            Kind::Heal => drop(self.core.source.runtime.spawn(core.heal(active, leader, slot))),
         }
     }
 
@@ -290,10 +290,10 @@ impl SecretCache {
     #[cold]
     fn refresh(&self, workspace: &WorkspaceId) {
         let active = self.core.slot.active();
-        let boarding = self.core.flights.board(workspace, Kind::Fill, active.generation, || None);
-        if let Boarding::Leads(_, departure) = boarding {
+        let join = self.core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || None);
+        if let Join::Leader(_, leader) = join {
             count(&self.core.counters.refreshes);
-            self.depart(Kind::Fill, active, departure);
+            self.start(Kind::Fill, active, leader);
         }
     }
 

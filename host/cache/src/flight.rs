@@ -32,13 +32,13 @@ pub(crate) enum Kind {
 
 /// The flights and the writers of all workspaces.
 pub(crate) struct Flights {
-    stripes: Box<[Mutex<HashMap<WorkspaceId, Traffic, RandomState>>]>,
+    stripes: Box<[Mutex<HashMap<WorkspaceId, InFlight, RandomState>>]>,
     hasher: RandomState,
 }
 
 /// What is under way for one workspace. There is none while nothing is.
 #[derive(Default)]
-struct Traffic {
+struct InFlight {
     fill: Option<Flight>,
     heal: Option<Flight>,
     /// Issues under way or waiting for their turn. No fill may store while there are any: its SELECT may have been
@@ -47,9 +47,9 @@ struct Traffic {
     /// What a fill that might not store has told those who waited for it: `Some(None)` is absence. While anything is under
     /// way, nothing else may be stored by what may be older, nor told to whoever comes later: nobody is shown an older
     /// value after a newer one.
-    told: Option<Option<Secret>>,
+    last_delivered: Option<Option<Secret>>,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
-    issue: Option<Ticket>,
+    issue: Option<IssueId>,
     /// The issues' turn, once there are any.
     turn: Option<Arc<AsyncMutex<()>>>,
 }
@@ -58,43 +58,43 @@ struct Flight {
     generation: Generation,
     /// Whether another one has told something since this one began.
     is_outrun: bool,
-    outcome: Landing,
+    outcome: OutcomeCell,
 }
 
 /// Where the outcome of a flight will be. It tells one flight from any other, by its address.
-type Landing = Arc<SetOnce<Outcome>>;
+type OutcomeCell = Arc<SetOnce<Outcome>>;
 
 /// Tells one issue from any other: by the address of an allocation that it keeps alive.
 #[derive(Clone)]
-struct Ticket(Arc<()>);
+struct IssueId(Arc<()>);
 
 /// What became of a caller that wanted a flight.
-pub(crate) enum Boarding {
+pub(crate) enum Join {
     /// The answer was stored a moment ago: no flight is needed.
-    Served(Outcome),
+    Cached(Outcome),
     /// One is under way.
-    Joined(Waiter),
+    Follower(Waiter),
     /// The caller has to start it.
-    Leads(Waiter, Departure),
+    Leader(Waiter, LeaderGuard),
 }
 
 /// Waits for the outcome of a flight. Dropping it cancels nothing.
-pub(crate) struct Waiter(Landing);
+pub(crate) struct Waiter(OutcomeCell);
 
 /// A registered flight, held by what runs it. Dropping it takes the flight out of the register, and tells whoever
 /// waits that it was lost.
-pub(crate) struct Departure {
+pub(crate) struct LeaderGuard {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
     kind: Kind,
-    outcome: Landing,
+    outcome: OutcomeCell,
 }
 
 /// One issue, from before it waits for its turn until after its statement has ended. Dropping it ends it.
 pub(crate) struct Writer {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
-    ticket: Ticket,
+    id: IssueId,
     turn: Arc<AsyncMutex<()>>,
     held: Option<OwnedMutexGuard<()>>,
 }
@@ -109,26 +109,26 @@ impl Flights {
     /// told something since it began.
     ///
     /// `stored` is asked under the lock: a flight that landed since the caller looked has stored its result by now.
-    pub(crate) fn board(
+    pub(crate) fn join_or_lead(
         self: &Arc<Self>,
         workspace: &WorkspaceId,
         kind: Kind,
         generation: Generation,
         stored: impl FnOnce() -> Option<Outcome>,
-    ) -> Boarding {
+    ) -> Join {
         let mut stripe = self.stripe(workspace);
-        if let Some(waiter) = stripe.get(workspace).and_then(|traffic| traffic.join(kind, generation)) {
-            return Boarding::Joined(waiter);
+        if let Some(waiter) = stripe.get(workspace).and_then(|in_flight| in_flight.join(kind, generation)) {
+            return Join::Follower(waiter);
         }
         if let Some(outcome) = stored() {
-            return Boarding::Served(outcome);
+            return Join::Cached(outcome);
         }
-        let outcome = Landing::default();
+        let outcome = OutcomeCell::default();
         let flight = Flight { generation, is_outrun: false, outcome: Arc::clone(&outcome) };
         *stripe.entry(workspace.clone()).or_default().slot(kind) = Some(flight);
         let waiter = Waiter(Arc::clone(&outcome));
-        let departure = Departure { flights: Arc::clone(self), workspace: workspace.clone(), kind, outcome };
-        Boarding::Leads(waiter, departure)
+        let leader = LeaderGuard { flights: Arc::clone(self), workspace: workspace.clone(), kind, outcome };
+        Join::Leader(waiter, leader)
     }
 
     /// Joins the flight of this kind, if there is one that may be joined.
@@ -139,17 +139,17 @@ impl Flights {
     /// Registers an issue. It is not yet its turn.
     pub(crate) fn write(self: &Arc<Self>, workspace: &WorkspaceId) -> Writer {
         let mut stripe = self.stripe(workspace);
-        let traffic = stripe.entry(workspace.clone()).or_default();
-        traffic.writers += 1;
-        let (ticket, turn) = (Ticket(Arc::new(())), Arc::clone(traffic.turn.get_or_insert_default()));
-        Writer { flights: Arc::clone(self), workspace: workspace.clone(), ticket, turn, held: None }
+        let in_flight = stripe.entry(workspace.clone()).or_default();
+        in_flight.writers += 1;
+        let (id, turn) = (IssueId(Arc::new(())), Arc::clone(in_flight.turn.get_or_insert_default()));
+        Writer { flights: Arc::clone(self), workspace: workspace.clone(), id, turn, held: None }
     }
 
     /// Makes everything under way for a workspace too old to be stored or joined, and changes the table with it.
     pub(crate) fn void(&self, workspace: &WorkspaceId, change: impl FnOnce()) {
         let mut stripe = self.stripe(workspace);
-        if let Some(traffic) = stripe.get_mut(workspace) {
-            traffic.void();
+        if let Some(in_flight) = stripe.get_mut(workspace) {
+            in_flight.void();
         }
         change();
     }
@@ -157,8 +157,8 @@ impl Flights {
     /// The same for every workspace at once.
     pub(crate) fn void_all(&self, change: impl FnOnce()) {
         let mut stripes: Vec<_> = self.stripes.iter().map(lock).collect();
-        for traffic in stripes.iter_mut().flat_map(|stripe| stripe.values_mut()) {
-            traffic.void();
+        for in_flight in stripes.iter_mut().flat_map(|stripe| stripe.values_mut()) {
+            in_flight.void();
         }
         change();
     }
@@ -168,7 +168,7 @@ impl Flights {
         self.stripes.iter().map(|stripe| lock(stripe).len()).sum()
     }
 
-    fn stripe(&self, workspace: &WorkspaceId) -> MutexGuard<'_, HashMap<WorkspaceId, Traffic, RandomState>> {
+    fn stripe(&self, workspace: &WorkspaceId) -> MutexGuard<'_, HashMap<WorkspaceId, InFlight, RandomState>> {
         // The upper bits of a 64-bit hash; the map inside the stripe has its own seed.
         let index = (self.hasher.hash_one(workspace) >> 32) as usize % STRIPES;
         #[expect(
@@ -179,18 +179,18 @@ impl Flights {
     }
 
     /// Runs `change` on what is under way for the workspace, and forgets it if nothing is left.
-    fn with_traffic<R>(&self, workspace: &WorkspaceId, change: impl FnOnce(&mut Traffic) -> R) -> R {
+    fn with_in_flight<R>(&self, workspace: &WorkspaceId, change: impl FnOnce(&mut InFlight) -> R) -> R {
         let mut stripe = self.stripe(workspace);
-        let traffic = stripe.entry(workspace.clone()).or_default();
-        let result = change(traffic);
-        if traffic.is_idle() {
+        let in_flight = stripe.entry(workspace.clone()).or_default();
+        let result = change(in_flight);
+        if in_flight.is_idle() {
             stripe.remove(workspace);
         }
         result
     }
 }
 
-impl Traffic {
+impl InFlight {
     fn flight(&self, kind: Kind) -> Option<&Flight> {
         match kind {
             Kind::Fill => self.fill.as_ref(),
@@ -219,7 +219,7 @@ impl Traffic {
     }
 
     /// Takes a flight out of the register, if it is still in it.
-    fn leave(&mut self, kind: Kind, outcome: &Landing) -> bool {
+    fn leave(&mut self, kind: Kind, outcome: &OutcomeCell) -> bool {
         let slot = self.slot(kind);
         let registered = slot.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.outcome, outcome));
         if registered {
@@ -230,19 +230,19 @@ impl Traffic {
 
     /// Notes what a fill that may not store tells. Whoever comes after that may have heard of it, so that another fill
     /// under way, which may bring something older, is not joined any more. It may store if it brings the same.
-    fn tell(&mut self, value: Option<&Secret>) {
-        if self.told.is_none() || !self.has_told_nothing_but(value) {
-            self.told = Some(value.cloned());
+    fn record_delivery(&mut self, value: Option<&Secret>) {
+        if self.last_delivered.is_none() || !self.has_delivered_only(value) {
+            self.last_delivered = Some(value.cloned());
             if let Some(fill) = &mut self.fill {
                 fill.is_outrun = true;
             }
         }
     }
 
-    fn has_told_nothing_but(&self, value: Option<&Secret>) -> bool {
-        match (&self.told, value) {
+    fn has_delivered_only(&self, value: Option<&Secret>) -> bool {
+        match (&self.last_delivered, value) {
             (None, _) | (Some(None), None) => true,
-            (Some(Some(told)), Some(value)) => told.same_as(value),
+            (Some(Some(last)), Some(value)) => last.same_as(value),
             (Some(_), _) => false,
         }
     }
@@ -252,7 +252,7 @@ impl Traffic {
     }
 }
 
-impl Ticket {
+impl IssueId {
     fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -265,24 +265,24 @@ impl Waiter {
     }
 }
 
-impl Departure {
+impl LeaderGuard {
     pub(crate) fn workspace(&self) -> &WorkspaceId {
         &self.workspace
     }
 
     /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
     /// be stored.
-    pub(crate) fn land(self, outcome: Outcome, change: impl FnOnce(bool)) {
-        self.flights.with_traffic(&self.workspace, |traffic| {
-            let is_current = traffic.leave(self.kind, &self.outcome) && traffic.writers == 0;
+    pub(crate) fn complete(self, outcome: Outcome, change: impl FnOnce(bool)) {
+        self.flights.with_in_flight(&self.workspace, |in_flight| {
+            let is_current = in_flight.leave(self.kind, &self.outcome) && in_flight.writers == 0;
             let value = match &outcome {
                 Ok(lookup) => Some(Some(&lookup.secret)),
                 Err(Error::Absent) => Some(None),
                 Err(_) => None,
             };
-            let may_store = is_current && value.is_none_or(|value| traffic.has_told_nothing_but(value));
+            let may_store = is_current && value.is_none_or(|value| in_flight.has_delivered_only(value));
             if let Some(value) = value.filter(|_| !may_store) {
-                traffic.tell(value);
+                in_flight.record_delivery(value);
             }
             change(may_store);
         });
@@ -290,13 +290,13 @@ impl Departure {
     }
 
     /// Ends a flight that stores nothing by itself: takes it out of the register, and tells everyone who waits.
-    pub(crate) fn tell(&self, outcome: Outcome) {
+    pub(crate) fn complete_without_store(&self, outcome: Outcome) {
         self.leave();
         self.send(outcome);
     }
 
     fn leave(&self) {
-        self.flights.with_traffic(&self.workspace, |traffic| traffic.leave(self.kind, &self.outcome));
+        self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.leave(self.kind, &self.outcome));
     }
 
     fn send(&self, outcome: Outcome) {
@@ -305,7 +305,7 @@ impl Departure {
     }
 }
 
-impl Drop for Departure {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
         if !self.outcome.initialized() {
             self.leave();
@@ -323,7 +323,7 @@ impl Writer {
     /// Waits for the workspace's write lock, and takes it.
     pub(crate) async fn turn(&mut self) {
         self.held = Some(Arc::clone(&self.turn).lock_owned().await);
-        self.flights.with_traffic(&self.workspace, |traffic| traffic.issue = Some(self.ticket.clone()));
+        self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.issue = Some(self.id.clone()));
     }
 
     /// Gives the write lock back early. The workspace still counts as being written: nothing read for it is stored.
@@ -336,14 +336,14 @@ impl Writer {
     /// not if a removal or a reset came between, nor while another issue waits or is in doubt, which may be carried out
     /// after this one.
     pub(crate) fn finish(&self, issued: Option<&Secret>, change: impl FnOnce(bool)) {
-        self.flights.with_traffic(&self.workspace, |traffic| {
-            let is_latest = traffic.issue.take().is_some_and(|ticket| ticket.is(&self.ticket));
+        self.flights.with_in_flight(&self.workspace, |in_flight| {
+            let is_latest = in_flight.issue.take().is_some_and(|id| id.is(&self.id));
             // An absence that was told may be newer than what was issued, as any value may.
-            let tells_the_same = traffic.has_told_nothing_but(issued);
-            let may_store = is_latest && traffic.writers == 1 && tells_the_same;
+            let tells_the_same = in_flight.has_delivered_only(issued);
+            let may_store = is_latest && in_flight.writers == 1 && tells_the_same;
             // Whatever is sent from now on is newer than what was told.
-            traffic.told = None;
-            traffic.fill = None;
+            in_flight.last_delivered = None;
+            in_flight.fill = None;
             change(may_store);
         });
     }
@@ -353,7 +353,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         // The write lock first: while a writer is counted, the workspace keeps the same lock for everyone.
         self.held = None;
-        self.flights.with_traffic(&self.workspace, |traffic| traffic.writers -= 1);
+        self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.writers -= 1);
     }
 }
 

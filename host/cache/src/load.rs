@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use crate::admission::{Admission, Ticket};
-use crate::flight::{Departure, Flights, Outcome, Writer};
+use crate::admission::{Admission, QueueSlot};
+use crate::flight::{Flights, LeaderGuard, Outcome, Writer};
 use crate::lease::{Ceilings, Generation};
 use crate::policy::call::{Answer, Call, CallError, Change, Request};
 use crate::policy::slot::Slot;
@@ -29,7 +29,7 @@ pub(crate) struct Core {
     pub(crate) source: Arc<Source>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) ceilings: Ceilings,
-    /// Fills and issues have seats of their own, so that a flood of misses does not keep a rotation out.
+    /// Fills and issues have permits of their own, so that a flood of misses does not keep a rotation out.
     pub(crate) reading: Admission,
     /// Fills whose SELECT was answered before the policy is asked: they sit for as long as the policy computes, and not behind
     /// those whose policy waits for the database.
@@ -40,7 +40,7 @@ pub(crate) struct Core {
 }
 
 /// What there is of a workspace before the policy is asked.
-enum Known {
+enum Prior {
     Kept(Snapshot),
     /// What the database has just said; and what is kept, where it said nothing.
     Read(Read, Option<Snapshot>),
@@ -68,31 +68,31 @@ impl Core {
     }
 
     /// Starts to load one workspace for all who wait for it.
-    pub(crate) fn begin_fill(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
+    pub(crate) fn begin_fill(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
         let deadline = self.source.deadline();
-        let workspace = departure.workspace().clone();
+        let workspace = leader.workspace().clone();
         let source = Arc::clone(&self.source);
         match self.snapshot(&workspace) {
             // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is
             // asked, and no instance has to wait for it.
             None => source.select_for(workspace, deadline, move |read| {
-                self.fill(active, departure, ticket, Known::Read(read, None), deadline)
+                self.fill(active, leader, slot, Prior::Read(read, None), deadline)
             }),
             Some(kept) => {
-                source.runtime.spawn(self.fill(active, departure, ticket, Known::Kept(kept), deadline));
+                source.runtime.spawn(self.fill(active, leader, slot, Prior::Kept(kept), deadline));
             }
         }
     }
 
     /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does
     /// not say, the policy is shown what is kept, since others who wait may be content with that.
-    pub(crate) fn begin_reread(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
+    pub(crate) fn begin_reread(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
         let deadline = self.source.deadline();
-        let workspace = departure.workspace().clone();
+        let workspace = leader.workspace().clone();
         let source = Arc::clone(&self.source);
         source.select_for(workspace, deadline, move |read| {
-            let kept = if read.is_err() { self.snapshot(departure.workspace()) } else { None };
-            self.fill(active, departure, ticket, Known::Read(read, kept), deadline)
+            let kept = if read.is_err() { self.snapshot(leader.workspace()) } else { None };
+            self.fill(active, leader, slot, Prior::Read(read, kept), deadline)
         });
     }
 
@@ -100,24 +100,24 @@ impl Core {
     async fn fill(
         self: Arc<Self>,
         active: Arc<Active>,
-        departure: Departure,
-        ticket: Ticket,
-        known: Known,
+        leader: LeaderGuard,
+        slot: QueueSlot,
+        prior: Prior,
         deadline: Deadline,
     ) {
-        let workspace = departure.workspace().clone();
-        let (snapshot, read, seats) = match known {
-            Known::Kept(snapshot) => (Some(snapshot), None, &self.reading),
-            Known::Read(read, kept) => (kept, Some(read), &self.answered),
+        let workspace = leader.workspace().clone();
+        let (snapshot, read, permits) = match prior {
+            Prior::Kept(snapshot) => (Some(snapshot), None, &self.reading),
+            Prior::Read(read, kept) => (kept, Some(read), &self.answered),
         };
-        let _seat = match seats.seat(&ticket, deadline).await {
-            Ok(seat) => seat,
+        let _permit = match permits.acquire(&slot, deadline).await {
+            Ok(permit) => permit,
             Err(full) => {
                 let error = match read {
                     Some(Err(error)) => read_error(error),
-                    Some(Ok(_)) | None => self.turned_away(full),
+                    Some(Ok(_)) | None => self.reject(full),
                 };
-                return departure.tell(Err(error));
+                return leader.complete_without_store(Err(error));
             }
         };
         let (mut call, answer) = self.ask(&active, &workspace, Request::Read, snapshot, read, deadline).await;
@@ -133,28 +133,28 @@ impl Core {
             }
         };
         let change = call.change();
-        let told = match &outcome {
+        let delivered = match &outcome {
             Ok(lookup) => Some(Some(lookup.secret.clone())),
             Err(Error::Absent) => Some(None),
             Err(_) => None,
         };
-        departure.land(outcome, |may_store| {
+        leader.complete(outcome, |may_store| {
             if may_store {
                 self.store(&workspace, change, active.generation);
             }
             // Nobody is shown another value once this one has been told.
-            if let Some(told) = told {
-                self.table.remove_other(&workspace, told.as_ref());
+            if let Some(delivered) = delivered {
+                self.table.remove_other(&workspace, delivered.as_ref());
             }
         });
         self.make_room();
     }
 
     /// Heals one workspace for all who wait for it.
-    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, departure: Departure, ticket: Ticket) {
-        let writer = self.flights.write(departure.workspace());
-        let tell = |outcome| departure.tell(outcome);
-        self.issue(active, writer, ticket, departure.workspace(), IssueMode::Heal, tell).await;
+    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
+        let writer = self.flights.write(leader.workspace());
+        let complete = |outcome| leader.complete_without_store(outcome);
+        self.issue(active, writer, slot, leader.workspace(), IssueMode::Heal, complete).await;
     }
 
     /// Rotates the secret of one workspace for one caller.
@@ -162,33 +162,33 @@ impl Core {
         self: Arc<Self>,
         active: Arc<Active>,
         writer: Writer,
-        ticket: Ticket,
-        tell: impl FnOnce(Outcome),
+        slot: QueueSlot,
+        complete: impl FnOnce(Outcome),
     ) {
         let workspace = writer.workspace().clone();
-        self.issue(active, writer, ticket, &workspace, IssueMode::Rotate, tell).await;
+        self.issue(active, writer, slot, &workspace, IssueMode::Rotate, complete).await;
     }
 
     async fn issue(
         &self,
         active: Arc<Active>,
         mut writer: Writer,
-        ticket: Ticket,
+        slot: QueueSlot,
         workspace: &WorkspaceId,
         mode: IssueMode,
-        tell: impl FnOnce(Outcome),
+        complete: impl FnOnce(Outcome),
     ) {
         let deadline = self.source.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
             // Nothing was sent: those before it took too long.
-            return tell(Err(self.turned_away(Error::Overloaded)));
+            return complete(Err(self.reject(Error::Overloaded)));
         }
-        let doubt = Doubt { table: &self.table, writer: &writer };
-        let issued = match self.writing.seat(&ticket, deadline).await {
-            Ok(_seat) => self.issue_in_turn(&active, workspace, mode).await,
-            Err(error) => Issued::refused(self.turned_away(error)),
+        let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };
+        let issued = match self.writing.acquire(&slot, deadline).await {
+            Ok(_permit) => self.issue_in_turn(&active, workspace, mode).await,
+            Err(error) => Issued::refused(self.reject(error)),
         };
-        doubt.resolve();
+        unknown_outcome.resolve();
         if issued.changed {
             writer.finish(issued.outcome.as_ref().ok().map(|issued| &issued.value), |may_store| {
                 // The old value is gone from the database, whatever the policy says of the new one.
@@ -200,12 +200,12 @@ impl Core {
             self.make_room();
         }
         let (status, now) = (issued.status, self.clock.now());
-        tell(issued.outcome.map(|issued| Lookup::new(issued.value, status, issued.at, now)));
+        complete(issued.outcome.map(|issued| Lookup::new(issued.value, status, issued.at, now)));
         if let Some(mut pending) = issued.pending {
             // It may yet be committed. Until it has ended nothing is stored for this workspace, and then whatever was
             // read meanwhile is too old.
             pending.ended().await;
-            drop(ticket);
+            drop(slot);
             writer.yield_turn();
             pending.settled().await;
             writer.finish(None, |_| self.table.remove(workspace));
@@ -330,7 +330,7 @@ impl Core {
     }
 
     /// Counts a load or an issue that was not let in.
-    pub(crate) fn turned_away(&self, error: Error) -> Error {
+    pub(crate) fn reject(&self, error: Error) -> Error {
         count(&self.counters.overloaded);
         error
     }
@@ -342,18 +342,18 @@ impl Core {
 
 /// An issue of which it is not yet known what it did. Should its task end here, by a panic or with its runtime, the entry
 /// goes, as after any issue whose outcome is unknown.
-struct Doubt<'a> {
+struct UnknownOutcomeGuard<'a> {
     table: &'a Table,
     writer: &'a Writer,
 }
 
-impl Doubt<'_> {
+impl UnknownOutcomeGuard<'_> {
     fn resolve(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Doubt<'_> {
+impl Drop for UnknownOutcomeGuard<'_> {
     fn drop(&mut self) {
         self.writer.finish(None, |_| self.table.remove(self.writer.workspace()));
     }

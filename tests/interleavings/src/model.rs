@@ -17,7 +17,7 @@ pub(crate) use database::{Database, Fate};
 pub(crate) use stamp::Stamp;
 
 use crate::active::ActiveCell;
-use crate::flight::{Boarding, Departure, Flights, Kind, Outcome, Waiter};
+use crate::flight::{Flights, Join, Kind, LeaderGuard, Outcome, Waiter};
 use crate::lease::{Generation, Lease};
 use crate::sync::Arc;
 use crate::table::{Entry, Found, Snapshot, Table};
@@ -77,13 +77,13 @@ impl Model {
     pub(crate) async fn read(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
         match self.covered(workspace) {
             Some(stamp) => Ok(stamp),
-            None => self.board(workspace, Kind::Fill).await,
+            None => self.join_or_lead(workspace, Kind::Fill).await,
         }
     }
 
     pub(crate) async fn read_or_issue(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
         match self.read(workspace).await {
-            Err(Error::Absent) => self.board(workspace, Kind::Heal).await,
+            Err(Error::Absent) => self.join_or_lead(workspace, Kind::Heal).await,
             answer => answer,
         }
     }
@@ -104,7 +104,7 @@ impl Model {
         }
     }
 
-    async fn board(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Stamp, Error> {
+    async fn join_or_lead(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Stamp, Error> {
         let outcome = match self.start(workspace, kind) {
             Ok(waiter) => waiter.outcome().await,
             Err(outcome) => outcome,
@@ -115,13 +115,13 @@ impl Model {
     pub(crate) fn start(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
         let generation = self.active.load().generation;
         let stored = || self.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
-        match self.flights.board(workspace, kind, generation, stored) {
-            Boarding::Served(outcome) => Err(outcome),
-            Boarding::Joined(waiter) => Ok(waiter),
-            Boarding::Leads(waiter, departure) => {
+        match self.flights.join_or_lead(workspace, kind, generation, stored) {
+            Join::Cached(outcome) => Err(outcome),
+            Join::Follower(waiter) => Ok(waiter),
+            Join::Leader(waiter, leader) => {
                 match kind {
-                    Kind::Fill => self.host(Arc::clone(self).fill(generation, departure)),
-                    Kind::Heal => self.host(Arc::clone(self).heal(generation, departure)),
+                    Kind::Fill => self.host(Arc::clone(self).fill(generation, leader)),
+                    Kind::Heal => self.host(Arc::clone(self).heal(generation, leader)),
                 }
                 Ok(waiter)
             }
@@ -130,9 +130,9 @@ impl Model {
 
     fn refresh(self: &Arc<Self>, workspace: &WorkspaceId) {
         let generation = self.active.load().generation;
-        let boarding = self.flights.board(workspace, Kind::Fill, generation, || None);
-        if let Boarding::Leads(_, departure) = boarding {
-            self.host(Arc::clone(self).fill(generation, departure));
+        let join = self.flights.join_or_lead(workspace, Kind::Fill, generation, || None);
+        if let Join::Leader(_, leader) = join {
+            self.host(Arc::clone(self).fill(generation, leader));
         }
     }
 
@@ -142,8 +142,8 @@ impl Model {
         Some(value.map(hit).ok_or(Error::Absent))
     }
 
-    pub(crate) async fn fill(self: Arc<Self>, generation: Generation, departure: Departure) {
-        let workspace = departure.workspace().clone();
+    pub(crate) async fn fill(self: Arc<Self>, generation: Generation, leader: LeaderGuard) {
+        let workspace = leader.workspace().clone();
         let snapshot = self.table.snapshot(&workspace, NOW).filter(|_| self.policy == Policy::Renews);
         let version = match snapshot.and_then(|kept| kept.value) {
             Some(secret) => Some(Stamp::of(&secret).version),
@@ -151,12 +151,12 @@ impl Model {
         };
         let stamp = version.map(|version| Stamp::new(&workspace, version, generation));
         let outcome = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss)).ok_or(Error::Absent);
-        let told = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss).secret);
-        departure.land(outcome, |may_store| {
+        let delivered = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss).secret);
+        leader.complete(outcome, |may_store| {
             if may_store {
                 self.store(&workspace, stamp.as_ref(), generation);
             }
-            self.table.remove_other(&workspace, told.as_ref());
+            self.table.remove_other(&workspace, delivered.as_ref());
         });
         self.table.evict();
     }

@@ -49,7 +49,7 @@ const MAX_CALLS: usize = 64;
 /// The same of loads whose SELECT has been answered: they hold an instance for as long as the policy computes, so that about as
 /// many as there are processors are at it.
 const ANSWERED: usize = 16;
-/// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight seats, the
+/// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight permits, the
 /// last of them waits an eighth of a second.
 const QUEUE: usize = 1024;
 

@@ -15,14 +15,14 @@ impl SecretCache {
     /// Rotates the secret in a task of the host, within the span.
     pub(super) async fn rotate(&self, workspace: &WorkspaceId, span: Span) -> Outcome {
         let core = &self.core;
-        let ticket = match core.writing.enter() {
-            Ok(ticket) => ticket,
-            Err(error) => return Err(core.turned_away(error)),
+        let slot = match core.writing.try_enqueue() {
+            Ok(slot) => slot,
+            Err(error) => return Err(core.reject(error)),
         };
         let (tx, rx) = oneshot::channel();
         // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
         let writer = core.flights.write(workspace);
-        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, ticket, move |outcome| {
+        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, slot, move |outcome| {
             // The caller may be gone.
             let _ = tx.send(outcome);
         });

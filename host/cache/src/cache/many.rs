@@ -7,8 +7,8 @@ use std::sync::Arc;
 use tokio::task::coop::consume_budget;
 
 use super::SecretCache;
-use crate::admission::Ticket;
-use crate::flight::{Boarding, Kind, Outcome, Waiter};
+use crate::admission::QueueSlot;
+use crate::flight::{Join, Kind, Outcome, Waiter};
 use crate::stats::count;
 use crate::{Error, Lookup, WorkspaceId};
 
@@ -89,8 +89,12 @@ impl SecretCache {
     }
 
     /// Reads each of them, and tells the outcome with its number.
-    async fn read_each(&self, workspaces: Vec<(usize, &WorkspaceId)>, mut tell: impl FnMut(usize, Outcome)) {
-        let mut tell = |index, outcome| tell(index, self.count_read(outcome));
+    async fn read_each(
+        &self,
+        workspaces: Vec<(usize, &WorkspaceId)>,
+        mut deliver: impl FnMut(usize, Outcome),
+    ) {
+        let mut deliver = |index, outcome| deliver(index, self.count_read(outcome));
         let mut left = workspaces;
         for round in 1..=MAX_ROUNDS {
             let mut window = Window { cache: self, begun: VecDeque::new(), refused: Vec::new() };
@@ -98,14 +102,14 @@ impl SecretCache {
                 // Others have their turn, too, where thousands of hits follow each other.
                 consume_budget().await;
                 match self.hit(workspace) {
-                    Some(lookup) => tell(index, lookup.ok_or(Error::Absent)),
-                    None => window.begin(index, workspace, &mut tell).await,
+                    Some(lookup) => deliver(index, lookup.ok_or(Error::Absent)),
+                    None => window.begin(index, workspace, &mut deliver).await,
                 }
             }
-            while window.wait_for_first(&mut tell).await {}
+            while window.wait_for_first(&mut deliver).await {}
             left = window.refused;
             if round == MAX_ROUNDS {
-                left.drain(..).for_each(|(index, _)| tell(index, Err(Error::Overloaded)));
+                left.drain(..).for_each(|(index, _)| deliver(index, Err(Error::Overloaded)));
             }
             if left.is_empty() {
                 return;
@@ -114,22 +118,22 @@ impl SecretCache {
     }
 
     /// A waiter for a read that has its place in the queue, or the answer if it has just been stored.
-    fn start_with(&self, workspace: &WorkspaceId, ticket: Ticket) -> Result<Waiter, Outcome> {
+    fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, Outcome> {
         let core = &self.core;
         let active = core.slot.active();
-        match core.flights.board(workspace, Kind::Fill, active.generation, || core.stored(workspace)) {
-            Boarding::Served(outcome) => {
+        match core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || core.stored(workspace)) {
+            Join::Cached(outcome) => {
                 if outcome.is_ok() {
                     core.table.count_hit();
                 }
                 Err(outcome)
             }
-            Boarding::Joined(waiter) => {
+            Join::Follower(waiter) => {
                 count(&core.counters.joined);
                 Ok(waiter)
             }
-            Boarding::Leads(waiter, departure) => {
-                Arc::clone(core).begin_fill(active, departure, ticket);
+            Join::Leader(waiter, leader) => {
+                Arc::clone(core).begin_fill(active, leader, slot);
                 Ok(waiter)
             }
         }
@@ -142,45 +146,45 @@ impl<'a> Window<'a> {
         &mut self,
         index: usize,
         workspace: &'a WorkspaceId,
-        tell: &mut impl FnMut(usize, Outcome),
+        deliver: &mut impl FnMut(usize, Outcome),
     ) {
-        let begun = match self.room(tell).await {
-            Ok(ticket) => self.cache.start_with(workspace, ticket),
+        let begun = match self.room(deliver).await {
+            Ok(slot) => self.cache.start_with(workspace, slot),
             Err(error) => Err(Err(error)),
         };
         match begun {
             Ok(waiter) => self.begun.push_back(Begun { index, workspace, waiter }),
-            Err(outcome) => tell(index, outcome),
+            Err(outcome) => deliver(index, outcome),
         }
     }
 
     /// The right to begin a load. While there is none its own reads go on: it waits for others only where it
     /// has none.
-    async fn room(&mut self, tell: &mut impl FnMut(usize, Outcome)) -> Result<Ticket, Error> {
+    async fn room(&mut self, deliver: &mut impl FnMut(usize, Outcome)) -> Result<QueueSlot, Error> {
         let admission = &self.cache.core.reading;
         let share = loop {
             match admission.try_share() {
                 Some(share) => break share,
-                None if self.wait_for_first(tell).await => {}
+                None if self.wait_for_first(deliver).await => {}
                 None => break admission.share().await?,
             }
         };
-        let ticket = loop {
-            match admission.enter() {
-                Ok(ticket) => break ticket,
-                Err(_) if self.wait_for_first(tell).await => {}
-                Err(_) => break admission.enter_in_turn().await?,
+        let slot = loop {
+            match admission.try_enqueue() {
+                Ok(slot) => break slot,
+                Err(_) if self.wait_for_first(deliver).await => {}
+                Err(_) => break admission.enqueue_in_turn().await?,
             }
         };
-        Ok(ticket.with_share(share))
+        Ok(slot.with_share(share))
     }
 
     /// Waits for the read that was begun first. Returns whether there was one.
-    async fn wait_for_first(&mut self, tell: &mut impl FnMut(usize, Outcome)) -> bool {
+    async fn wait_for_first(&mut self, deliver: &mut impl FnMut(usize, Outcome)) -> bool {
         let Some(Begun { index, workspace, waiter }) = self.begun.pop_front() else { return false };
-        match self.cache.land(workspace, Kind::Fill, waiter).await {
+        match self.cache.wait_for(workspace, Kind::Fill, waiter).await {
             Err(Error::Overloaded) => self.refused.push((index, workspace)),
-            outcome => tell(index, outcome),
+            outcome => deliver(index, outcome),
         }
         true
     }

@@ -121,12 +121,12 @@ impl<DB: Engine> Transaction<DB> {
         let Self { inner, mut issues, .. } = self;
         let mut commit = pin!(timeout(ISSUE_LIMIT, inner.commit()));
         let mut tx = Some(tx);
-        let mut tell = |outcome| tx.take().map(|tx| tx.send(outcome));
+        let mut complete = |outcome| tx.take().map(|tx| tx.send(outcome));
         let ended = match timeout_at(core.source.deadline(), &mut commit).await {
             Ok(ended) => ended,
             Err(_elapsed) => {
                 issues.iter().for_each(Issue::forget_entry);
-                tell(Err(DatabaseError::Timeout.into_unknown_outcome()));
+                complete(Err(DatabaseError::Timeout.into_unknown_outcome()));
                 commit.await
             }
         };
@@ -138,16 +138,16 @@ impl<DB: Engine> Transaction<DB> {
                     // Whatever it brings, or does not in time: the next read is told.
                     let _ = timeout_at(deadline, cache.warm(workspaces)).await;
                 }
-                tell(Ok(()));
+                complete(Ok(()));
             }
             Ok(Err(error)) if !is_unknown(&error) => {
                 drop(issues);
-                tell(Err(commit_error(error)));
+                complete(Err(commit_error(error)));
             }
             lost => {
                 issues.iter().for_each(Issue::forget_entry);
                 let error = lost.ok().and_then(Result::err).unwrap_or(DatabaseError::Timeout);
-                tell(Err(error.into_unknown_outcome()));
+                complete(Err(error.into_unknown_outcome()));
                 // A server that is busy with it does not notice that its client is gone. Nothing that is read
                 // meanwhile is stored.
                 issues.iter_mut().for_each(|issue| issue.writer.yield_turn());
@@ -187,7 +187,7 @@ impl<DB: Engine> Transaction<DB> {
             None => {
                 let mut writer = core.flights.write(workspace);
                 if timeout_at(core.source.deadline(), writer.turn()).await.is_err() {
-                    return Err(core.turned_away(Error::Overloaded));
+                    return Err(core.reject(Error::Overloaded));
                 }
                 Issue { core: Arc::clone(core), writer, was_sent: false }
             }

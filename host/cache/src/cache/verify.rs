@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::SecretCache;
-use crate::flight::{Boarding, Kind, Waiter};
+use crate::flight::{Join, Kind, Waiter};
 use crate::stats::count;
 use crate::{Error, WorkspaceId};
 
@@ -65,7 +65,7 @@ impl SecretCache {
                 Reread::Own(waiter) => (true, waiter),
                 Reread::Others(waiter) => (false, waiter),
             };
-            match self.land(workspace, Kind::Fill, waiter).await {
+            match self.wait_for(workspace, Kind::Fill, waiter).await {
                 Ok(lookup) if lookup.secret.verify(presented) => return true,
                 Ok(lookup) if lookup.obtained_at >= begun_at => return false,
                 // It is no younger than this call, or it failed: one of its own may say more.
@@ -85,17 +85,17 @@ impl SecretCache {
         if !may_begin {
             return core.flights.join(workspace, Kind::Fill, generation).map(Reread::Others);
         }
-        match core.flights.board(workspace, Kind::Fill, generation, || None) {
+        match core.flights.join_or_lead(workspace, Kind::Fill, generation, || None) {
             // Nothing is served from the table: that is what is doubted.
-            Boarding::Served(_) => None,
-            Boarding::Joined(waiter) => Some(Reread::Others(waiter)),
-            Boarding::Leads(waiter, departure) => {
-                match core.reading.enter() {
-                    Ok(ticket) => {
+            Join::Cached(_) => None,
+            Join::Follower(waiter) => Some(Reread::Others(waiter)),
+            Join::Leader(waiter, leader) => {
+                match core.reading.try_enqueue() {
+                    Ok(slot) => {
                         count(&core.counters.rereads);
-                        Arc::clone(core).begin_reread(active, departure, ticket);
+                        Arc::clone(core).begin_reread(active, leader, slot);
                     }
-                    Err(error) => departure.tell(Err(core.turned_away(error))),
+                    Err(error) => leader.complete_without_store(Err(core.reject(error))),
                 }
                 Some(Reread::Own(waiter))
             }

@@ -13,40 +13,40 @@ fn lookup(secret: &str) -> Lookup {
     Lookup::new(Secret::new(secret), Status::Miss, Instant::default(), Instant::default())
 }
 
-fn landed() -> Outcome {
+fn outcome() -> Outcome {
     Ok(lookup("a"))
 }
 
-fn board(flights: &Arc<Flights>, kind: Kind, generation: Generation) -> Boarding {
-    flights.board(&id(), kind, generation, || None)
+fn join_or_lead(flights: &Arc<Flights>, kind: Kind, generation: Generation) -> Join {
+    flights.join_or_lead(&id(), kind, generation, || None)
 }
 
-fn lead(flights: &Arc<Flights>) -> (Waiter, Departure) {
-    match board(flights, Kind::Fill, Generation::FIRST) {
-        Boarding::Leads(waiter, departure) => (waiter, departure),
+fn lead(flights: &Arc<Flights>) -> (Waiter, LeaderGuard) {
+    match join_or_lead(flights, Kind::Fill, Generation::FIRST) {
+        Join::Leader(waiter, leader) => (waiter, leader),
         _ => panic!("there is no other flight"),
     }
 }
 
 /// Lands a flight, and says whether it was allowed to store.
-fn stores(departure: Departure) -> bool {
+fn stores(leader: LeaderGuard) -> bool {
     let stored = Cell::new(false);
-    departure.land(landed(), |may_store| stored.set(may_store));
+    leader.complete(outcome(), |may_store| stored.set(may_store));
     stored.get()
 }
 
 #[tokio::test]
 async fn a_flight_is_joined_by_its_own_kind_and_generation_and_stores_once() {
     let flights = Arc::new(Flights::new());
-    let (leader, departure) = lead(&flights);
-    let Boarding::Joined(joined) = board(&flights, Kind::Fill, Generation::FIRST) else {
+    let (first, leader) = lead(&flights);
+    let Join::Follower(joined) = join_or_lead(&flights, Kind::Fill, Generation::FIRST) else {
         panic!("it is under way")
     };
-    let Boarding::Leads(_, heal) = board(&flights, Kind::Heal, Generation::FIRST) else {
+    let Join::Leader(_, heal) = join_or_lead(&flights, Kind::Heal, Generation::FIRST) else {
         panic!("another kind")
     };
-    assert!(stores(departure));
-    for waiter in [leader, joined] {
+    assert!(stores(leader));
+    for waiter in [first, joined] {
         assert!(waiter.outcome().await.is_ok());
     }
     drop(heal);
@@ -57,7 +57,7 @@ async fn a_flight_is_joined_by_its_own_kind_and_generation_and_stores_once() {
 fn a_flight_of_an_older_generation_is_replaced_and_may_not_store() {
     let flights = Arc::new(Flights::new());
     let (_waiter, old) = lead(&flights);
-    let Boarding::Leads(_, new) = board(&flights, Kind::Fill, Generation::FIRST.next()) else {
+    let Join::Leader(_, new) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
         panic!("not joinable")
     };
     assert!(!stores(old));
@@ -72,12 +72,12 @@ fn what_is_voided_may_neither_be_stored_nor_joined() {
         [|flights, change| flights.void(&id(), change), |flights, change| flights.void_all(change)];
     for void in voids {
         let flights = Arc::new(Flights::new());
-        let (_early, departure) = lead(&flights);
+        let (_early, leader) = lead(&flights);
         let changed = Cell::new(false);
         void(&flights, &|| changed.set(true));
         assert!(changed.get());
         let (_late, second) = lead(&flights);
-        assert!(!stores(departure));
+        assert!(!stores(leader));
         assert!(stores(second));
         assert_eq!(flights.len(), 0);
     }
@@ -86,8 +86,8 @@ fn what_is_voided_may_neither_be_stored_nor_joined() {
 #[tokio::test]
 async fn a_flight_whose_task_is_gone_tells_its_waiters_and_leaves() {
     let flights = Arc::new(Flights::new());
-    let (waiter, departure) = lead(&flights);
-    drop(departure);
+    let (waiter, leader) = lead(&flights);
+    drop(leader);
     assert!(matches!(waiter.outcome().await, Err(Error::Internal(_))));
     assert_eq!(flights.len(), 0);
 }
@@ -95,8 +95,8 @@ async fn a_flight_whose_task_is_gone_tells_its_waiters_and_leaves() {
 #[test]
 fn an_answer_that_was_stored_a_moment_ago_needs_no_flight() {
     let flights = Arc::new(Flights::new());
-    let boarding = flights.board(&id(), Kind::Fill, Generation::FIRST, || Some(landed()));
-    assert!(matches!(boarding, Boarding::Served(Ok(_))));
+    let join = flights.join_or_lead(&id(), Kind::Fill, Generation::FIRST, || Some(outcome()));
+    assert!(matches!(join, Join::Cached(Ok(_))));
     assert_eq!(flights.len(), 0);
 }
 
@@ -104,8 +104,8 @@ fn an_answer_that_was_stored_a_moment_ago_needs_no_flight() {
 async fn no_fill_stores_while_an_issue_is_under_way_or_waits() {
     let flights = Arc::new(Flights::new());
     let mut writer = flights.write(&id());
-    let (_waiter, departure) = lead(&flights);
-    assert!(!stores(departure), "an issue waits for its turn");
+    let (_waiter, leader) = lead(&flights);
+    assert!(!stores(leader), "an issue waits for its turn");
     writer.turn().await;
     let (_waiter, during) = lead(&flights);
     writer.finish(Some(&Secret::new("a")), |may_store| assert!(may_store));
@@ -127,9 +127,9 @@ async fn an_issue_does_not_store_after_a_removal_that_came_between() {
     assert_eq!(flights.len(), 0);
 }
 
-fn landed_with(departure: Departure, secret: &str) -> bool {
+fn completed_with(leader: LeaderGuard, secret: &str) -> bool {
     let stored = Cell::new(false);
-    departure.land(Ok(lookup(secret)), |may_store| stored.set(may_store));
+    leader.complete(Ok(lookup(secret)), |may_store| stored.set(may_store));
     stored.get()
 }
 
@@ -140,11 +140,11 @@ fn a_flight_beside_one_that_may_not_store_stores_nothing_else_than_that_one_has_
         let (_early, slow) = lead(&flights);
         flights.void(&id(), || {});
         let (_late, beside) = lead(&flights);
-        assert!(!landed_with(slow, "newer"));
-        assert_eq!(landed_with(beside, brought), may_store, "{brought}");
+        assert!(!completed_with(slow, "newer"));
+        assert_eq!(completed_with(beside, brought), may_store, "{brought}");
         assert_eq!(flights.len(), 0);
         let (_waiter, next) = lead(&flights);
-        assert!(landed_with(next, "anything"), "nothing is under way any more");
+        assert!(completed_with(next, "anything"), "nothing is under way any more");
     }
 }
 
@@ -154,18 +154,18 @@ fn whoever_comes_after_another_value_was_told_joins_no_flight_that_began_before(
     let (_first, stray) = lead(&flights);
     flights.void(&id(), || {});
     let (_second, outrun) = lead(&flights);
-    assert!(!landed_with(stray, "newer"));
+    assert!(!completed_with(stray, "newer"));
     let (_third, later) = lead(&flights);
     assert!(
-        matches!(board(&flights, Kind::Fill, Generation::FIRST), Boarding::Joined(_)),
+        matches!(join_or_lead(&flights, Kind::Fill, Generation::FIRST), Join::Follower(_)),
         "it began after that"
     );
-    assert!(!landed_with(outrun, "newer"), "it was replaced");
+    assert!(!completed_with(outrun, "newer"), "it was replaced");
     assert!(
-        matches!(board(&flights, Kind::Fill, Generation::FIRST), Boarding::Joined(_)),
+        matches!(join_or_lead(&flights, Kind::Fill, Generation::FIRST), Join::Follower(_)),
         "nothing new was told"
     );
-    assert!(landed_with(later, "newer"));
+    assert!(completed_with(later, "newer"));
     assert_eq!(flights.len(), 0);
 }
 
@@ -176,7 +176,7 @@ async fn an_issue_beside_a_fill_that_has_told_another_value_does_not_store() {
         let (_waiter, fill) = lead(&flights);
         let mut writer = flights.write(&id());
         writer.turn().await;
-        assert!(!landed_with(fill, "told"));
+        assert!(!completed_with(fill, "told"));
         writer.finish(Some(&Secret::new(issued)), |may_store| assert_eq!(may_store, stored, "{issued}"));
     }
 }
@@ -209,11 +209,11 @@ async fn an_absence_that_is_told_late_does_not_hide_what_was_told_before_it() {
     let (_early, older) = lead(&flights);
     let mut issue = flights.write(&id());
     issue.turn().await;
-    let Boarding::Leads(_, newer) = board(&flights, Kind::Fill, Generation::FIRST.next()) else {
+    let Join::Leader(_, newer) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
         panic!("not joinable")
     };
     assert!(!stores(newer), "it tells a, and an issue is under way");
-    older.land(Err(Error::Absent), |may_store| assert!(!may_store));
+    older.complete(Err(Error::Absent), |may_store| assert!(!may_store));
     let stored = Cell::new(false);
     issue.finish(Some(&Secret::new("issued")), |may_store| stored.set(may_store));
     assert!(!stored.get(), "a was told, and what was issued may be older");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use shuttle::future::spawn;
 
 use super::{Fate, Model, Stamp};
-use crate::flight::{Departure, Outcome, Writer};
+use crate::flight::{LeaderGuard, Outcome, Writer};
 use crate::lease::Generation;
 use crate::model::database::{Sent, pause};
 use crate::sync::{Arc, watch};
@@ -22,14 +22,14 @@ struct Issued {
 impl Model {
     /// Rotates the secret for one caller, in a task of the host.
     pub(crate) async fn issue(self: &Arc<Self>, workspace: &WorkspaceId, fate: Fate) -> Result<Stamp, Error> {
-        let (tell, mut told) = watch::channel(None);
+        let (tx, mut rx) = watch::channel(None);
         let writer = self.flights.write(workspace);
         let generation = self.active.load().generation;
         let task = Arc::clone(self).rotate(generation, writer, fate, move |outcome| {
-            let _ = tell.send(Some(outcome));
+            let _ = tx.send(Some(outcome));
         });
         self.host(task);
-        let outcome: Option<Outcome> = match told.wait_for(Option::is_some).await {
+        let outcome: Option<Outcome> = match rx.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             Err(_) => None,
         };
@@ -38,11 +38,11 @@ impl Model {
             .map(|lookup| Stamp::of(&lookup.secret))
     }
 
-    pub(super) async fn heal(self: Arc<Self>, generation: Generation, departure: Departure) {
-        let writer = self.flights.write(departure.workspace());
-        let workspace = departure.workspace().clone();
-        let tell = |outcome| departure.tell(outcome);
-        self.change(generation, writer, &workspace, true, Fate::Committed, tell).await;
+    pub(super) async fn heal(self: Arc<Self>, generation: Generation, leader: LeaderGuard) {
+        let writer = self.flights.write(leader.workspace());
+        let workspace = leader.workspace().clone();
+        let complete = |outcome| leader.complete_without_store(outcome);
+        self.change(generation, writer, &workspace, true, Fate::Committed, complete).await;
     }
 
     pub(crate) async fn rotate(
@@ -50,10 +50,10 @@ impl Model {
         generation: Generation,
         writer: Writer,
         fate: Fate,
-        tell: impl FnOnce(Outcome),
+        complete: impl FnOnce(Outcome),
     ) {
         let workspace = writer.workspace().clone();
-        self.change(generation, writer, &workspace, false, fate, tell).await;
+        self.change(generation, writer, &workspace, false, fate, complete).await;
     }
 
     /// An issue whose deadline may pass at any moment while it waits for its turn. Says whether it had its turn.
@@ -86,10 +86,10 @@ impl Model {
         workspace: &WorkspaceId,
         heals: bool,
         fate: Fate,
-        tell: impl FnOnce(Outcome),
+        complete: impl FnOnce(Outcome),
     ) {
         writer.turn().await;
-        self.change_in_turn(generation, writer, workspace, heals, fate, tell).await;
+        self.change_in_turn(generation, writer, workspace, heals, fate, complete).await;
     }
 
     async fn change_in_turn(
@@ -99,12 +99,12 @@ impl Model {
         workspace: &WorkspaceId,
         heals: bool,
         fate: Fate,
-        tell: impl FnOnce(Outcome),
+        complete: impl FnOnce(Outcome),
     ) {
         let turn = Turn::begin(&self.in_turn);
-        let doubt = Doubt { table: &self.table, writer: &writer };
+        let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };
         let issued = self.statement(generation, workspace, heals, fate).await;
-        std::mem::forget(doubt);
+        std::mem::forget(unknown_outcome);
         if issued.changed {
             let secret = issued.outcome.as_ref().ok().map(|lookup| lookup.secret.clone());
             writer.finish(secret.as_ref(), |may_store| {
@@ -115,7 +115,7 @@ impl Model {
             });
             self.table.evict();
         }
-        tell(issued.outcome);
+        complete(issued.outcome);
         if let Some(mut pending) = issued.pending {
             pending.ended().await;
             drop(turn);
@@ -168,12 +168,12 @@ impl Drop for Turn<'_> {
 }
 
 /// An issue of which it is not yet known what it did, as in `load.rs`.
-struct Doubt<'a> {
+struct UnknownOutcomeGuard<'a> {
     table: &'a Table,
     writer: &'a Writer,
 }
 
-impl Drop for Doubt<'_> {
+impl Drop for UnknownOutcomeGuard<'_> {
     fn drop(&mut self) {
         self.writer.finish(None, |_| self.table.remove(self.writer.workspace()));
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shuttle::future::block_on;
 use shuttle::thread::{self, JoinHandle};
 
-use crate::flight::{Boarding, Departure, Flights, Kind, Writer};
+use crate::flight::{Flights, Join, Kind, LeaderGuard, Writer};
 use crate::lease::Generation;
 use crate::model::{Stamp, workspace};
 use crate::sync::{Arc, point};
@@ -33,18 +33,18 @@ impl Register {
         })
     }
 
-    fn board(&self) -> Departure {
-        let boarding = self.flights.board(&self.workspace, Kind::Fill, Generation::FIRST, || None);
-        let Boarding::Leads(_, departure) = boarding else { panic!("there is no other flight") };
-        departure
+    fn lead(&self) -> LeaderGuard {
+        let join = self.flights.join_or_lead(&self.workspace, Kind::Fill, Generation::FIRST, || None);
+        let Join::Leader(_, leader) = join else { panic!("there is no other flight") };
+        leader
     }
 
     /// Reads, and lands with what was read.
-    fn fill(&self, departure: Departure) {
+    fn fill(&self, leader: LeaderGuard) {
         point();
         let version = self.database.load(Ordering::Relaxed);
         let stamp = Stamp::new(&self.workspace, version, Generation::FIRST);
-        departure.land(Ok(stamp.lookup(Status::Miss)), |may_store| {
+        leader.complete(Ok(stamp.lookup(Status::Miss)), |may_store| {
             if may_store {
                 self.set(Some(version));
             }
@@ -76,7 +76,7 @@ impl Register {
 /// The fill has boarded when the issue begins.
 pub fn an_issue_begins_during_a_fill() {
     let register = Register::new();
-    let departure = register.board();
+    let leader = register.lead();
     let issues = {
         let register = Arc::clone(&register);
         thread::spawn(move || {
@@ -85,7 +85,7 @@ pub fn an_issue_begins_during_a_fill() {
             register.issue(writer);
         })
     };
-    register.fill(departure);
+    register.fill(leader);
     register.ends_well(issues);
 }
 
@@ -98,15 +98,15 @@ pub fn a_fill_begins_during_an_issue() {
         let register = Arc::clone(&register);
         thread::spawn(move || register.issue(writer))
     };
-    let departure = register.board();
-    register.fill(departure);
+    let leader = register.lead();
+    register.fill(leader);
     register.ends_well(issues);
 }
 
 /// The fill has boarded when the workspace is removed.
 pub fn a_removal_during_a_fill() {
     let register = Register::new();
-    let departure = register.board();
+    let leader = register.lead();
     let removes = {
         let register = Arc::clone(&register);
         thread::spawn(move || {
@@ -115,6 +115,6 @@ pub fn a_removal_during_a_fill() {
             register.flights.void(&register.workspace, || register.set(None));
         })
     };
-    register.fill(departure);
+    register.fill(leader);
     register.ends_well(removes);
 }
