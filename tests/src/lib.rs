@@ -12,16 +12,16 @@ pub mod cluster;
 mod fixture;
 pub mod guest_memory;
 pub mod hostile;
-mod lane;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod proxy;
 pub mod scripted;
 pub mod server;
 pub mod sqlite;
+mod tier;
 
 pub use fixture::{Engine, Fixture, PATIENCE, WORKSPACES};
-pub use lane::Lane;
+pub use tier::Tier;
 
 /// The example in the README, compiled.
 #[cfg(doctest)]

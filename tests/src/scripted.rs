@@ -26,7 +26,7 @@ struct State {
     arrived: watch::Sender<u64>,
     /// How many turns of the scheduler a statement takes.
     turns: AtomicU64,
-    under_way: AtomicU64,
+    in_flight: AtomicU64,
     peak: AtomicU64,
 }
 
@@ -73,7 +73,7 @@ impl Scripted {
             issues: AtomicU64::new(0),
             arrived: watch::channel(0).0,
             turns: AtomicU64::new(0),
-            under_way: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
             peak: AtomicU64::new(0),
         }))
     }
@@ -145,8 +145,8 @@ impl Scripted {
     }
 
     async fn begin(&self) -> UnderWay<'_> {
-        let under_way = self.0.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.peak.fetch_max(under_way, Ordering::SeqCst);
+        let in_flight = self.0.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.peak.fetch_max(in_flight, Ordering::SeqCst);
         let statement = UnderWay(&self.0);
         for _ in 0..self.0.turns.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
@@ -173,7 +173,7 @@ impl Scripted {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use leasehold_tests::acknowledged::{Log, Row};
 use leasehold_tests::server::{Client, Ended, no_body};
-use leasehold_tests::{Engine, Lane, PATIENCE};
+use leasehold_tests::{Engine, PATIENCE, Tier};
 
 use self::clients::{Habit, Left, Worker};
 use self::rows::Place;
@@ -49,8 +49,8 @@ async fn a_server_that_is_killed_while_clients_issue_loses_nothing_that_it_ackno
     engine: Engine,
 ) -> Result<()> {
     let (cycles, seed) = match engine {
-        Engine::Sqlite => (Lane::current().pick(15, 500), 0x5eed_0001),
-        Engine::Postgres => (Lane::current().pick(8, 200), 0x5eed_0002),
+        Engine::Sqlite => (Tier::current().pick(15, 500), 0x5eed_0001),
+        Engine::Postgres => (Tier::current().pick(8, 200), 0x5eed_0002),
     };
     let mut siege = Siege::new(engine, seed).await?;
     for cycle in 0..cycles {
@@ -218,7 +218,7 @@ fn served(client: &Client, id: &str) -> Result<Row> {
 
 async fn a_server_that_is_killed_while_it_starts_starts_again(engine: Engine) -> Result<()> {
     let mut random = Random(0x5eed_0003);
-    for round in 0..Lane::current().pick(4, 50) {
+    for round in 0..Tier::current().pick(4, 50) {
         let place = Place::new(engine).await?;
         // Three on the same database: some find no table, some find it, some find what another one left of it.
         for _ in 0..3 {

@@ -133,7 +133,7 @@ impl<P: Native> Pair<P> {
             Err(error) => panic!("{error}"),
         };
         // A refresh that this read has asked for.
-        while self.cache.stats().under_way > 0 {
+        while self.cache.stats().in_flight > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(fake, real, "read {id}");

@@ -40,8 +40,8 @@ fn builder() -> Builder {
 }
 
 /// How many workspaces have anything under way. None may be left behind by a caller that is gone.
-fn under_way(cache: &SecretCache) -> u64 {
-    cache.stats().under_way
+fn in_flight(cache: &SecretCache) -> u64 {
+    cache.stats().in_flight
 }
 
 /// A cache over a real database, and a way to look at the database past both.

@@ -26,7 +26,7 @@ use std::env;
 use std::io::{Write as _, stderr};
 
 use leasehold::{Clock as _, SystemClock};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 
 use run::{Policies, Report, run};
 
@@ -81,7 +81,7 @@ fn no_seed_breaks_a_guarantee() {
         say(&format!("{}\n", report.trace.join("\n")));
         return check(seed, &report);
     }
-    let seeds = number("SEEDS").unwrap_or_else(|| Lane::current().pick(2_000, 20_000));
+    let seeds = number("SEEDS").unwrap_or_else(|| Tier::current().pick(2_000, 20_000));
     let (clock, mut operations) = (SystemClock::new(), 0);
     let started = clock.now();
     let mut tally: BTreeMap<&str, u64> = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! SELECTs on their way to the database: several that wait travel as one statement.
 //!
 //! One that finds nothing under way is sent alone and at once. While a statement is under way the next ones wait for its
-//! end, or until they are half a full one, and then go together, so a storm of misses costs the database a statement for each hundred of them and a lone miss
+//! end, or until they are half a full one, and then go together, so a storm of misses costs the database a statement for each hundred of them and a solo miss
 //! waits for nobody. Whoever has a statement under way looks after those who wait behind it: none of them needs a timer, and
 //! a load no task. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and when it
 //! was asked.
@@ -22,12 +22,12 @@ use crate::source::{Obtained, Read};
 use crate::stats::{Counters, add, count};
 use crate::{Clock, Database, DatabaseError, Instant, Secret, WorkspaceId};
 
-use listener::{Listener, tell_all};
-use place::Place;
+use waiter::{BatchWaiter, notify_all};
+use worker::Worker;
 
 /// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
 /// wrong with, and a hundredth of what a load may wait by default.
-const PATIENCE: Duration = Duration::from_millis(10);
+const LINGER: Duration = Duration::from_millis(10);
 
 /// The SELECTs of one cache.
 pub(crate) struct Batcher {
@@ -44,37 +44,37 @@ pub(crate) struct Batcher {
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    pending: VecDeque<Pending>,
     /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger
     /// one.
-    under_way: usize,
+    in_flight: usize,
     /// How many have waited so far: the number of the next one.
     count: u64,
     /// How many times those who wait have been sent on their way.
     sent: u64,
     /// The last one of those statements, while it is under way.
-    youngest: Option<u64>,
+    newest: Option<u64>,
 }
 
-struct Waiting {
+struct Pending {
     number: u64,
     workspace: WorkspaceId,
     since: Deadline,
     /// When nobody waits for it any more.
     deadline: Deadline,
-    listener: Listener,
+    waiter: BatchWaiter,
 }
 
 /// How one gets to the database.
-enum Way<'a> {
-    Alone(Lone),
+enum Dispatch<'a> {
+    Alone(Solo),
     /// To be joined by whoever was told so.
     Queue(MutexGuard<'a, Queue>),
 }
 
 /// The right to send one statement, in the task of the load that it is for. Dropping it passes the place on to those who
 /// wait.
-struct Lone(Arc<Batcher>);
+struct Solo(Arc<Batcher>);
 
 impl Batcher {
     pub(crate) fn new(
@@ -92,7 +92,7 @@ impl Batcher {
     /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
     pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         let (number, answered) = match self.enter_for_caller(workspace, deadline) {
-            Ok(lone) => return lone.send(workspace, deadline).await,
+            Ok(solo) => return solo.send(workspace, deadline).await,
             Err(queued) => queued,
         };
         match timeout_at(deadline, answered).await {
@@ -112,12 +112,12 @@ impl Batcher {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        match self.enter() {
-            Way::Alone(lone) => {
-                self.runtime.spawn(async move { load(lone.send(&workspace, deadline).await).await });
+        match self.dispatch() {
+            Dispatch::Alone(solo) => {
+                self.runtime.spawn(async move { load(solo.send(&workspace, deadline).await).await });
             }
-            Way::Queue(queue) => {
-                self.join(queue, workspace, deadline, Listener::load(load));
+            Dispatch::Queue(queue) => {
+                self.join(queue, workspace, deadline, BatchWaiter::load(load));
             }
         }
     }
@@ -127,30 +127,30 @@ impl Batcher {
         self: &Arc<Self>,
         workspace: &WorkspaceId,
         deadline: Deadline,
-    ) -> Result<Lone, (u64, oneshot::Receiver<Read>)> {
-        match self.enter() {
-            Way::Alone(lone) => Ok(lone),
-            Way::Queue(queue) => {
+    ) -> Result<Solo, (u64, oneshot::Receiver<Read>)> {
+        match self.dispatch() {
+            Dispatch::Alone(solo) => Ok(solo),
+            Dispatch::Queue(queue) => {
                 let (caller, answered) = oneshot::channel();
-                Err((self.join(queue, workspace.clone(), deadline, Listener::Caller(caller)), answered))
+                Err((self.join(queue, workspace.clone(), deadline, BatchWaiter::Caller(caller)), answered))
             }
         }
     }
 
     /// How many are worth a statement beside another one: half a full one. While the one half is at the database, what the
     /// other half were told is worked on.
-    fn worth_one(&self) -> usize {
+    fn min_batch(&self) -> usize {
         self.batch_size.div_ceil(2).max(2).min(self.batch_size)
     }
 
-    fn enter(self: &Arc<Self>) -> Way<'_> {
+    fn dispatch(self: &Arc<Self>) -> Dispatch<'_> {
         let mut queue = self.queue();
-        let goes_alone = queue.under_way == 0 || self.batch_size == 1;
-        if goes_alone && queue.waiting.is_empty() && queue.under_way < self.max_statements {
-            queue.under_way += 1;
-            return Way::Alone(Lone(Arc::clone(self)));
+        let goes_alone = queue.in_flight == 0 || self.batch_size == 1;
+        if goes_alone && queue.pending.is_empty() && queue.in_flight < self.max_statements {
+            queue.in_flight += 1;
+            return Dispatch::Alone(Solo(Arc::clone(self)));
         }
-        Way::Queue(queue)
+        Dispatch::Queue(queue)
     }
 
     /// Returns the number of the one that waits from now on.
@@ -159,15 +159,15 @@ impl Batcher {
         mut queue: MutexGuard<'_, Queue>,
         workspace: WorkspaceId,
         deadline: Deadline,
-        listener: Listener,
+        waiter: BatchWaiter,
     ) -> u64 {
         let (number, since) = (queue.count, Deadline::now());
         queue.count += 1;
-        queue.waiting.push_back(Waiting { number, workspace, since, deadline, listener });
+        queue.pending.push_back(Pending { number, workspace, since, deadline, waiter });
         // Whoever makes so many whole begins a statement for them, and nobody between. And one that is to look after those who
         // wait may itself wait for a thread.
-        let are_worth_one = queue.waiting.len().is_multiple_of(self.worth_one());
-        if are_worth_one || queue.waiting.front().is_some_and(|first| first.has_no_patience(since)) {
+        let fill_batches = queue.pending.len().is_multiple_of(self.min_batch());
+        if fill_batches || queue.pending.front().is_some_and(|first| first.has_no_patience(since)) {
             self.begin(queue);
         }
         number
@@ -177,7 +177,7 @@ impl Batcher {
     fn withdraw(&self, number: u64) -> bool {
         let mut queue = self.queue();
         let position = queue.position(number);
-        position.is_ok_and(|position| queue.waiting.remove(position).is_some())
+        position.is_ok_and(|position| queue.pending.remove(position).is_some())
     }
 
     /// Waits for a statement until a deadline, and looks after those behind it meanwhile.
@@ -202,44 +202,44 @@ impl Batcher {
         let mut queue = self.queue();
         // A load behind the first one has come later, and may wait as long. A caller whose time is up withdraws by himself.
         while let Some(first) =
-            queue.waiting.pop_front_if(|first| first.deadline <= now || first.listener.is_gone())
+            queue.pending.pop_front_if(|first| first.deadline <= now || first.waiter.is_gone())
         {
             late.push(first);
         }
-        let patience = queue.waiting.front().map_or(now, |first| first.since) + PATIENCE;
+        let patience = queue.pending.front().map_or(now, |first| first.since) + LINGER;
         let look_again = if patience <= now {
             // Those behind the first one go along with it.
             self.begin(queue);
-            now + PATIENCE
+            now + LINGER
         } else {
             drop(queue);
             patience
         };
-        self.turn_away(late);
+        self.reject(late);
         look_again
     }
 
-    fn turn_away(&self, late: Vec<Waiting>) {
-        let late = late.into_iter().filter(|one| !one.listener.is_gone());
-        tell_all(&self.runtime, late.map(|one| (one.listener, Err(self.not_sent()))));
+    fn reject(&self, late: Vec<Pending>) {
+        let late = late.into_iter().filter(|one| !one.waiter.is_gone());
+        notify_all(&self.runtime, late.map(|one| (one.waiter, Err(self.not_sent()))));
     }
 
     /// Begins one more row of statements, if there may be one.
     fn begin(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
-        if queue.under_way < self.max_statements {
-            queue.under_way += 1;
+        if queue.in_flight < self.max_statements {
+            queue.in_flight += 1;
             drop(queue);
-            self.runtime.spawn(Place::of(self).send_all());
+            self.runtime.spawn(Worker::of(self).send_all());
         }
     }
 
     /// Sends one statement, and tells everyone what it said of his workspace.
-    async fn send(self: &Arc<Self>, batch: Vec<Waiting>) {
+    async fn send(self: &Arc<Self>, batch: Vec<Pending>) {
         let now = Deadline::now();
         let (batch, late) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > now);
-        self.turn_away(late);
+        self.reject(late);
         let (workspaces, mut listeners): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|one| (one.workspace, Some((one.deadline, one.listener)))).unzip();
+            batch.into_iter().map(|one| (one.workspace, Some((one.deadline, one.waiter)))).unzip();
         add(&self.counters.selects, workspaces.len() as u64);
         // Before the statement is sent: what it reads cannot be older than this.
         let at = self.clock.now();
@@ -254,7 +254,7 @@ impl Batcher {
             }
             let now = Deadline::now().max(deadline);
             let late = listeners.iter_mut().filter_map(|one| one.take_if(|(until, _)| *until <= now));
-            tell_all(&self.runtime, late.map(|(_, listener)| (listener, Err(DatabaseError::Timeout))));
+            notify_all(&self.runtime, late.map(|(_, waiter)| (waiter, Err(DatabaseError::Timeout))));
         };
         let found = match found {
             Ok(found) if found.len() == workspaces.len() => found,
@@ -267,8 +267,8 @@ impl Batcher {
         let answers = listeners
             .into_iter()
             .zip(found)
-            .filter_map(|(listener, found)| listener.map(|(_, listener)| (listener, obtained(found, at))));
-        tell_all(&self.runtime, answers);
+            .filter_map(|(waiter, found)| waiter.map(|(_, waiter)| (waiter, obtained(found, at))));
+        notify_all(&self.runtime, answers);
     }
 
     async fn ask(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Option<Secret>, DatabaseError>> {
@@ -290,20 +290,20 @@ impl Batcher {
     }
 }
 
-impl Waiting {
+impl Pending {
     fn has_no_patience(&self, now: Deadline) -> bool {
-        now.duration_since(self.since) >= PATIENCE
+        now.duration_since(self.since) >= LINGER
     }
 }
 
 impl Queue {
     /// Where one waits. Numbers rise from the front to the back.
     fn position(&self, number: u64) -> Result<usize, usize> {
-        self.waiting.binary_search_by_key(&number, |waiting| waiting.number)
+        self.pending.binary_search_by_key(&number, |pending| pending.number)
     }
 }
 
-impl Lone {
+impl Solo {
     async fn send(self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         let batcher = &self.0;
         count(&batcher.counters.selects);
@@ -319,14 +319,14 @@ impl Lone {
     }
 }
 
-impl Drop for Lone {
+impl Drop for Solo {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
-        if queue.waiting.is_empty() {
-            queue.under_way -= 1;
+        if queue.pending.is_empty() {
+            queue.in_flight -= 1;
         } else {
             drop(queue);
-            self.0.runtime.spawn(Place::of(&self.0).send_all());
+            self.0.runtime.spawn(Worker::of(&self.0).send_all());
         }
     }
 }
@@ -361,7 +361,7 @@ fn poll_contained<F: Future + ?Sized>(
     }
 }
 
-mod listener;
-mod place;
 #[cfg(test)]
 mod tests;
+mod waiter;
+mod worker;

@@ -21,7 +21,7 @@ use crate::error::RUNTIME_ENDED;
 use crate::flight::{Join, Kind, LeaderGuard, Outcome, Waiter};
 use crate::lease::Generation;
 use crate::load::Core;
-use crate::policy::tenure::Active;
+use crate::policy::activation::ActivePolicy;
 use crate::stats::{Gauges, count};
 use crate::table::Found;
 use crate::{Error, Instant, Lookup, Secret, Stats, Status, WorkspaceId};
@@ -176,7 +176,7 @@ impl SecretCache {
         let gauges = Gauges {
             entries: core.table.len() as u64,
             held: core.table.held() as u64,
-            under_way: core.flights.len() as u64,
+            in_flight: core.flights.len() as u64,
         };
         core.counters.snapshot(core.table.hits(), core.source.database.statements(), gauges)
     }
@@ -201,7 +201,7 @@ impl SecretCache {
 
     #[inline]
     fn terms(&self) -> (Generation, Instant) {
-        (self.core.slot.generation(), self.core.clock.now_coarse())
+        (self.core.rollout.generation(), self.core.clock.now_coarse())
     }
 
     #[inline]
@@ -253,7 +253,7 @@ impl SecretCache {
     /// A waiter for a flight of this kind, or the answer if it has just been stored.
     fn find_or_start(&self, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
         let core = &self.core;
-        let active = core.slot.active();
+        let active = core.rollout.active();
         let generation = active.generation;
         let stored = || core.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
         match core.flights.join_or_lead(workspace, kind, generation, stored) {
@@ -270,7 +270,7 @@ impl SecretCache {
     }
 
     /// Starts a flight, unless too many wait already: then the flight ends here.
-    fn start(&self, kind: Kind, active: Arc<Active>, leader: LeaderGuard) {
+    fn start(&self, kind: Kind, active: Arc<ActivePolicy>, leader: LeaderGuard) {
         let core = Arc::clone(&self.core);
         let admission = match kind {
             Kind::Fill => &self.core.reading,
@@ -289,7 +289,7 @@ impl SecretCache {
     /// Asks the policy again while the entry still answers.
     #[cold]
     fn refresh(&self, workspace: &WorkspaceId) {
-        let active = self.core.slot.active();
+        let active = self.core.rollout.active();
         let join = self.core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || None);
         if let Join::Leader(_, leader) = join {
             count(&self.core.counters.refreshes);

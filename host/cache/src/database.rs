@@ -9,16 +9,16 @@
 mod batch;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod column;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[cfg_attr(
     not(feature = "postgres"),
     expect(dead_code, reason = "a part of it is for connections to a server")
 )]
-mod kept;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;
+mod sticky;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod transaction;
 

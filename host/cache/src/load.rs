@@ -11,9 +11,9 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use crate::admission::{Admission, QueueSlot};
 use crate::flight::{Flights, LeaderGuard, Outcome, Writer};
 use crate::lease::{Ceilings, Generation};
+use crate::policy::activation::ActivePolicy;
 use crate::policy::call::{Answer, Call, CallError, Change, Request};
-use crate::policy::slot::Slot;
-use crate::policy::tenure::Active;
+use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
 use crate::stats::{Counters, add, count};
@@ -24,7 +24,7 @@ use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Statu
 pub(crate) struct Core {
     pub(crate) table: Table,
     pub(crate) flights: Arc<Flights>,
-    pub(crate) slot: Slot,
+    pub(crate) rollout: Rollout,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) source: Arc<Source>,
     pub(crate) counters: Arc<Counters>,
@@ -61,14 +61,19 @@ struct Issued {
 impl Core {
     /// What the table answers at this moment without anyone being asked.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
-        let (generation, now) = (self.slot.generation(), self.clock.now_coarse());
+        let (generation, now) = (self.rollout.generation(), self.clock.now_coarse());
         let value = self.table.peek(workspace, generation, now)?;
         let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, now);
         Some(value.map(hit).ok_or(Error::Absent))
     }
 
     /// Starts to load one workspace for all who wait for it.
-    pub(crate) fn begin_fill(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
+    pub(crate) fn begin_fill(
+        self: Arc<Self>,
+        active: Arc<ActivePolicy>,
+        leader: LeaderGuard,
+        slot: QueueSlot,
+    ) {
         let deadline = self.source.deadline();
         let workspace = leader.workspace().clone();
         let source = Arc::clone(&self.source);
@@ -86,7 +91,12 @@ impl Core {
 
     /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does
     /// not say, the policy is shown what is kept, since others who wait may be content with that.
-    pub(crate) fn begin_reread(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
+    pub(crate) fn begin_reread(
+        self: Arc<Self>,
+        active: Arc<ActivePolicy>,
+        leader: LeaderGuard,
+        slot: QueueSlot,
+    ) {
         let deadline = self.source.deadline();
         let workspace = leader.workspace().clone();
         let source = Arc::clone(&self.source);
@@ -99,7 +109,7 @@ impl Core {
     /// Loads one workspace.
     async fn fill(
         self: Arc<Self>,
-        active: Arc<Active>,
+        active: Arc<ActivePolicy>,
         leader: LeaderGuard,
         slot: QueueSlot,
         prior: Prior,
@@ -151,7 +161,12 @@ impl Core {
     }
 
     /// Heals one workspace for all who wait for it.
-    pub(crate) async fn heal(self: Arc<Self>, active: Arc<Active>, leader: LeaderGuard, slot: QueueSlot) {
+    pub(crate) async fn heal(
+        self: Arc<Self>,
+        active: Arc<ActivePolicy>,
+        leader: LeaderGuard,
+        slot: QueueSlot,
+    ) {
         let writer = self.flights.write(leader.workspace());
         let complete = |outcome| leader.complete_without_store(outcome);
         self.issue(active, writer, slot, leader.workspace(), IssueMode::Heal, complete).await;
@@ -160,7 +175,7 @@ impl Core {
     /// Rotates the secret of one workspace for one caller.
     pub(crate) async fn rotate(
         self: Arc<Self>,
-        active: Arc<Active>,
+        active: Arc<ActivePolicy>,
         writer: Writer,
         slot: QueueSlot,
         complete: impl FnOnce(Outcome),
@@ -171,7 +186,7 @@ impl Core {
 
     async fn issue(
         &self,
-        active: Arc<Active>,
+        active: Arc<ActivePolicy>,
         mut writer: Writer,
         slot: QueueSlot,
         workspace: &WorkspaceId,
@@ -212,7 +227,12 @@ impl Core {
         }
     }
 
-    async fn issue_in_turn(&self, active: &Arc<Active>, workspace: &WorkspaceId, mode: IssueMode) -> Issued {
+    async fn issue_in_turn(
+        &self,
+        active: &Arc<ActivePolicy>,
+        workspace: &WorkspaceId,
+        mode: IssueMode,
+    ) -> Issued {
         let request = Request::Issue(mode);
         // The wait for its turn is over: what is sent now has the whole time to be answered.
         let (snapshot, deadline) = (self.snapshot(workspace), self.source.deadline());
@@ -252,7 +272,7 @@ impl Core {
 
     async fn ask(
         &self,
-        active: &Active,
+        active: &ActivePolicy,
         workspace: &WorkspaceId,
         request: Request,
         snapshot: Option<Snapshot>,
@@ -274,7 +294,7 @@ impl Core {
 
     fn note_failed(
         &self,
-        active: &Arc<Active>,
+        active: &Arc<ActivePolicy>,
         workspace: &WorkspaceId,
         request: Request,
         error: &CallError,
@@ -283,12 +303,12 @@ impl Core {
             CallError::Fault(fault) => {
                 count(&self.counters.policy_faults);
                 active.value.loaded.note_fault(workspace.as_str(), request, fault);
-                self.count_replaced(self.slot.note_fault(active, fault));
+                self.count_replaced(self.rollout.note_fault(active, fault));
             }
             // The policy has nothing to do with it.
             CallError::Shortage(shortage) => {
                 count(&self.counters.shortages);
-                self.slot.note_shortage(active, shortage);
+                self.rollout.note_shortage(active, shortage);
             }
         }
     }
@@ -317,7 +337,7 @@ impl Core {
 
     /// Changes the table as a policy wants, unless it is no longer the active one. The caller holds the stripe's lock.
     fn store(&self, workspace: &WorkspaceId, change: Option<Change>, generation: Generation) {
-        if generation != self.slot.generation() {
+        if generation != self.rollout.generation() {
             return;
         }
         match change {

@@ -2,6 +2,7 @@
 //!
 //! It knows no SQL and no table. Only the files below `policy/` name wasmtime.
 
+pub(crate) mod activation;
 pub(crate) mod active;
 mod bindings;
 pub(crate) mod breaker;
@@ -12,15 +13,14 @@ mod compiled;
 mod compiler;
 mod describe;
 mod engine;
-pub(crate) mod errand;
 pub(crate) mod execution;
 mod fuel;
 pub(crate) mod gate;
 mod history;
+pub(crate) mod host_io;
 mod imports;
 mod inspect;
 mod instance;
-mod lane;
 mod limits;
 mod loader;
 mod meter;
@@ -30,10 +30,10 @@ mod priority;
 pub(crate) mod probation;
 pub(crate) mod rehearse;
 mod report;
+pub(crate) mod rollout;
 mod shortage;
 mod signature;
-pub(crate) mod slot;
-pub(crate) mod tenure;
+mod slow_worker;
 
 use std::borrow::Cow;
 use std::fmt;

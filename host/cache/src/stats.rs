@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Gauges {
     pub(crate) entries: u64,
     pub(crate) held: u64,
-    pub(crate) under_way: u64,
+    pub(crate) in_flight: u64,
 }
 
 macro_rules! counters {
@@ -22,7 +22,7 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)*
         }
 
-        /// A snapshot of the counters. All count from the start of the cache, except `entries`, `held` and `under_way`.
+        /// A snapshot of the counters. All count from the start of the cache, except `entries`, `held` and `in_flight`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -38,19 +38,19 @@ macro_rules! counters {
             /// (1,024 at least), nothing is stored.
             pub held: u64,
             /// Workspaces for which a load or an issue is under way now.
-            pub under_way: u64,
+            pub in_flight: u64,
         }
 
         impl Counters {
             pub(crate) fn snapshot(&self, hits: u64, statements: u64, gauges: Gauges) -> Stats {
-                let Gauges { entries, held, under_way } = gauges;
+                let Gauges { entries, held, in_flight } = gauges;
                 Stats {
                     hits,
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     statements,
                     entries,
                     held,
-                    under_way,
+                    in_flight,
                 }
             }
         }
@@ -64,7 +64,7 @@ macro_rules! counters {
                     ("statements", self.statements),
                     ("entries", self.entries),
                     ("held", self.held),
-                    ("under_way", self.under_way),
+                    ("in_flight", self.in_flight),
                 ]
                 .into_iter()
             }

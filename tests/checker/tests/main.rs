@@ -27,7 +27,7 @@ mod writer;
 use std::env;
 use std::io::{Write as _, stderr};
 
-use leasehold_tests::{Engine, Lane};
+use leasehold_tests::{Engine, Tier};
 use tokio::time::Instant;
 
 use segment::Plan;
@@ -53,7 +53,7 @@ async fn nothing_that_callers_of_postgresql_see_breaks_a_rule() {
 
 async fn check(engine: Engine) {
     let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000_000));
-    let operations = number("OPERATIONS").unwrap_or_else(|| Lane::current().pick(GATE, LONG));
+    let operations = number("OPERATIONS").unwrap_or_else(|| Tier::current().pick(GATE, LONG));
     let (began, mut total) = (Instant::now(), Tally::default());
     say(&format!("checker: {engine:?}: SEED={seed}\n"));
     let segments = POOLS.into_iter().flat_map(|pool| [(pool, Triggers::Hidden), (pool, Triggers::Seen)]);

@@ -173,7 +173,7 @@ impl Segment {
     /// them.
     async fn stillness(&self) -> Result<()> {
         let patience = Instant::now() + PATIENCE;
-        while self.world.cache.stats().under_way > 0 {
+        while self.world.cache.stats().in_flight > 0 {
             ensure!(Instant::now() < patience, "there is no rest: {:?}", self.world.cache.stats());
             yield_now().await;
         }
@@ -244,7 +244,7 @@ impl Segment {
     fn count_cache(&mut self) {
         let stats = self.world.cache.stats();
         for (name, count) in
-            stats.named().filter(|(name, _)| !matches!(*name, "entries" | "held" | "under_way"))
+            stats.named().filter(|(name, _)| !matches!(*name, "entries" | "held" | "in_flight"))
         {
             *self.tally.others.entry(name).or_default() += count;
         }

@@ -99,7 +99,7 @@ impl Fleet {
     }
 
     async fn settle(&self) {
-        while self.cache.stats().under_way > 0 {
+        while self.cache.stats().in_flight > 0 {
             yield_now().await;
         }
     }

@@ -1,6 +1,6 @@
 //! How a scenario is explored: at random, with few preemptions, to exhaustion where it is small, or once again.
 //!
-//! The gate takes the same interleavings every time, so that it fails for nobody who changed nothing; the long lane takes
+//! The gate takes the same interleavings every time, so that it fails for nobody who changed nothing; the long tier takes
 //! others every time. It knows no scenario.
 
 use std::env;
@@ -13,12 +13,12 @@ use shuttle::scheduler::{
 };
 use shuttle::{Config, Runner};
 
-use crate::lane::Lane;
+use crate::tier::Tier;
 
 /// How many interleavings the gate takes of each scenario: at random, and of those with few preemptions.
 const RANDOM: u64 = 8_000;
 const PREEMPTED: u64 = 2_000;
-/// The long lane takes this many times as many.
+/// The long tier takes this many times as many.
 const LONG: u64 = 50;
 /// How many preemptions are enough to meet a bug, in all but rare cases.
 const PREEMPTIONS: usize = 3;
@@ -34,14 +34,14 @@ pub fn explore(scenario: fn()) {
     if replayed(scenario) {
         return;
     }
-    let lane = Lane::current();
-    let count = |gate: u64| lane.pick(gate, gate * LONG) as usize;
-    let (random, preempted) = match lane {
-        Lane::Gate => (
+    let tier = Tier::current();
+    let count = |gate: u64| tier.pick(gate, gate * LONG) as usize;
+    let (random, preempted) = match tier {
+        Tier::Gate => (
             RandomScheduler::new_from_seed(SEED, count(RANDOM)),
             PctScheduler::new_from_seed(SEED, PREEMPTIONS, count(PREEMPTED)),
         ),
-        Lane::Long => (RandomScheduler::new(count(RANDOM)), PctScheduler::new(PREEMPTIONS, count(PREEMPTED))),
+        Tier::Long => (RandomScheduler::new(count(RANDOM)), PctScheduler::new(PREEMPTIONS, count(PREEMPTED))),
     };
     run(random, scenario);
     run(preempted, scenario);

@@ -57,10 +57,10 @@ product! {
 }
 
 /// How much a test does: the suite's own.
-#[path = "../../src/lane.rs"]
+#[path = "../../src/tier.rs"]
 #[allow(unreachable_pub, reason = "the file is shared; it is public there")]
 #[expect(clippy::disallowed_methods, reason = "the environment says which lane this is")]
-mod lane;
+mod tier;
 
 // Under the names by which the product's files know each other.
 use clock::Instant;

@@ -28,7 +28,7 @@ fn actor(does: impl Future<Output = ()> + Send + 'static) -> Actor {
 }
 
 /// Lets the actors go, waits for them and for the tasks they left behind, and holds what they left against the database.
-async fn play<const N: usize>(model: &Arc<Model>, workspaces: &[&WorkspaceId], actors: [Actor; N]) {
+async fn run_actors<const N: usize>(model: &Arc<Model>, workspaces: &[&WorkspaceId], actors: [Actor; N]) {
     let actors = actors.map(spawn);
     for actor in actors {
         // One that was ended early has ended.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold_tests::server::no_body;
-use leasehold_tests::{Engine, Lane};
+use leasehold_tests::{Engine, Tier};
 
 use super::Random;
 use super::rows::Place;
@@ -22,7 +22,7 @@ async fn a_server_that_is_killed_in_a_swap_comes_back_with_the_old_policy_or_the
     let secret = server.delivered("w", &token)?;
     server.stop()?;
     let (mut old, mut kept_old, mut kept_new) = (300, 0, 0);
-    let cycles = Lane::current().pick(8, 100);
+    let cycles = Tier::current().pick(8, 100);
     for cycle in 0..=cycles {
         let server = place.launch.server().with_context(|| format!("cycle {cycle}"))?;
         let policy = server.admin("GET", "/admin/policy", no_body())?.json(200)?;

@@ -220,12 +220,12 @@ async fn what_a_caller_began_who_goes_away_is_stored() {
         tokio::spawn(async move { drop(cache.get_many(&ids).await) })
     };
     database.arrivals(12).await;
-    let begun = cache.stats().under_way;
+    let begun = cache.stats().in_flight;
     assert!((12..1_000).contains(&begun), "{begun}");
     many.abort();
     assert!(many.await.is_err_and(|error| error.is_cancelled()));
     database.open(Gate::AfterSelect);
-    while cache.stats().under_way > 0 {
+    while cache.stats().in_flight > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!((cache.stats().entries, database.selects()), (begun, begun), "and no more are begun");

@@ -77,7 +77,7 @@ async fn is_at_rest(fixture: &Fixture, cache: &SecretCache) -> Result<()> {
     assert_eq!(Some(text(cache.read(&id("w")).await?.secret)), stored(fixture).await?);
     let issued = text(cache.issue(&id("w")).await?);
     assert_eq!((cached(cache), stored(fixture).await?), (Some(issued.clone()), Some(issued)));
-    assert_eq!(cache.stats().under_way, 0);
+    assert_eq!(cache.stats().in_flight, 0);
     Ok(())
 }
 
@@ -227,7 +227,7 @@ async fn a_commit_goes_on_without_its_caller(engine: Engine) -> Result<()> {
         })
         .await;
     }
-    while cache.stats().under_way > 0 {
+    while cache.stats().in_flight > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!((cached(&cache), stored(&fixture).await?), (Some(issued.clone()), Some(issued)));

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, Policy, Status, WorkspaceId};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::postgres::TestDatabase;
 
-use super::{Bench, Dice, Limits, id, text, under_way, within};
+use super::{Bench, Dice, Limits, id, in_flight, text, within};
 
 /// What is dropped. What it answers is no longer of interest then; what it is told if it ends is the same for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Bench {
     /// Waits until nothing that was started is still at work.
     async fn idle(&self) -> Result<()> {
         let idle = async {
-            while under_way(&self.cache) > 0 || (self.pool.num_idle() as u32) < self.pool.size() {
+            while in_flight(&self.cache) > 0 || (self.pool.num_idle() as u32) < self.pool.size() {
                 tokio::task::yield_now().await;
             }
         };
@@ -242,7 +242,7 @@ fn next(polls: u32, operation: Operation, pace: Pace) -> u32 {
     match (pace, operation) {
         (Pace::Woken, _) => polls + 1,
         (Pace::Eager, Operation::Swap) => 16 * polls,
-        (Pace::Eager, _) => polls + 1 + polls / Lane::current().pick(8, 128) as u32,
+        (Pace::Eager, _) => polls + 1 + polls / Tier::current().pick(8, 128) as u32,
     }
 }
 
@@ -255,7 +255,7 @@ async fn sweep(
     dice: &mut Dice,
 ) -> Result<u32> {
     let mut cuts = 0;
-    for repetition in 0..Lane::current().pick(2, 40) {
+    for repetition in 0..Tier::current().pick(2, 40) {
         let mut polls = 1;
         loop {
             *number += 1;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, Secret, Status, WorkspaceId};
 use leasehold_tests::cluster::{Cluster, Stop};
-use leasehold_tests::{Lane, PATIENCE};
+use leasehold_tests::{PATIENCE, Tier};
 use tokio::task::JoinHandle;
 
 use super::{Bench, Dice, Limits, text, within};
@@ -62,11 +62,11 @@ impl Machine {
         let issuing = self.issue_in_background(workspace);
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'leasehold' AND wait_event = 'PgSleep'";
-        let under_way = async {
+        let in_flight = async {
             while sqlx::query_scalar::<_, i64>(sql).fetch_one(outside).await? < 1 {}
             anyhow::Ok(())
         };
-        within("a statement under way", under_way).await??;
+        within("a statement under way", in_flight).await??;
         Ok(issuing)
     }
 
@@ -178,7 +178,7 @@ async fn a_read_whose_session_is_ended_is_unavailable_for_all_who_wait_and_never
 async fn sessions_that_end_between_statements_cost_nobody_an_error() -> Result<()> {
     let machine = machine(Limits::patient(2)).await?;
     let bench = &machine.bench;
-    let rounds = i32::try_from(Lane::current().pick(25, 1000))?;
+    let rounds = i32::try_from(Tier::current().pick(25, 1000))?;
     let workspaces = bench.rows("w", rounds).await?;
     let mut dice = Dice(25);
     for workspace in &workspaces {
@@ -232,7 +232,7 @@ async fn what_was_acknowledged_between_crashes_and_ended_sessions_is_in_the_data
         .map(|workspace| tokio::spawn(issue_until(Arc::clone(bench), workspace.clone(), Arc::clone(&stop))))
         .collect();
     let mut dice = Dice(6);
-    for _ in 0..Lane::current().pick(3, 100) {
+    for _ in 0..Tier::current().pick(3, 100) {
         for _ in 0..=dice.below(4) {
             bench.terminate().await?;
         }

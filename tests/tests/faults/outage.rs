@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{DatabaseError, Error, ManualClock, SecretCache, Status, WorkspaceId};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::cluster::{Cluster, Stop};
 use leasehold_tests::scripted::{Fault, Gate, Scripted};
 use tokio::sync::Semaphore;
@@ -238,7 +238,7 @@ async fn a_real_server_that_is_down_under_load_is_missed_by_misses_only_and_serv
         bench.read(key).await?;
     }
     for (outage, how) in [Stop::Immediate, Stop::Fast].into_iter().cycle().enumerate() {
-        if outage as u64 == Lane::current().pick(1, 20) {
+        if outage as u64 == Tier::current().pick(1, 20) {
             break;
         }
         let load = Load::new();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use leasehold::{Error, ManualClock, SecretCache, WorkspaceId};
-use leasehold_tests::Lane;
 use leasehold_tests::PATIENCE;
+use leasehold_tests::Tier;
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::scripted::{Gate, Scripted};
@@ -99,7 +99,7 @@ async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_t
         database.store(key.as_str(), Some(&format!("old-{key}")));
     }
     database.take_turns(3);
-    for round in 1..=Lane::current().pick(2, 20) {
+    for round in 1..=Tier::current().pick(2, 20) {
         crowd(&cache, &keys, 4, round).await?;
         assert_eq!(database.selects(), round * 10_000, "each expiry is one load of each key");
         // Whoever reads again does so under the leases.
@@ -128,12 +128,12 @@ async fn who_finds_the_queue_full_is_told_at_once_and_costs_nothing() -> Result<
         ensure!(within("a read that is turned away", read(n)).await?? == Err(Error::Overloaded));
     }
     let stats = cache.stats();
-    ensure!((database.selects(), stats.overloaded, stats.under_way) == (2, 15, 5), "{stats:?}");
+    ensure!((database.selects(), stats.overloaded, stats.in_flight) == (2, 15, 5), "{stats:?}");
     database.open(Gate::BeforeSelect);
     for read in waiting {
         ensure!(within("a read that was let in", read).await?? == Err(Error::Absent));
     }
-    ensure!((database.selects(), database.peak(), cache.stats().under_way) == (5, 2, 0));
+    ensure!((database.selects(), database.peak(), cache.stats().in_flight) == (5, 2, 0));
     Ok(())
 }
 

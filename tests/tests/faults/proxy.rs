@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{DatabaseError, Error, Status, WorkspaceId};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::{Fate, Proxy, Statement};
 use leasehold_tests::scripted::{Fault, Scripted};
@@ -109,7 +109,7 @@ async fn an_issue_whose_connection_is_cut_is_believed_to_have_changed_nothing_on
 -> Result<()> {
     for fate in [Fate::CutBefore, Fate::CutAfter, Fate::CutDuring] {
         let line = line(Limits::patient(2)).await?;
-        for round in 0..Lane::current().pick(5, 100) {
+        for round in 0..Tier::current().pick(5, 100) {
             let workspace = line.warm(&format!("w{round}-")).await?;
             let old = format!("old-{workspace}");
             line.proxy.next(Statement::Update, fate);

@@ -178,7 +178,7 @@ async fn twelve_issues_that_wait_for_the_lock_do_not_keep_a_read_waiting() -> Re
             tokio::spawn(async move { cache.issue(&super::id(&format!("w{number}"))).await })
         })
         .collect();
-    while bench.cache.stats().under_way < 12 {
+    while bench.cache.stats().in_flight < 12 {
         tokio::task::yield_now().await;
     }
     let read = bench.read("cold").await;

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::pgbouncer::{Mode, Pooler, Version};
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::server::{Launch, Server};
@@ -145,7 +145,7 @@ async fn serve(setup: Setup, database: &TestDatabase) -> Result<Service> {
             return Ok(Service::Refused);
         }
     };
-    let (seconds, beats) = (Lane::current().pick(3, 60), Lane::current().pick(0, 100_000));
+    let (seconds, beats) = (Tier::current().pick(3, 60), Tier::current().pick(0, 100_000));
     let outcome =
         Load::start(&server, database.pool(), &made).run_for(Duration::from_secs(seconds), beats).await?;
     println!("{setup:?}: {outcome}");

@@ -178,7 +178,7 @@ async fn the_metrics_are_the_numbers_in_the_format_of_prometheus(engine: Engine)
     }
     for (name, number) in numbers.as_object().context("not an object")? {
         // There are two caches on the page, and `statements` of the numbers is the sum of both.
-        let suffix = if matches!(name.as_str(), "entries" | "held" | "under_way") { "" } else { "_total" };
+        let suffix = if matches!(name.as_str(), "entries" | "held" | "in_flight") { "" } else { "_total" };
         let line = format!("leasehold_{name}{suffix}{{cache=\"secrets\"}} {number}\n");
         assert!(name == "statements" || page.text.contains(&line), "no {line} in {}", page.text);
     }

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use leasehold_tests::hostile::COMPONENT as HOSTILE;
 use leasehold_tests::server::{Client, Server, no_body};
-use leasehold_tests::{Engine, Lane};
+use leasehold_tests::{Engine, Tier};
 use serde_json::Value;
 
 use super::Bench;
@@ -77,7 +77,7 @@ async fn swaps_under_load_fail_no_request_and_send_no_statement(engine: Engine) 
     let bench = Bench::new(engine).await?;
     let server = &bench.server;
     let tokens = workspaces(server)?;
-    let (statements, swaps) = (server.stat("statements")?, Lane::current().pick(25, 1_000));
+    let (statements, swaps) = (server.stat("statements")?, Tier::current().pick(25, 1_000));
     let work = || {
         for n in 0..swaps {
             let renewed = server.stat("renewed")?;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use leasehold::{BuildError, Policy, SecretCache, Stage, Status, WorkspaceId};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::artifacts::Costly;
 use leasehold_tests::guest_memory::Marker;
 use leasehold_tests::hostile::{self, COMPONENT as HOSTILE};
@@ -131,7 +131,7 @@ async fn a_component_cut_anywhere_is_refused_and_the_old_policy_serves_on() {
 async fn a_component_with_any_byte_flipped_is_refused_or_serves_the_right_secret() {
     let bench = Bench::new(ttl()).await;
     let whole = hostile::honest(&Marker::new());
-    let step = usize::try_from(Lane::current().pick(37, 1)).expect("a small number");
+    let step = usize::try_from(Tier::current().pick(37, 1)).expect("a small number");
     let (mut refused, mut accepted) = (0, 0);
     for at in (0..whole.len()).step_by(step) {
         let mut flipped = whole.clone();

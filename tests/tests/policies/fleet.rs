@@ -56,7 +56,7 @@ impl Fleet {
             let before = self.database.selects();
             for id in some {
                 self.cache.read(id).await.expect("the row is there");
-                while self.cache.stats().under_way > 0 {
+                while self.cache.stats().in_flight > 0 {
                     tokio::task::yield_now().await;
                 }
                 if start == Start::Spread {

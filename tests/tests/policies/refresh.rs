@@ -13,7 +13,7 @@ impl Bench {
     /// A read, and whatever it has started.
     async fn read_and_settle(&self) -> (String, Status) {
         let read = self.read().await.expect("a lease covers it");
-        while self.cache.stats().under_way > 0 {
+        while self.cache.stats().in_flight > 0 {
             tokio::task::yield_now().await;
         }
         read

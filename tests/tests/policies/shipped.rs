@@ -38,7 +38,7 @@ impl Bench {
     /// Lets so many SELECTs have been sent, and what they found be stored: a refresh runs in the background.
     async fn selects_reach(&self, count: u64) {
         let reached = async {
-            while self.database.selects() < count || self.cache.stats().under_way > 0 {
+            while self.database.selects() < count || self.cache.stats().in_flight > 0 {
                 tokio::task::yield_now().await;
             }
         };

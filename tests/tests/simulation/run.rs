@@ -218,11 +218,11 @@ impl Sim {
         while !is_quiet() && self.time.ms() < started_ms + QUIESCENCE_MS {
             self.time.pass(1_000).await;
         }
-        let under_way = self.cache.stats().under_way;
+        let in_flight = self.cache.stats().in_flight;
         // One task is the cache's housekeeping.
         let tasks = Handle::current().metrics().num_alive_tasks();
-        if !is_quiet() || under_way != 0 || tasks != 1 {
-            self.world().violate("nothing is left", format!("{under_way} keys under way, {tasks} tasks"));
+        if !is_quiet() || in_flight != 0 || tasks != 1 {
+            self.world().violate("nothing is left", format!("{in_flight} keys under way, {tasks} tasks"));
         }
     }
 

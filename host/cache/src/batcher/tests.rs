@@ -21,7 +21,7 @@ struct Gated {
     gate: watch::Sender<Gate>,
     /// The workspaces of each statement, in the order in which they were sent.
     statements: Mutex<Vec<Vec<String>>>,
-    under_way: AtomicUsize,
+    in_flight: AtomicUsize,
     peak: AtomicUsize,
     panics: AtomicU64,
     batch_size: usize,
@@ -31,7 +31,7 @@ struct UnderWay<'a>(&'a Gated);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -40,7 +40,7 @@ impl Gated {
         Arc::new(Self {
             gate: watch::channel(if open { Gate::Open } else { Gate::Closed }).0,
             statements: Mutex::default(),
-            under_way: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             panics: AtomicU64::new(0),
             batch_size,
@@ -53,7 +53,7 @@ impl Gated {
             statements.push(workspaces.iter().map(ToString::to_string).collect());
             statements.len() - 1
         };
-        self.peak.fetch_max(self.under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.peak.fetch_max(self.in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _under_way = UnderWay(self);
         let answers = |gate: &Gate| [Gate::Open, Gate::OpenFor(number)].contains(gate);
         self.gate.subscribe().wait_for(answers).await.unwrap();
@@ -172,12 +172,12 @@ async fn absence_and_an_error_are_told_to_whom_they_concern() {
     let asked = ["w", "absent", "damaged", "x"].map(|id| ask(&batcher, id, in_a_second()));
     settle().await;
     database.gate.send_replace(Gate::Open);
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for asked in asked {
-        told.push(text(asked).await);
+        answers.push(text(asked).await);
     }
     let damaged = Err(DatabaseError::Unavailable("damaged".into()));
-    assert_eq!(told, [Ok(Some("w".to_owned())), Ok(None), damaged, Ok(Some("x".to_owned()))]);
+    assert_eq!(answers, [Ok(Some("w".to_owned())), Ok(None), damaged, Ok(Some("x".to_owned()))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +199,7 @@ async fn a_slow_statement_holds_nobody_up_for_longer_than_their_patience() {
     let (database, clock) = (Gated::new(8, false), Arc::default());
     let batcher = batcher(&database, &clock, 2);
     let asked = ask_all(&batcher, 4).await;
-    sleep(PATIENCE - Duration::from_millis(1)).await;
+    sleep(LINGER - Duration::from_millis(1)).await;
     assert_eq!(database.sizes(), [1]);
     sleep(Duration::from_millis(2)).await;
     assert_eq!(database.sizes(), [1, 3]);
@@ -236,7 +236,7 @@ async fn one_without_patience_is_left_to_nobody_else() {
     let (database, clock) = (Gated::new(4, false), Arc::default());
     let batcher = batcher(&database, &clock, 3);
     let asked = three_statements_and_one_that_waits(&batcher).await;
-    sleep(PATIENCE + Duration::from_millis(1)).await;
+    sleep(LINGER + Duration::from_millis(1)).await;
     assert_eq!(database.sizes(), [1, 2, 2], "no more may be begun");
     database.gate.send_replace(Gate::OpenFor(1));
     settle().await;
@@ -260,7 +260,7 @@ async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
     assert_eq!(database.sizes(), [1], "nobody would wait for the others");
     let counted = [&batcher.counters.selects, &batcher.counters.overloaded];
     assert_eq!(counted.map(|counter| counter.load(Ordering::SeqCst)), [1, 2]);
-    assert_eq!(database.under_way.load(Ordering::SeqCst), 0, "what nobody waits for is dropped");
+    assert_eq!(database.in_flight.load(Ordering::SeqCst), 0, "what nobody waits for is dropped");
     database.gate.send_replace(Gate::Open);
     assert!(text(ask(&batcher, "later", in_a_second())).await.is_ok());
 }
@@ -337,17 +337,17 @@ fn a_runtime_that_is_shut_down_leaves_nobody_waiting() {
     let asked = other.block_on(async { ["w", "x"].map(|id| ask(&batcher, id, in_a_second())) });
     let load = {
         let _other = other.enter();
-        let (tell, told) = oneshot::channel::<()>();
-        batcher.select_for(WorkspaceId::new("y").unwrap(), in_a_second(), async |_| drop(tell));
-        told
+        let (tx, rx) = oneshot::channel::<()>();
+        batcher.select_for(WorkspaceId::new("y").unwrap(), in_a_second(), async |_| drop(tx));
+        rx
     };
     other.block_on(settle());
     drop(home);
     assert!(other.block_on(load).is_err(), "it was dropped");
     assert!(other.block_on(first).is_err(), "it ended with its runtime");
     for asked in asked {
-        let told = other.block_on(text(asked));
-        assert!(matches!(told, Err(DatabaseError::Unavailable(_))), "{told:?}");
+        let answer = other.block_on(text(asked));
+        assert!(matches!(answer, Err(DatabaseError::Unavailable(_))), "{answer:?}");
     }
 }
 

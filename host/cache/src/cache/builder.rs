@@ -17,9 +17,9 @@ use crate::load::Core;
 use crate::policy::breaker::Breaker;
 use crate::policy::gate::Gate;
 use crate::policy::notices::Observer;
-use crate::policy::pool::CallTerms;
+use crate::policy::pool::CallLimits;
 use crate::policy::rehearse::load_and_rehearse;
-use crate::policy::slot::{Slot, Terms};
+use crate::policy::rollout::{Rollout, RolloutConfig};
 use crate::reread::Rereads;
 use crate::source::Source;
 use crate::stats::Counters;
@@ -62,7 +62,7 @@ pub struct Builder {
     capacity: usize,
     ceilings: Ceilings,
     database_timeout: Duration,
-    calls: CallTerms,
+    calls: CallLimits,
     gate: Gate,
     max_loads: Option<usize>,
     max_issues: Option<usize>,
@@ -84,7 +84,7 @@ impl Default for Builder {
             capacity: CAPACITY,
             ceilings: Ceilings { max_fresh: MAX_FRESH, max_keep: MAX_KEEP, max_absent: MAX_ABSENT },
             database_timeout: DATABASE_TIMEOUT,
-            calls: CallTerms { cpu_limit: POLICY_CPU_LIMIT, may_leave: true, execution: None },
+            calls: CallLimits { cpu_limit: POLICY_CPU_LIMIT, may_leave: true, execution: None },
             gate: Gate::default(),
             max_loads: None,
             max_issues: None,
@@ -311,7 +311,7 @@ impl Builder {
         let database = self.database.ok_or(BuildError::Missing("database"))?;
         check_runtime()?;
         let (faults, window) = self.breaker;
-        let terms = Terms {
+        let config = RolloutConfig {
             gate: self.gate,
             calls: self.calls,
             rehearsal: self.rehearsal.then_some(self.ceilings),
@@ -321,8 +321,8 @@ impl Builder {
             observer: self.observer,
         };
         let (clock, counters) = (Arc::clone(&self.clock), Arc::new(Counters::default()));
-        let slot =
-            Slot::new(self.policy, builtin(), self.previous, terms, clock, Arc::clone(&counters)).await?;
+        let rollout =
+            Rollout::new(self.policy, builtin(), self.previous, config, clock, Arc::clone(&counters)).await?;
         let connections = database.connections().unwrap_or(CONNECTIONS);
         let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
@@ -338,7 +338,7 @@ impl Builder {
         let core = Arc::new(Core {
             table: Table::new(self.capacity),
             flights: Arc::new(Flights::new()),
-            slot,
+            rollout,
             clock: self.clock,
             source: Arc::new(source),
             counters,

@@ -56,9 +56,9 @@ impl SecretCache {
     fn look(&self, suspended: &mut Duration) {
         let core = &self.core;
         self.void_after_suspension(suspended);
-        core.count_replaced(core.slot.supervise());
-        core.slot.active().value.loaded.drop_unneeded();
-        core.slot.look_for_shortage();
+        core.count_replaced(core.rollout.supervise());
+        core.rollout.active().value.loaded.drop_unneeded();
+        core.rollout.look_for_shortage();
     }
 
     /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s, on a thread that may

@@ -22,7 +22,7 @@ impl SecretCache {
         let (tx, rx) = oneshot::channel();
         // From this moment no read that was sent earlier can be stored, and the caller may be dropped.
         let writer = core.flights.write(workspace);
-        let rotate = Arc::clone(core).rotate(core.slot.active(), writer, slot, move |outcome| {
+        let rotate = Arc::clone(core).rotate(core.rollout.active(), writer, slot, move |outcome| {
             // The caller may be gone.
             let _ = tx.send(outcome);
         });

@@ -120,7 +120,7 @@ impl SecretCache {
     /// A waiter for a read that has its place in the queue, or the answer if it has just been stored.
     fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, Outcome> {
         let core = &self.core;
-        let active = core.slot.active();
+        let active = core.rollout.active();
         match core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || core.stored(workspace)) {
             Join::Cached(outcome) => {
                 if outcome.is_ok() {

@@ -46,13 +46,13 @@ impl SecretCache {
     /// The active policy as it was given, to be swapped in again with other settings.
     #[must_use]
     pub fn active(&self) -> Policy {
-        self.core.slot.active().value.loaded.policy.clone()
+        self.core.rollout.active().value.loaded.policy.clone()
     }
 
     /// Which policy is active, and how it came to be.
     #[must_use]
     pub fn policy(&self) -> PolicyStatus {
-        self.core.slot.status()
+        self.core.rollout.status()
     }
 
     fn count_swap(&self, swapped: Result<SwapReport, SwapError>) -> Result<SwapReport, SwapError> {
@@ -71,7 +71,7 @@ impl Operator<'_> {
     pub async fn swap(self, policy: Policy) -> Result<SwapReport, SwapError> {
         let core = &self.cache.core;
         let span = debug_span!(target: "leasehold", "swap", by = self.name);
-        let swapped = core.slot.swap(policy, self.name, core.table.len() as u64).instrument(span).await;
+        let swapped = core.rollout.swap(policy, self.name, core.table.len() as u64).instrument(span).await;
         self.cache.count_swap(swapped)
     }
 
@@ -85,7 +85,7 @@ impl Operator<'_> {
         let core = &self.cache.core;
         let span = debug_span!(target: "leasehold", "swap", by = self.name);
         let entries = core.table.len() as u64;
-        let swapped = core.slot.reconfigure(settings, self.name, entries).instrument(span).await;
+        let swapped = core.rollout.reconfigure(settings, self.name, entries).instrument(span).await;
         self.cache.count_swap(swapped)
     }
 
@@ -96,7 +96,7 @@ impl Operator<'_> {
     /// As [`SecretCache::rollback`].
     pub async fn rollback(self) -> Result<SwapReport, SwapError> {
         let core = &self.cache.core;
-        let swapped = core.slot.rollback(self.name, core.table.len() as u64).await;
+        let swapped = core.rollout.rollback(self.name, core.table.len() as u64).await;
         self.cache.count_swap(swapped)
     }
 }

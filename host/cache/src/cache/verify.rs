@@ -80,7 +80,7 @@ impl SecretCache {
     /// The load that is under way, or one that is begun for this if it may be.
     fn reread(&self, workspace: &WorkspaceId, may_begin: bool) -> Option<Reread> {
         let core = &self.core;
-        let active = core.slot.active();
+        let active = core.rollout.active();
         let generation = active.generation;
         if !may_begin {
             return core.flights.join(workspace, Kind::Fill, generation).map(Reread::Others);

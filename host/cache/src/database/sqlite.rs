@@ -21,7 +21,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use self::failure::Failure;
 use self::statements::Statements;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
-use super::kept::{Epoch, Kept};
+use super::sticky::{Epoch, StickyConnection};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -29,7 +29,7 @@ use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 #[derive(Clone)]
 pub struct Sqlite {
     pool: SqlitePool,
-    kept: Kept<sqlx::Sqlite>,
+    sticky: StickyConnection<sqlx::Sqlite>,
     column: Arc<Column>,
     statements: Statements,
     sent: Arc<AtomicU64>,
@@ -62,7 +62,7 @@ impl Sqlite {
     pub async fn from_pool(pool: SqlitePool, column: Column) -> Result<Self, ConnectError> {
         connect::check(&pool, &column).await?;
         Ok(Self {
-            kept: Kept::new(pool.clone(), drop, Epoch::default()),
+            sticky: StickyConnection::new(pool.clone(), drop, Epoch::default()),
             pool,
             statements: Statements::new(&column),
             column: Arc::new(column),
@@ -81,15 +81,15 @@ impl Sqlite {
         &self,
         statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
     ) -> Result<Vec<SqliteRow>, Failure> {
-        let mut lent = match self.kept.take() {
+        let mut lent = match self.sticky.take() {
             Some(kept) => kept,
-            None => self.kept.acquire().await.map_err(Failure::NotSent)?,
+            None => self.sticky.acquire().await.map_err(Failure::NotSent)?,
         };
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let connection = lent.connection().map_err(Failure::NotSent)?;
         let rows = statement.fetch_all(connection).await.map_err(Failure::Sent)?;
-        self.kept.keep(lent);
+        self.sticky.keep(lent);
         Ok(rows)
     }
 
@@ -136,7 +136,7 @@ impl Sqlite {
         let Ok(Ok(_turn)) = timeout_at(send_by, self.turn.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
-        self.kept.make_way();
+        self.sticky.release_if_exhausted();
         let Ok(connection) = timeout_at(send_by, self.pool.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };

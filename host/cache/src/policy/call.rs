@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant as Deadline;
 
-use super::errand::Errands;
+use super::host_io::HostIo;
 use crate::lease::{Ceilings, Lease};
 use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
 use crate::table::Snapshot;
@@ -85,7 +85,7 @@ pub(crate) struct Call {
     source: Arc<Source>,
     ceilings: Ceilings,
     deadline: Deadline,
-    errands: Errands,
+    host_io: HostIo,
     snapshot: Option<Snapshot>,
     /// What the database said before the policy was asked, for its first select.
     read: Option<Read>,
@@ -117,7 +117,7 @@ impl Call {
             source,
             ceilings,
             deadline,
-            errands: Errands::default(),
+            host_io: HostIo::default(),
             snapshot,
             read,
             change: None,
@@ -136,8 +136,8 @@ impl Call {
     }
 
     /// What it hands in to the task that makes it.
-    pub(super) fn errands(&self) -> Errands {
-        self.errands.clone()
+    pub(super) fn host_io(&self) -> HostIo {
+        self.host_io.clone()
     }
 
     /// `database.select`.
@@ -159,9 +159,9 @@ impl Call {
 
     async fn send_select(&self) -> Read {
         let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
-        let answer = self.errands.send(|tell| async move {
+        let answer = self.host_io.send(|tx| async move {
             // The call may have been ended.
-            let _ = tell.send(source.select(&workspace, deadline).await);
+            let _ = tx.send(source.select(&workspace, deadline).await);
         });
         answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())))
     }

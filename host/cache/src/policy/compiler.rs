@@ -15,7 +15,7 @@ use wasmtime::{Cache, Engine};
 use super::compile_cache::CompileCache;
 use super::compiled::Compiled;
 use super::describe::printable;
-use super::priority::{COMPILER, stand_back};
+use super::priority::{COMPILER, lower_priority};
 use super::shortage::{is_forbidden, is_shortage};
 use crate::{Stage, SwapError};
 
@@ -93,7 +93,7 @@ impl Queue {
 }
 
 fn run(queue: &Queue, cache: Option<&CompileCache>) {
-    stand_back(COMPILER);
+    lower_priority(COMPILER);
     loop {
         let compiled = queue.next();
         let Some(source) = compiled.take_source() else { continue };

@@ -20,7 +20,7 @@ use super::describe::printable;
 use super::execution::{Each, Execution, allowed};
 use super::fuel;
 use super::imports::HostState;
-use super::lane::Lane;
+use super::slow_worker::SlowWorker;
 use crate::{Stage, SwapError};
 
 /// What a policy may use of its own stack, and the stack that one call runs on.
@@ -39,7 +39,7 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 pub(crate) struct PolicyEngine {
     pub(super) engine: Engine,
     pub(super) execution: Execution,
-    pub(super) lane: &'static Lane,
+    pub(super) slow_worker: &'static SlowWorker,
     pub(super) register: Register,
     compiler: &'static Compiler,
     linker: Linker<HostState>,
@@ -89,7 +89,7 @@ fn started<T>(
 
 impl PolicyEngine {
     fn new(execution: Execution) -> wasmtime::Result<Self> {
-        static LANE: OnceLock<Lane> = OnceLock::new();
+        static SLOW_WORKER: OnceLock<SlowWorker> = OnceLock::new();
         static COMPILER: OnceLock<Compiler> = OnceLock::new();
         let compiler = started(&COMPILER, || Compiler::start(CompileCache::chosen()))?;
         let mut config = Config::new();
@@ -116,8 +116,8 @@ impl PolicyEngine {
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
-        let lane = started(&LANE, || Ok(Lane::start()?))?;
-        Ok(Self { engine, execution, lane, register: Register::default(), compiler, linker })
+        let slow_worker = started(&SLOW_WORKER, || Ok(SlowWorker::start()?))?;
+        Ok(Self { engine, execution, slow_worker, register: Register::default(), compiler, linker })
     }
 
     /// The policy's component, compiled or on its way to be, and whether this is what has it compiled.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Policy;
+use super::activation::ActivePolicy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
 use super::probation::Trial;
 use super::report::{Cause, Standing, SwapError, SwapRecord, Trip};
-use super::tenure::Active;
 
 /// How many swaps and refusals are remembered.
 const MAX_RECORDS: usize = 16;
@@ -20,7 +20,7 @@ const MAX_PREVIOUS: usize = 8;
 
 pub(super) struct History {
     /// Policies that were active before, the latest last.
-    previous: Vec<Arc<Active>>,
+    previous: Vec<Arc<ActivePolicy>>,
     /// The latest last.
     records: VecDeque<SwapRecord>,
     pub(super) breaker: Breaker,
@@ -36,25 +36,25 @@ impl History {
     }
 
     /// Keeps a policy to go back to.
-    pub(super) fn remember(&mut self, active: Arc<Active>) {
+    pub(super) fn remember(&mut self, active: Arc<ActivePolicy>) {
         self.make_room();
         self.previous.push(active);
     }
 
     /// Keeps the proven policy that an operator leaves for one that is not, if a failure of that would find no other.
-    pub(super) fn remember_left(&mut self, left: Arc<Active>, taken: &Loaded) {
+    pub(super) fn remember_left(&mut self, left: Arc<ActivePolicy>, taken: &Loaded) {
         if left.value.loaded.is_proven() && !taken.is_proven() && self.latest_proven().is_none() {
             self.previous.insert(0, left);
         }
     }
 
     /// Takes the policy that was active last.
-    pub(super) fn take_previous(&mut self) -> Option<Arc<Active>> {
+    pub(super) fn take_previous(&mut self) -> Option<Arc<ActivePolicy>> {
         self.previous.pop()
     }
 
     /// Takes the latest one that is proven. An operator may still go back to those that came after it.
-    pub(super) fn take_proven(&mut self) -> Option<Arc<Active>> {
+    pub(super) fn take_proven(&mut self) -> Option<Arc<ActivePolicy>> {
         self.latest_proven().map(|proven| self.previous.remove(proven))
     }
 
@@ -69,7 +69,7 @@ impl History {
 
     /// Keeps a policy that has failed, which an operator chose: what a rollback goes back to when there is
     /// nothing else. It has to prove itself then, and is never gone back to by itself.
-    pub(super) fn remember_failed(&mut self, failed: Arc<Active>) {
+    pub(super) fn remember_failed(&mut self, failed: Arc<ActivePolicy>) {
         failed.value.loaded.set_proven(false);
         self.make_room();
         self.previous.insert(0, failed);
@@ -83,7 +83,7 @@ impl History {
     }
 
     /// The policies that were active before, the latest last.
-    pub(super) fn previous(&self) -> &[Arc<Active>] {
+    pub(super) fn previous(&self) -> &[Arc<ActivePolicy>] {
         &self.previous
     }
 

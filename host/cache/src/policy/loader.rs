@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Policy;
 use super::compiled::Rehearsed;
 use super::gate::{Admitted, Gate, admit};
-use super::pool::{CallTerms, Loaded};
+use super::pool::{CallLimits, Loaded};
 use super::rehearse::rehearse;
 use crate::lease::Ceilings;
 use crate::stats::{Counters, count};
@@ -18,7 +18,7 @@ use crate::{Clock, Stage, SwapError};
 pub(super) struct Loader {
     pub(super) gate: Arc<Gate>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) calls: CallTerms,
+    pub(super) calls: CallLimits,
     pub(super) counters: Arc<Counters>,
     /// The ceilings under which a policy is rehearsed; `None`: it is not.
     pub(super) rehearsal: Option<Ceilings>,

@@ -21,9 +21,9 @@ use super::engine::PolicyEngine;
 use super::execution::Execution;
 use super::imports::HostState;
 use super::instance::Instance;
-use super::lane::Slowness;
 use super::limits::Taken;
 use super::meter::Meter;
+use super::slow_worker::Slowness;
 use crate::{Stage, Standing, SwapError};
 
 /// Instances that are kept for the next call whether they are needed or not: one costs 25 µs to make.
@@ -31,7 +31,7 @@ const SPARE: usize = 16;
 
 /// How calls are run.
 #[derive(Clone, Copy)]
-pub(crate) struct CallTerms {
+pub(crate) struct CallLimits {
     /// The processor time of one call.
     pub(crate) cpu_limit: Duration,
     /// Whether long ones leave their caller's runtime.
@@ -59,7 +59,7 @@ pub(crate) struct Loaded {
     pub(super) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
-    terms: CallTerms,
+    terms: CallLimits,
     taken: Taken,
     slowness: Slowness,
     /// While it is rehearsed, on a thread that is its own.
@@ -81,19 +81,19 @@ impl Loaded {
     pub(super) async fn new(
         policy: Policy,
         compiled: Arc<Compiled>,
-        terms: CallTerms,
+        terms: CallLimits,
     ) -> Result<Self, SwapError> {
         let engine = compiled.engine;
         let meter = Arc::new(Meter::new(terms.cpu_limit));
         let loading = Box::pin(Self::load(engine, policy, compiled, terms, Arc::clone(&meter)));
-        engine.lane.run_if_long(loading, || terms.may_leave && meter.is_long()).await
+        engine.slow_worker.run_if_long(loading, || terms.may_leave && meter.is_long()).await
     }
 
     async fn load(
         engine: &'static PolicyEngine,
         policy: Policy,
         compiled: Arc<Compiled>,
-        terms: CallTerms,
+        terms: CallLimits,
         meter: Arc<Meter>,
     ) -> Result<Self, SwapError> {
         let Some(component) = compiled.component() else {
@@ -161,7 +161,7 @@ impl Loaded {
     }
 
     /// How its calls are run.
-    pub(super) fn terms(&self) -> CallTerms {
+    pub(super) fn terms(&self) -> CallLimits {
         self.terms
     }
 
@@ -192,15 +192,15 @@ impl Loaded {
             None => Arc::new(Meter::new(self.terms.cpu_limit)),
         };
         meter.reset();
-        let (metered, errands) = (Arc::clone(&meter), call.errands());
+        let (metered, host_io) = (Arc::clone(&meter), call.host_io());
         // In one place from here on, however it gets to its end.
         let running = Box::pin(Arc::clone(self).run(idle, metered, call));
-        let lane = self.engine.lane;
+        let slow_worker = self.engine.slow_worker;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
-            errands.run_beside(pin!(lane.run(running))).await
+            host_io.drive(pin!(slow_worker.run(running))).await
         } else {
-            errands.run_beside(pin!(lane.run_if_long(running, || may_leave && meter.is_long()))).await
+            host_io.drive(pin!(slow_worker.run_if_long(running, || may_leave && meter.is_long()))).await
         };
         self.slowness.note(meter.is_long());
         if matches!(returned.1, Err(CallError::Shortage(_))) {

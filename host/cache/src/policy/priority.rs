@@ -6,7 +6,7 @@ pub(super) const SLOW_CALLS: i32 = 5;
 pub(super) const COMPILER: i32 = 10;
 
 /// Lowers the priority of this thread alone, which only Linux can do. At the usual one it works as well.
-pub(super) fn stand_back(by: i32) {
+pub(super) fn lower_priority(by: i32) {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(by);
     #[cfg(not(target_os = "linux"))]

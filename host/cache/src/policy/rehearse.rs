@@ -7,12 +7,12 @@
 //! It runs on a thread of its own, beside the requests: what it costs a server is a core for some milliseconds. An operator in an
 //! incident waits for it, so that it does not stand back as the compiler does. No time passes in it but on its own clock, so that a slow machine changes no verdict.
 
+mod bisect;
 mod check;
 mod database;
+mod harness;
 mod inherited;
-mod measure;
-mod script;
-mod theatre;
+mod scenario;
 
 use std::sync::Arc;
 use std::thread;
@@ -27,7 +27,7 @@ use super::Policy;
 use super::card::PolicyCard;
 use super::gate::Gate;
 use super::loader::Loader;
-use super::pool::{CallTerms, Loaded};
+use super::pool::{CallLimits, Loaded};
 use crate::lease::Ceilings;
 use crate::{Clock, Stage, SwapError};
 
@@ -36,7 +36,7 @@ pub(crate) async fn load_and_rehearse(
     policy: Policy,
     gate: Gate,
     clock: Arc<dyn Clock>,
-    calls: CallTerms,
+    calls: CallLimits,
     ceilings: Ceilings,
 ) -> Result<PolicyCard, SwapError> {
     let counters = Arc::default();
@@ -48,7 +48,7 @@ pub(crate) async fn load_and_rehearse(
 /// Drives a policy through the script, and leaves the card with it.
 pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let candidate = Arc::clone(loaded);
-    let (tell, told) = oneshot::channel();
+    let (tx, rx) = oneshot::channel();
     candidate.set_rehearsed(true);
     let thread = thread::Builder::new().name("leasehold-rehearsal".into()).spawn(move || {
         // What it logs is about workspaces that do not exist. `Dispatch::none()` would not do: where a line is first met under
@@ -59,12 +59,12 @@ pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result
         rebuild_interest_cache();
         candidate.set_rehearsed(false);
         // Nobody may wait any more.
-        let _ = tell.send(rehearsed);
+        let _ = tx.send(rehearsed);
     });
     let lacking =
         |error| SwapError::new(Stage::Host, format!("the rehearsal's thread cannot start: {error}"));
     thread.map_err(lacking)?;
-    let card = told.await.unwrap_or_else(|_| Err(refused("the rehearsal itself failed".into())))?;
+    let card = rx.await.unwrap_or_else(|_| Err(refused("the rehearsal itself failed".into())))?;
     // It may have been rehearsed before, with the same result.
     let _ = loaded.card.set(card.clone());
     // The instances that took part have seen another clock: those that serve begin anew.
@@ -77,7 +77,7 @@ fn on_this_thread(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCa
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| {
         SwapError::new(Stage::Host, format!("the rehearsal's runtime cannot start: {error}"))
     })?;
-    runtime.block_on(script::play(candidate, ceilings))
+    runtime.block_on(scenario::run(candidate, ceilings))
 }
 
 fn refused(reason: String) -> SwapError {

@@ -44,7 +44,7 @@ struct Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for ((name, secrets), (_, tokens)) in self.secrets.named().zip(self.tokens.named()) {
-            let kind = if matches!(name, "entries" | "held" | "under_way") {
+            let kind = if matches!(name, "entries" | "held" | "in_flight") {
                 MetricType::Gauge
             } else {
                 MetricType::Counter
@@ -106,7 +106,7 @@ fn help(name: &str) -> &'static str {
         "statements" => "SQL statements sent for this cache",
         "entries" => "Entries stored now",
         "held" => "Entries stored no longer that a reader keeps from being wiped",
-        "under_way" => "Workspaces with a load or an issue under way now",
+        "in_flight" => "Workspaces with a load or an issue under way now",
         _ => "A number of the cache that has no description yet",
     }
 }

@@ -1,6 +1,6 @@
 //! Whoever is dropped, nobody else hangs, and nothing is left behind.
 
-use super::{Actor, actor, play, run};
+use super::{Actor, actor, run, run_actors};
 use crate::flight::{Join, Kind};
 use crate::model::{Model, Policy, workspace};
 use crate::sync::Arc;
@@ -28,9 +28,9 @@ pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     });
     let ends = actor(async move { leads.abort() });
     run(async {
-        play(&model, &[&w], [leader, waits(&model, &w), ends]).await;
+        run_actors(&model, &[&w], [leader, waits(&model, &w), ends]).await;
         assert!(model.read(&w).await.is_ok(), "a new flight starts");
-        play(&model, &[&w], []).await;
+        run_actors(&model, &[&w], []).await;
     });
 }
 
@@ -53,7 +53,7 @@ pub fn a_caller_that_is_dropped_takes_nothing_from_those_who_wait() {
     };
     let ends = actor(async move { dropped.abort() });
     run(async {
-        play(&model, &[&w], [reads(), ends, reads()]).await;
+        run_actors(&model, &[&w], [reads(), ends, reads()]).await;
         assert_eq!(model.database.selects(), 1, "one SELECT serves everyone");
     });
 }
@@ -67,7 +67,7 @@ pub fn everyone_who_misses_at_once_is_served_by_one_select() {
         actor(async move { drop(model.read(&w).await.expect("there is a secret")) })
     };
     run(async {
-        play(&model, &[&w], [reads(), reads(), reads(), reads()]).await;
+        run_actors(&model, &[&w], [reads(), reads(), reads(), reads()]).await;
         assert_eq!(model.database.selects(), 1);
     });
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Actor, actor, not_older, play, run};
+use super::{Actor, actor, not_older, run, run_actors};
 use crate::model::{FAR, Fate, Model, Policy, keep_the_first_version, workspace};
 use crate::sync::Arc;
 use crate::{Instant, WorkspaceId};
@@ -35,7 +35,7 @@ fn beside_an_issue(policy: Policy, prepare: impl FnOnce(&Arc<Model>, &WorkspaceI
     model.database.found(&w);
     prepare(&model, &w);
     let actors = [reads(&model, &w, &floor), issues(&model, &w, &floor), reads(&model, &w, &floor)];
-    run(play(&model, &[&w], actors));
+    run(run_actors(&model, &[&w], actors));
 }
 
 /// Two readers and an issue, with nothing stored.
@@ -61,7 +61,7 @@ pub fn two_issues_and_a_fill_leave_what_the_database_holds() {
     let (model, w, floor) = (Model::new(Policy::Selects), workspace("w"), Floor::default());
     model.database.found(&w);
     let actors = [issues(&model, &w, &floor), reads(&model, &w, &floor), issues(&model, &w, &floor)];
-    run(play(&model, &[&w], actors));
+    run(run_actors(&model, &[&w], actors));
 }
 
 /// Two callers who find no secret, and a rotation: each gets what was stored when they asked, or newer.
@@ -79,7 +79,7 @@ pub fn heals_mint_once_and_return_nothing_older_than_an_issue() {
     };
     let actors = [heals(), issues(&model, &w, &floor), heals()];
     run(async {
-        play(&model, &[&w], actors).await;
+        run_actors(&model, &[&w], actors).await;
         let stored = model.database.stored(&w);
         assert!(stored.is_some_and(|version| version <= 2), "a rotation and at most one heal: {stored:?}");
     });

@@ -2,7 +2,7 @@
 //!
 //! The server deletes the row and then removes the entry. Once that has returned, the workspace has no secret.
 
-use super::{Actor, actor, play, run};
+use super::{Actor, actor, run, run_actors};
 use crate::model::{FAR, Fate, Model, Policy, keep_the_first_version, workspace};
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
@@ -61,14 +61,14 @@ fn beside_a_removal(policy: Policy) {
     let model = Model::new(policy);
     let w = found(&model, policy, "w");
     model.active.replace(());
-    run(play(&model, &[&w], [reads(&model, &w), goes(&model, &w), reads(&model, &w)]));
+    run(run_actors(&model, &[&w], [reads(&model, &w), goes(&model, &w), reads(&model, &w)]));
 }
 
 fn beside_a_reset(policy: Policy) {
     let model = Model::new(policy);
     let (w, v) = (found(&model, policy, "w"), found(&model, policy, "v"));
     model.active.replace(());
-    run(play(&model, &[&w, &v], [reads(&model, &w), all_go(&model, [&w, &v]), reads(&model, &v)]));
+    run(run_actors(&model, &[&w, &v], [reads(&model, &w), all_go(&model, [&w, &v]), reads(&model, &v)]));
 }
 
 /// Two readers, and the workspace goes.
@@ -102,5 +102,5 @@ pub fn an_issue_beside_a_removal_stores_nothing_that_was_removed() {
             assert!(matches!(answer, Ok(_) | Err(Error::UnknownWorkspace)), "{answer:?}");
         })
     };
-    run(play(&model, &[&w], [issues, goes(&model, &w), reads(&model, &w)]));
+    run(run_actors(&model, &[&w], [issues, goes(&model, &w), reads(&model, &w)]));
 }

@@ -1,6 +1,6 @@
 //! After a swap has returned, nothing is answered under an older policy: no hit, and no flight.
 
-use super::{Actor, actor, play, run};
+use super::{Actor, actor, run, run_actors};
 use crate::WorkspaceId;
 use crate::lease::Generation;
 use crate::model::{Fate, Model, Policy, workspace};
@@ -35,7 +35,7 @@ fn swaps(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
 pub fn after_a_swap_no_hit_and_no_flight_is_of_an_older_policy() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
-    run(play(&model, &[&w], [reads(&model, &w), swaps(&model, &w), reads(&model, &w)]));
+    run(run_actors(&model, &[&w], [reads(&model, &w), swaps(&model, &w), reads(&model, &w)]));
 }
 
 /// The same, where the policies lease the kept entry again.
@@ -44,7 +44,7 @@ pub fn after_a_swap_a_renewed_entry_is_of_the_new_policy() {
     model.database.found(&w);
     run(async {
         model.read(&w).await.expect("there is a secret");
-        play(&model, &[&w], [reads(&model, &w), swaps(&model, &w), reads(&model, &w)]).await;
+        run_actors(&model, &[&w], [reads(&model, &w), swaps(&model, &w), reads(&model, &w)]).await;
     });
 }
 
@@ -59,5 +59,5 @@ pub fn an_issue_of_an_older_policy_is_not_served_under_the_new_one() {
             super::not_older(&model.read(&w).await.expect("there is a secret"), issued.version);
         })
     };
-    run(play(&model, &[&w], [reads(&model, &w), swaps(&model, &w), issues]));
+    run(run_actors(&model, &[&w], [reads(&model, &w), swaps(&model, &w), issues]));
 }

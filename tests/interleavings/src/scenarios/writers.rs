@@ -1,6 +1,6 @@
 //! Issues take turns. One that gives up, or whose outcome is not known, blocks nobody and leaves nothing behind.
 
-use super::{Actor, actor, not_older, play, run};
+use super::{Actor, actor, not_older, run, run_actors};
 use crate::model::{Fate, Model, Policy, workspace};
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
@@ -28,7 +28,7 @@ pub fn an_issue_that_gives_up_its_turn_blocks_nobody() {
             model.issue_with_deadline(&w).await;
         })
     };
-    run(play(&model, &[&w], [issues(&model, &w), gives_up, issues(&model, &w)]));
+    run(run_actors(&model, &[&w], [issues(&model, &w), gives_up, issues(&model, &w)]));
 }
 
 fn with_an_unknown_outcome(fate: Fate) {
@@ -41,7 +41,7 @@ fn with_an_unknown_outcome(fate: Fate) {
             assert!(matches!(answer, Err(Error::OutcomeUnknown(_))), "{answer:?}");
         })
     };
-    run(play(&model, &[&w], [unknown, issues(&model, &w), reads(&model, &w)]));
+    run(run_actors(&model, &[&w], [unknown, issues(&model, &w), reads(&model, &w)]));
 }
 
 /// An issue that is answered too late, another, and a reader.
@@ -71,7 +71,7 @@ fn hits_nothing_old_after_an_unknown_outcome(fate: Fate) {
             }
         })
     };
-    run(play(&model, &[&w], [unknown, reads(&model, &w)]));
+    run(run_actors(&model, &[&w], [unknown, reads(&model, &w)]));
 }
 
 /// Whoever was told to read again, to learn whether an issue was committed, is not answered from before it was.
@@ -96,7 +96,7 @@ pub fn an_issue_that_is_refused_changes_nothing() {
         })
     };
     run(async {
-        play(&model, &[&w], [refused, issues(&model, &w), reads(&model, &w)]).await;
+        run_actors(&model, &[&w], [refused, issues(&model, &w), reads(&model, &w)]).await;
         assert_eq!(model.database.stored(&w), Some(2), "one was committed");
     });
 }

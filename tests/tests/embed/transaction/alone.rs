@@ -120,7 +120,7 @@ async fn a_commit_that_is_late_is_in_doubt_until_it_has_ended() -> Result<()> {
         assert_eq!(cached(&cache), None);
     }
     blocker.rollback().await?;
-    while cache.stats().under_way > 0 {
+    while cache.stats().in_flight > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!((cached(&cache), stored(&fixture).await?), (Some(issued.clone()), Some(issued)));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, WorkspaceId};
-use leasehold_tests::Lane;
+use leasehold_tests::Tier;
 use leasehold_tests::cluster::Cluster;
 use leasehold_tests::proxy::{Fate, Statement};
 
@@ -82,7 +82,7 @@ async fn no_acknowledged_issue_is_lost_and_no_read_goes_back_however_the_network
     let cluster = Cluster::create(&[])?;
     let line = line_to(cluster.options(), Limits::patient(4)).await?;
     let mut dice = Dice(0x1ea5_e401d);
-    let rounds = Lane::current().pick(200, 5000);
+    let rounds = Tier::current().pick(200, 5000);
     let (mut acknowledged, mut unknown) = (0, 0);
     for round in 0..rounds {
         let workspaces = line.bench.rows(&format!("r{round}-"), 2).await?;

@@ -142,6 +142,6 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
 /// Whether as many SELECTs were under way at the end as the operator allows: one more was not even sent in time.
 fn is_busy(world: &World, record: &Record) -> bool {
     let selects = world.rows.iter().flat_map(|row| &row.selects);
-    let under_way = selects.filter(|select| select.answer.is_none_or(|(at, _)| at.ms >= record.end.ms));
-    under_way.count() >= world.plan.max_loads
+    let in_flight = selects.filter(|select| select.answer.is_none_or(|(at, _)| at.ms >= record.end.ms));
+    in_flight.count() >= world.plan.max_loads
 }

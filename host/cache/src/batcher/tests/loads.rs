@@ -4,9 +4,9 @@ use super::*;
 
 /// Has a load that only tells what it was answered.
 fn load(batcher: &Arc<Batcher>, id: &str, deadline: Deadline) -> JoinHandle<Read> {
-    let (tell, told) = oneshot::channel();
-    batcher.select_for(WorkspaceId::new(id).unwrap(), deadline, async |read| tell.send(read).unwrap());
-    tokio::spawn(async { told.await.unwrap() })
+    let (tx, rx) = oneshot::channel();
+    batcher.select_for(WorkspaceId::new(id).unwrap(), deadline, async |read| tx.send(read).unwrap());
+    tokio::spawn(async { rx.await.unwrap() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,19 +30,19 @@ async fn a_load_that_panics_or_waits_holds_up_none_of_those_in_its_task() {
     let batcher = batcher(&database, &clock, 1);
     let mut loads = vec![load(&batcher, "first", in_a_second())];
     let (go_on, may_go_on) = oneshot::channel::<()>();
-    let (tell, told) = oneshot::channel();
+    let (tx, rx) = oneshot::channel();
     let lost = {
-        let (tell, told) = oneshot::channel::<()>();
+        let (tx, rx) = oneshot::channel::<()>();
         let panics = async move |_: Read| {
-            let _tell = tell;
+            let _tx = tx;
             panic!("as the test wants")
         };
         batcher.select_for(WorkspaceId::new("panics").unwrap(), in_a_second(), panics);
-        told
+        rx
     };
     let waits = async move |read: Read| {
         may_go_on.await.unwrap();
-        tell.send(read).unwrap();
+        tx.send(read).unwrap();
     };
     batcher.select_for(WorkspaceId::new("waits").unwrap(), in_a_second(), waits);
     loads.extend((0..3).map(|id| load(&batcher, &format!("w{id}"), in_a_second())));
@@ -53,7 +53,7 @@ async fn a_load_that_panics_or_waits_holds_up_none_of_those_in_its_task() {
     }
     assert!(lost.await.is_err(), "what it held was dropped");
     go_on.send(()).unwrap();
-    assert!(told.await.unwrap().is_ok());
+    assert!(rx.await.unwrap().is_ok());
     assert_eq!(database.sizes(), [1, 5], "they travelled together");
 }
 
@@ -63,10 +63,10 @@ async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
     let batcher = batcher(&database, &clock, 2);
     let started = Deadline::now();
     let after = |ms| started + Duration::from_millis(ms);
-    let lone = load(&batcher, "lone", after(900));
+    let solo = load(&batcher, "lone", after(900));
     settle().await;
     let [hasty, patient] = [300, 800].map(|ms| load(&batcher, "w", after(ms)));
-    sleep(PATIENCE + Duration::from_millis(1)).await;
+    sleep(LINGER + Duration::from_millis(1)).await;
     assert_eq!(database.sizes(), [1, 2]);
     let [first_not_sent, second_not_sent] = [400, 500].map(|ms| load(&batcher, "x", after(ms)));
     let late = [
@@ -77,10 +77,10 @@ async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
     for (load, ms, error) in late {
         assert_eq!(text(load).await, Err(error));
         let late_by = after(ms).elapsed();
-        assert!(late_by < PATIENCE, "the one of {ms} ms was told {late_by:?} too late");
+        assert!(late_by < LINGER, "the one of {ms} ms was told {late_by:?} too late");
     }
     database.gate.send_replace(Gate::Open);
-    assert!(text(patient).await.is_ok() && text(lone).await.is_ok());
+    assert!(text(patient).await.is_ok() && text(solo).await.is_ok());
     assert_eq!(batcher.counters.overloaded.load(Ordering::SeqCst), 2);
     assert_eq!(database.sizes(), [1, 2], "nobody waits for those that were turned away");
 }

@@ -19,7 +19,7 @@ use super::connect::{self, RETURN_TIMEOUT};
 use super::failure::Failure;
 use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
-use crate::database::kept::{Epoch, Kept};
+use crate::database::sticky::{Epoch, StickyConnection};
 use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::{Link, exchange};
@@ -195,7 +195,7 @@ impl PostgresPool {
 
     pub(super) fn link(&self) -> Link {
         let shared = &self.0;
-        let kept = Kept::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
+        let kept = StickyConnection::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
         Link::new(self.clone(), kept)
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::check;
 use super::database::Fault;
-use super::script::down;
-use super::theatre::Theatre;
+use super::harness::Harness;
+use super::scenario::down;
 use crate::lease::{Ceilings, Lease};
 use crate::policy::card::Spread;
 use crate::{Clock as _, DatabaseError, Instant, Secret, SwapError, WorkspaceId};
@@ -67,24 +67,24 @@ const MOST: [Meets; 4] = [Meets::ReadOfAnother, Meets::ReadOfNone, Meets::ReadWh
 /// Goes through them all. Returns the greatest age at which a kept secret was the answer although the
 /// database held another.
 pub(super) async fn kept_by_another(
-    theatre: &mut Theatre,
+    harness: &mut Harness,
     own: Spread,
     absent: Duration,
 ) -> Result<Duration, SwapError> {
     let mut oldest = Duration::ZERO;
-    for (age, meetings, holds) in secrets(own, theatre.ceilings) {
+    for (age, meetings, holds) in secrets(own, harness.ceilings) {
         for held in holds {
             for meets in meetings {
-                if meet(theatre, true, age, *held, *meets).await? {
+                if meet(harness, true, age, *held, *meets).await? {
                     oldest = oldest.max(age);
                 }
             }
         }
     }
-    for age in absences(absent, theatre.ceilings) {
+    for age in absences(absent, harness.ceilings) {
         for held in [Held::Long, Held::Ended] {
             for meets in EVERYTHING {
-                meet(theatre, false, age, held, meets).await?;
+                meet(harness, false, age, held, meets).await?;
             }
         }
     }
@@ -122,27 +122,27 @@ fn absences(own: Duration, ceilings: Ceilings) -> Vec<Duration> {
 /// One entry, and one request that meets it. Says whether a kept secret was the answer while the database
 /// held another.
 async fn meet(
-    theatre: &mut Theatre,
+    harness: &mut Harness,
     is_present: bool,
     age: Duration,
     held: Held,
     meets: Meets,
 ) -> Result<bool, SwapError> {
     let kept = if is_present { "a secret" } else { "absence" };
-    theatre.step(format!(
+    harness.step(format!(
         "{}, where another policy has kept {kept}, {age:?} old, {}",
         meets.name(),
         held.name()
     ));
-    let (workspace, stored) = theatre.present()?;
+    let (workspace, stored) = harness.present()?;
     let value = is_present.then(|| stored.clone());
     if !is_present {
-        theatre.database.store_null(&workspace);
+        harness.database.store_null(&workspace);
     }
-    theatre.keep(&workspace, value.clone(), held.lease(theatre));
-    theatre.clock.advance(age);
-    let outcome = meets.act(theatre, &workspace, value.as_ref()).await;
-    theatre.database.fault(None);
+    harness.keep(&workspace, value.clone(), held.lease(harness));
+    harness.clock.advance(age);
+    let outcome = meets.act(harness, &workspace, value.as_ref()).await;
+    harness.database.fault(None);
     outcome
 }
 
@@ -155,8 +155,8 @@ impl Held {
         }
     }
 
-    fn lease(self, theatre: &Theatre) -> Lease {
-        let (now, far) = (theatre.clock.now(), Instant::from_nanos(u64::MAX));
+    fn lease(self, harness: &Harness) -> Lease {
+        let (now, far) = (harness.clock.now(), Instant::from_nanos(u64::MAX));
         let lease = Lease { refresh_after: far, fresh_until: far, watched_until: far, keep_until: far };
         match self {
             Self::Long => lease,
@@ -185,75 +185,75 @@ impl Meets {
     /// `kept` is the secret that is kept and stored; `None` where absence is both.
     async fn act(
         self,
-        theatre: &mut Theatre,
+        harness: &mut Harness,
         workspace: &WorkspaceId,
         kept: Option<&Secret>,
     ) -> Result<bool, SwapError> {
         match self {
-            Self::Read | Self::ReadOfAnother | Self::ReadOfNone => self.read(theatre, workspace, kept).await,
+            Self::Read | Self::ReadOfAnother | Self::ReadOfNone => self.read(harness, workspace, kept).await,
             Self::ReadWhile(fault) => {
-                theatre.database.fault(Some(fault()));
-                let read = theatre.read(workspace).await?;
+                harness.database.fault(Some(fault()));
+                let read = harness.read(workspace).await?;
                 match kept {
-                    Some(kept) => theatre.hold(check::survives(&read, kept)).map(drop)?,
-                    None => theatre.hold(check::fails(&read))?,
+                    Some(kept) => harness.hold(check::survives(&read, kept)).map(drop)?,
+                    None => harness.hold(check::fails(&read))?,
                 }
-                read_the_row(theatre, workspace).await
+                read_the_row(harness, workspace).await
             }
             Self::Issue => {
-                theatre.database.take_journal();
-                let issued = theatre.issue(workspace).await?;
-                let (statements, row) = (theatre.database.take_journal(), theatre.database.stored(workspace));
-                theatre.hold(check::issues(&issued, row.as_ref(), &statements))?;
-                read_the_row(theatre, workspace).await
+                harness.database.take_journal();
+                let issued = harness.issue(workspace).await?;
+                let (statements, row) = (harness.database.take_journal(), harness.database.stored(workspace));
+                harness.hold(check::issues(&issued, row.as_ref(), &statements))?;
+                read_the_row(harness, workspace).await
             }
             Self::IssueWithoutRow | Self::IssueWhile(_) => {
                 if let Self::IssueWhile(fault) = self {
-                    theatre.database.fault(Some(fault()));
+                    harness.database.fault(Some(fault()));
                 } else {
-                    theatre.database.delete(workspace);
+                    harness.database.delete(workspace);
                 }
-                let issued = theatre.issue(workspace).await?;
-                theatre.hold(check::fails(&issued))?;
+                let issued = harness.issue(workspace).await?;
+                harness.hold(check::fails(&issued))?;
                 if matches!(self, Self::IssueWithoutRow) {
                     Ok(false)
                 } else {
-                    read_the_row(theatre, workspace).await
+                    read_the_row(harness, workspace).await
                 }
             }
             Self::Heal | Self::HealOfAnother => {
                 match kept {
                     _ if matches!(self, Self::Heal) => {}
-                    Some(_) => theatre.database.store_null(workspace),
-                    None => drop(theatre.database.store(workspace)),
+                    Some(_) => harness.database.store_null(workspace),
+                    None => drop(harness.database.store(workspace)),
                 }
-                let healed = theatre.heal(workspace).await?;
-                theatre.hold(check::heals(&healed, theatre.database.stored(workspace).as_ref()))?;
-                read_the_row(theatre, workspace).await
+                let healed = harness.heal(workspace).await?;
+                harness.hold(check::heals(&healed, harness.database.stored(workspace).as_ref()))?;
+                read_the_row(harness, workspace).await
             }
             Self::HealWhile(fault) => {
-                theatre.database.fault(Some(fault()));
-                let healed = theatre.heal(workspace).await?;
-                theatre.hold(check::fails(&healed))?;
-                read_the_row(theatre, workspace).await
+                harness.database.fault(Some(fault()));
+                let healed = harness.heal(workspace).await?;
+                harness.hold(check::fails(&healed))?;
+                read_the_row(harness, workspace).await
             }
         }
     }
 
     async fn read(
         self,
-        theatre: &mut Theatre,
+        harness: &mut Harness,
         workspace: &WorkspaceId,
         kept: Option<&Secret>,
     ) -> Result<bool, SwapError> {
         match self {
-            Self::ReadOfAnother => drop(theatre.database.store(workspace)),
-            Self::ReadOfNone => theatre.database.store_null(workspace),
+            Self::ReadOfAnother => drop(harness.database.store(workspace)),
+            Self::ReadOfNone => harness.database.store_null(workspace),
             _ => {}
         }
-        let row = theatre.database.stored(workspace);
-        let read = theatre.read(workspace).await?;
-        theatre.hold(match (kept, &row) {
+        let row = harness.database.stored(workspace);
+        let read = harness.read(workspace).await?;
+        harness.hold(match (kept, &row) {
             (Some(kept), Some(row)) => check::finds_one(&read, &[row, kept]).map(|told| told == 1),
             (Some(kept), None) => check::finds_none_or(&read, kept),
             (None, Some(row)) => check::finds_or_none(&read, row).map(|_| false),
@@ -263,10 +263,10 @@ impl Meets {
 }
 
 /// What comes after: the database is well, and holds what was kept, or what this very request has stored.
-async fn read_the_row(theatre: &mut Theatre, workspace: &WorkspaceId) -> Result<bool, SwapError> {
-    theatre.database.fault(None);
-    let read = theatre.read(workspace).await?;
-    theatre.hold(match theatre.database.stored(workspace) {
+async fn read_the_row(harness: &mut Harness, workspace: &WorkspaceId) -> Result<bool, SwapError> {
+    harness.database.fault(None);
+    let read = harness.read(workspace).await?;
+    harness.hold(match harness.database.stored(workspace) {
         Some(row) => check::finds(&read, &row),
         None => check::finds_none(&read),
     })?;

@@ -16,10 +16,10 @@ use sqlx::postgres::PgRow;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{PostgresPool, Shared};
-use crate::database::kept::{Kept, Lent};
 use crate::database::postgres::failure::Failure;
 use crate::database::postgres::sessions::{self, Sessions};
 use crate::database::postgres::tagged::{Nonce, Parameter, Tagged};
+use crate::database::sticky::{Borrowed, StickyConnection};
 
 /// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
 /// This one is for a server that has vanished without closing the connection.
@@ -34,13 +34,16 @@ const MAX_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(in crate::database::postgres) struct Link {
     pool: PostgresPool,
-    kept: Kept<sqlx::Postgres>,
+    sticky: StickyConnection<sqlx::Postgres>,
     sent: Arc<AtomicU64>,
 }
 
 impl Link {
-    pub(in crate::database::postgres) fn new(pool: PostgresPool, kept: Kept<sqlx::Postgres>) -> Self {
-        Self { pool, kept, sent: Arc::default() }
+    pub(in crate::database::postgres) fn new(
+        pool: PostgresPool,
+        sticky: StickyConnection<sqlx::Postgres>,
+    ) -> Self {
+        Self { pool, sticky, sent: Arc::default() }
     }
 
     pub(in crate::database::postgres) fn sent(&self) -> u64 {
@@ -60,7 +63,7 @@ impl Link {
     ) -> Result<Vec<PgRow>, Failure> {
         self.shared().held()?;
         let mut was_silent = false;
-        if let Some(kept) = self.kept.take() {
+        if let Some(kept) = self.sticky.take() {
             match timeout(SIGN_OF_LIFE, self.send_over(kept, statement, parameters)).await {
                 Ok(Ok(sent)) => match self.settle(sent, true) {
                     Err(failure) if failure.spoils_connection() => self.shared().held()?,
@@ -119,7 +122,7 @@ impl Link {
 
     /// A connection for a look at the table, which does not count.
     pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, Failure> {
-        Ok(Glance { lent: guard(self.acquire(false).await?, Lent::close as fn(_)), link: self })
+        Ok(Glance { lent: guard(self.acquire(false).await?, Borrowed::close as fn(_)), link: self })
     }
 
     /// Over a connection that was asked for a sign of life. One that was kept is not used for a write: were it lost, nobody
@@ -131,7 +134,7 @@ impl Link {
         send_by: Option<Deadline>,
         was_silent: bool,
     ) -> Result<Vec<PgRow>, Failure> {
-        self.kept.make_way();
+        self.sticky.release_if_exhausted();
         let lent = match send_by {
             None => self.acquire(was_silent).await?,
             Some(send_by) => match timeout_at(send_by, self.acquire_for_write(statement, parameters.len()))
@@ -147,7 +150,7 @@ impl Link {
             },
         };
         if send_by.is_some_and(|send_by| send_by <= Deadline::now()) {
-            self.kept.give_back(lent);
+            self.sticky.give_back(lent);
             return Err(Failure::Late);
         }
         let sent = self.send_over(lent, statement, parameters).await?;
@@ -160,9 +163,9 @@ impl Link {
         &self,
         statement: &Tagged,
         texts: usize,
-    ) -> Result<(Lent<sqlx::Postgres>, Result<(), Failure>), Failure> {
+    ) -> Result<(Borrowed<sqlx::Postgres>, Result<(), Failure>), Failure> {
         // Given up half-way, it still waits for an answer.
-        let mut lent = guard(self.acquire(false).await?, Lent::close);
+        let mut lent = guard(self.acquire(false).await?, Borrowed::close);
         let connection = lent.connection().map_err(Failure::NotSent)?;
         let prepared = statement.prepare(connection, texts).await.map_err(Failure::Sent);
         Ok((ScopeGuard::into_inner(lent), prepared))
@@ -176,20 +179,20 @@ impl Link {
 
     /// A connection whose session is alive, and known by the server's process.
     /// `was_silent`: another one has just given none.
-    async fn acquire(&self, mut was_silent: bool) -> Result<Lent<sqlx::Postgres>, Failure> {
+    async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, Failure> {
         let mut is_renewed = false;
         // Each round closes one that gives no sign of life; then there is none left that was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
         let mut patience = SIGN_OF_LIFE;
         loop {
-            let lent = match self.kept.acquire().await.map_err(Failure::NotSent) {
+            let lent = match self.sticky.acquire().await.map_err(Failure::NotSent) {
                 Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
                     is_renewed = true;
                     continue;
                 }
                 lent => lent?,
             };
-            let mut lent = guard(lent, Lent::close);
+            let mut lent = guard(lent, Borrowed::close);
             let asked = sessions::process(lent.connection().map_err(Failure::NotSent)?);
             match timeout(patience, asked).await {
                 Ok(Ok(process)) => {
@@ -217,12 +220,12 @@ impl Link {
     /// Sends one statement. The connection comes back unless it is silent.
     async fn send_over(
         &self,
-        lent: Lent<sqlx::Postgres>,
+        lent: Borrowed<sqlx::Postgres>,
         statement: &Tagged,
         parameters: &[Parameter<'_>],
     ) -> Result<Sent, Failure> {
         // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
-        let mut lent = guard(lent, Lent::close);
+        let mut lent = guard(lent, Borrowed::close);
         let nonce = self.pool.nonce();
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
@@ -243,9 +246,9 @@ impl Link {
                     self.pool.suspect();
                     lent.close();
                 } else if may_keep {
-                    self.kept.keep(lent);
+                    self.sticky.keep(lent);
                 } else {
-                    self.kept.give_back(lent);
+                    self.sticky.give_back(lent);
                 }
                 Ok(rows)
             }
@@ -253,13 +256,13 @@ impl Link {
                 if failure.spoils_connection() {
                     lent.close();
                 } else {
-                    self.kept.give_back(lent);
+                    self.sticky.give_back(lent);
                 }
                 if failure.is_mix_up() {
                     self.pool.suspect();
                 }
                 if failure.is_of_stale_session() {
-                    self.kept.discard();
+                    self.sticky.discard();
                 }
                 Err(failure)
             }
@@ -273,13 +276,13 @@ impl Link {
 
 /// A statement that has come to its end, and the connection that it went over.
 struct Sent {
-    lent: Lent<sqlx::Postgres>,
+    lent: Borrowed<sqlx::Postgres>,
     answer: Result<(Vec<PgRow>, i32), Failure>,
 }
 
 /// A connection over which a table is looked at. It is closed unless it comes to its end.
 pub(in crate::database::postgres) struct Glance<'a> {
-    lent: ScopeGuard<Lent<sqlx::Postgres>, fn(Lent<sqlx::Postgres>)>,
+    lent: ScopeGuard<Borrowed<sqlx::Postgres>, fn(Borrowed<sqlx::Postgres>)>,
     link: &'a Link,
 }
 
@@ -305,7 +308,7 @@ impl Glance<'_> {
     }
 
     pub(in crate::database::postgres) fn end(self) {
-        self.link.kept.keep(ScopeGuard::into_inner(self.lent));
+        self.link.sticky.keep(ScopeGuard::into_inner(self.lent));
     }
 }
 

@@ -29,12 +29,12 @@ pub(super) type Load = Box<dyn FnOnce(Read) -> Running + Send>;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-pub(super) enum Listener {
+pub(super) enum BatchWaiter {
     Caller(oneshot::Sender<Read>),
     Load(Load),
 }
 
-impl Listener {
+impl BatchWaiter {
     pub(super) fn load<F>(load: impl FnOnce(Read) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -49,13 +49,13 @@ impl Listener {
 }
 
 /// Tells each of them his answer.
-pub(super) fn tell_all(runtime: &Handle, answers: impl Iterator<Item = (Listener, Read)>) {
+pub(super) fn notify_all(runtime: &Handle, answers: impl Iterator<Item = (BatchWaiter, Read)>) {
     let mut loads = Vec::new();
-    for (listener, read) in answers {
-        match listener {
+    for (waiter, read) in answers {
+        match waiter {
             // Nobody may be waiting any more.
-            Listener::Caller(caller) => drop(caller.send(read)),
-            Listener::Load(load) => loads.push((load, read)),
+            BatchWaiter::Caller(caller) => drop(caller.send(read)),
+            BatchWaiter::Load(load) => loads.push((load, read)),
         }
         if loads.len() == LOADS_OF_A_TASK {
             runtime.spawn(go_on(runtime.clone(), std::mem::take(&mut loads)));
@@ -95,14 +95,14 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         let loads = (0..4).map(|_| {
             let done = Arc::clone(&done);
-            let load = Listener::load(async move |_| {
+            let load = BatchWaiter::load(async move |_| {
                 let began = monotonic();
                 while monotonic() - began <= TURN {}
                 done.fetch_add(1, Ordering::SeqCst);
             });
             (load, Err(DatabaseError::Timeout))
         });
-        tell_all(&Handle::current(), loads);
+        notify_all(&Handle::current(), loads);
         let mut seen = Vec::new();
         while seen.last() < Some(&4) {
             seen.push(done.load(Ordering::SeqCst));

@@ -8,13 +8,13 @@ use sqlx::{Sqlite, SqlitePool};
 use super::*;
 
 /// A pool, and two of its users. What is given back is idle at once.
-async fn pool() -> (SqlitePool, Epoch, [Kept<Sqlite>; 2]) {
+async fn pool() -> (SqlitePool, Epoch, [StickyConnection<Sqlite>; 2]) {
     let pool = SqlitePoolOptions::new().max_connections(FEWEST_CONNECTIONS);
     let pool = pool.connect("sqlite::memory:").await.unwrap();
     // The one that is open from the start is out of the way.
     drop(pool.acquire().await.unwrap().detach());
     let epoch = Epoch::default();
-    let user = || Kept::new(pool.clone(), drop, epoch.clone());
+    let user = || StickyConnection::new(pool.clone(), drop, epoch.clone());
     let users = [user(), user()];
     (pool, epoch, users)
 }

@@ -4,19 +4,19 @@ use std::sync::{Arc, MutexGuard};
 
 use tracing::{error, info, warn};
 
-use super::Slot;
+use super::Rollout;
 use super::change::{Switch, announce};
+use crate::policy::activation::ActivePolicy;
 use crate::policy::breaker::Reading;
 use crate::policy::call::{Fault, Shortage};
 use crate::policy::history::History;
 use crate::policy::pool::Loaded;
 use crate::policy::report::{Cause, Trip};
 use crate::policy::shortage::Report;
-use crate::policy::tenure::Active;
 
-impl Slot {
+impl Rollout {
     /// Notes that a call of this policy failed. Says whether that was one too many, so that another one is active now.
-    pub(crate) fn note_fault(&self, active: &Arc<Active>, fault: &Fault) -> Option<Cause> {
+    pub(crate) fn note_fault(&self, active: &Arc<ActivePolicy>, fault: &Fault) -> Option<Cause> {
         let mut history = self.history();
         // A late call of a policy that is no longer active says nothing about the one that is.
         if active.generation != self.generation() {
@@ -33,7 +33,7 @@ impl Slot {
 
     /// Notes that the machine had not enough for a call. It changes nothing, and is told once for a burst
     /// of them.
-    pub(crate) fn note_shortage(&self, active: &Active, Shortage(reason): &Shortage) {
+    pub(crate) fn note_shortage(&self, active: &ActivePolicy, Shortage(reason): &Shortage) {
         // An error says that there was one before.
         let _ = active.value.loaded.first_shortage.set(Shortage(reason.clone()));
         match self.shortages.note(self.clock.now()) {
@@ -76,7 +76,7 @@ impl Slot {
     fn replace_failed(
         &self,
         mut history: MutexGuard<'_, History>,
-        active: &Arc<Active>,
+        active: &Arc<ActivePolicy>,
         cause: Cause,
         reason: String,
     ) -> Option<Cause> {
@@ -111,7 +111,7 @@ impl Slot {
 
     /// The last good policy, or the built-in one; nothing if that is the one that failed. The one that
     /// failed is not forgotten.
-    fn fallback(&self, history: &mut History, active: &Arc<Active>) -> Option<Arc<Loaded>> {
+    fn fallback(&self, history: &mut History, active: &Arc<ActivePolicy>) -> Option<Arc<Loaded>> {
         let failed = &active.value.loaded;
         history.forget(failed);
         let previous = history.take_proven().map(|previous| Arc::clone(&previous.value.loaded));

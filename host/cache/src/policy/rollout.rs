@@ -14,23 +14,23 @@ use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
 use super::Policy;
+use super::activation::{Activation, ActivePolicy};
 use super::active::ActiveCell;
 use super::breaker::Breaker;
 use super::gate::Gate;
 use super::history::History;
 use super::loader::Loader;
 use super::notices::{Notice, Notices, Observer};
-use super::pool::{CallTerms, Loaded};
+use super::pool::{CallLimits, Loaded};
 use super::probation::{Probation, Trial, Usage};
 use super::report::{BreakerStatus, Cause, PolicyStatus, SwapError, SwapRecord};
 use super::shortage::Shortages;
-use super::tenure::{Active, Tenure};
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
 use crate::{Clock, Stage, Standing};
 
-pub(crate) struct Slot {
-    active: ActiveCell<Tenure>,
+pub(crate) struct Rollout {
+    active: ActiveCell<Activation>,
     /// What serves when every policy that an operator chose has failed.
     builtin: Arc<Loaded>,
     clock: Arc<dyn Clock>,
@@ -45,9 +45,9 @@ pub(crate) struct Slot {
 }
 
 /// What a slot is made with, beside its policies.
-pub(crate) struct Terms {
+pub(crate) struct RolloutConfig {
     pub(crate) gate: Gate,
-    pub(crate) calls: CallTerms,
+    pub(crate) calls: CallLimits,
     /// The ceilings for rehearsals, if there are to be any.
     pub(crate) rehearsal: Option<Ceilings>,
     pub(crate) breaker: Breaker,
@@ -57,13 +57,13 @@ pub(crate) struct Terms {
     pub(crate) observer: Option<Observer>,
 }
 
-impl Slot {
+impl Rollout {
     /// Loads the first policy, the one that needs no operator, and those to go back to, the latest last.
     pub(crate) async fn new(
         policy: Policy,
         builtin: Policy,
         previous: Vec<Standing>,
-        terms: Terms,
+        terms: RolloutConfig,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, SwapError> {
@@ -92,8 +92,8 @@ impl Slot {
                     previous.set_proven(proven);
                     previous.retire();
                     // From before there were generations here.
-                    let value = Tenure::first(&previous, &*clock);
-                    history.remember(Arc::new(Active { generation: Generation::new(0), value }));
+                    let value = Activation::first(&previous, &*clock);
+                    history.remember(Arc::new(ActivePolicy { generation: Generation::new(0), value }));
                 }
                 // Another time there is enough for it: it is not to be lost over that.
                 Err(error) if error.stage == Stage::Host => return Err(error),
@@ -103,7 +103,7 @@ impl Slot {
         loader.gate.note_active(loaded.policy.signed_by());
         loader.gate.note_started();
         let slot = Self {
-            active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
+            active: ActiveCell::new(Activation::first(&loaded, &*clock)),
             builtin,
             clock,
             counters,
@@ -128,7 +128,7 @@ impl Slot {
     pub(super) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
         let history = History::new(Breaker::new(u32::MAX, Duration::ZERO));
         Self {
-            active: ActiveCell::new(Tenure::first(&loaded, &*clock)),
+            active: ActiveCell::new(Activation::first(&loaded, &*clock)),
             loader: Loader {
                 gate: Arc::default(),
                 clock: Arc::clone(&clock),
@@ -148,7 +148,7 @@ impl Slot {
     }
 
     /// The active policy with its generation.
-    pub(crate) fn active(&self) -> Arc<Active> {
+    pub(crate) fn active(&self) -> Arc<ActivePolicy> {
         self.active.load()
     }
 

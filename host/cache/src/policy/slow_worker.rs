@@ -14,24 +14,24 @@ use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 
-use super::priority::{SLOW_CALLS, stand_back};
+use super::priority::{SLOW_CALLS, lower_priority};
 
 /// The thread for long calls. It lives as long as the process.
-pub(super) struct Lane(Handle);
+pub(super) struct SlowWorker(Handle);
 
-/// How many of a policy's next calls begin in the lane.
+/// How many of a policy's next calls begin in the slow_worker.
 #[derive(Default)]
 pub(super) struct Slowness(AtomicU32);
 
-impl Lane {
+impl SlowWorker {
     pub(super) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().build()?;
-        let lane = Self(runtime.handle().clone());
+        let slow_worker = Self(runtime.handle().clone());
         thread::Builder::new().name("leasehold-slow".into()).spawn(move || {
-            stand_back(SLOW_CALLS);
+            lower_priority(SLOW_CALLS);
             runtime.block_on(std::future::pending::<()>());
         })?;
-        Ok(lane)
+        Ok(slow_worker)
     }
 
     /// Runs a call where the caller is until it `is_long`, and from then on here.
@@ -65,7 +65,7 @@ impl Lane {
             })
             .await
         });
-        // The lane is never shut down, and nobody aborts the task: what is left is a panic.
+        // The slow_worker is never shut down, and nobody aborts the task: what is left is a panic.
         task.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 }
@@ -100,25 +100,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_short_call_ends_where_it_began_and_a_long_one_in_the_lane() {
-        let lane = Lane::start().unwrap();
+        let slow_worker = SlowWorker::start().unwrap();
         let home = here();
-        assert_eq!(lane.run_if_long(Box::pin(async { here() }), || true).await, home);
+        assert_eq!(slow_worker.run_if_long(Box::pin(async { here() }), || true).await, home);
         let call = async {
             tokio::task::yield_now().await;
             here()
         };
-        assert_eq!(lane.run_if_long(Box::pin(call), || true).await.as_deref(), Some("leasehold-slow"));
-        assert_eq!(lane.run(Box::pin(async { here() })).await.as_deref(), Some("leasehold-slow"));
+        assert_eq!(slow_worker.run_if_long(Box::pin(call), || true).await.as_deref(), Some("leasehold-slow"));
+        assert_eq!(slow_worker.run(Box::pin(async { here() })).await.as_deref(), Some("leasehold-slow"));
     }
 
     #[tokio::test]
     async fn a_call_in_the_lane_waits_by_the_timers_of_its_caller() {
         tokio::time::pause();
-        let lane = Lane::start().unwrap();
+        let slow_worker = SlowWorker::start().unwrap();
         let minute = std::time::Duration::from_secs(60);
         let before = tokio::time::Instant::now();
         let never = async move { tokio::time::timeout(minute, std::future::pending::<()>()).await };
-        assert!(lane.run(Box::pin(never)).await.is_err());
+        assert!(slow_worker.run(Box::pin(never)).await.is_err());
         assert!(before.elapsed() >= minute);
     }
 

@@ -43,9 +43,9 @@ impl Epoch {
 }
 
 /// Where one connection of a pool is kept. A clone shares it.
-pub(super) struct Kept<DB: Database>(Arc<Place<DB>>);
+pub(super) struct StickyConnection<DB: Database>(Arc<Shared<DB>>);
 
-struct Place<DB: Database> {
+struct Shared<DB: Database> {
     pool: Pool<DB>,
     /// Gives a connection back to its pool.
     give_back: fn(PoolConnection<DB>),
@@ -54,13 +54,13 @@ struct Place<DB: Database> {
 }
 
 struct State<DB: Database> {
-    lent: Option<Lent<DB>>,
+    lent: Option<Borrowed<DB>>,
     /// Whether a task will see to it that it goes back.
     is_watched: bool,
 }
 
 /// A connection that was taken out of the pool.
-pub(super) struct Lent<DB: Database> {
+pub(super) struct Borrowed<DB: Database> {
     /// `None` once it has left.
     connection: Option<PoolConnection<DB>>,
     since: Instant,
@@ -74,24 +74,24 @@ pub(super) struct Lent<DB: Database> {
     home: Handle,
 }
 
-impl<DB: Database> Kept<DB> {
+impl<DB: Database> StickyConnection<DB> {
     pub(super) fn new(pool: Pool<DB>, give_back: fn(PoolConnection<DB>), epoch: Epoch) -> Self {
         let state = Mutex::new(State { lent: None, is_watched: false });
-        Self(Arc::new(Place { pool, give_back, epoch, state }))
+        Self(Arc::new(Shared { pool, give_back, epoch, state }))
     }
 
     /// One of the pool.
-    pub(super) async fn acquire(&self) -> Result<Lent<DB>, sqlx::Error> {
+    pub(super) async fn acquire(&self) -> Result<Borrowed<DB>, sqlx::Error> {
         // Asked first: one that was idle when the epoch ended is not taken for one of the next.
         let epoch = self.0.epoch.now();
         // Boxed: it is larger by far than all else on the way of a SELECT, and most need none.
         let connection = Some(Box::pin(self.0.pool.acquire()).await?);
         let now = Instant::now();
-        Ok(Lent { connection, since: now, epoch, used_at: now, process: None, home: Handle::current() })
+        Ok(Borrowed { connection, since: now, epoch, used_at: now, process: None, home: Handle::current() })
     }
 
     /// The one that is kept, if there is one.
-    pub(super) fn take(&self) -> Option<Lent<DB>> {
+    pub(super) fn take(&self) -> Option<Borrowed<DB>> {
         let mut lent = self.0.state().lent.take()?;
         if lent.used_at.elapsed() < IDLE_LIMIT && self.0.is_usable(&lent) {
             lent.used_at = Instant::now();
@@ -102,7 +102,7 @@ impl<DB: Database> Kept<DB> {
     }
 
     /// Keeps one whose statement has come to its end, or gives it back.
-    pub(super) fn keep(&self, mut lent: Lent<DB>) {
+    pub(super) fn keep(&self, mut lent: Borrowed<DB>) {
         let (pool, now) = (&self.0.pool, Instant::now());
         let is_quick = now.duration_since(lent.used_at) < QUICK && now.duration_since(lent.since) < LIMIT;
         let is_spare = pool.options().get_max_connections() >= FEWEST_CONNECTIONS && !self.0.is_exhausted();
@@ -119,12 +119,12 @@ impl<DB: Database> Kept<DB> {
             self.0.give_back(surplus);
         }
         if !is_watched {
-            home.spawn(Watch { place: Arc::clone(&self.0), is_on: true }.until_it_goes_back());
+            home.spawn(Watch { shared: Arc::clone(&self.0), is_on: true }.until_it_goes_back());
         }
     }
 
     /// Gives one back that was not kept.
-    pub(super) fn give_back(&self, lent: Lent<DB>) {
+    pub(super) fn give_back(&self, lent: Borrowed<DB>) {
         self.0.give_back(lent);
     }
 
@@ -137,7 +137,7 @@ impl<DB: Database> Kept<DB> {
     }
 
     /// Gives back what is kept if the pool has no other connection to lend.
-    pub(super) fn make_way(&self) {
+    pub(super) fn release_if_exhausted(&self) {
         if self.0.is_exhausted() {
             let lent = self.0.state().lent.take();
             if let Some(lent) = lent {
@@ -147,17 +147,17 @@ impl<DB: Database> Kept<DB> {
     }
 }
 
-impl<DB: Database> Place<DB> {
+impl<DB: Database> Shared<DB> {
     /// Whether the pool has no connection to lend, and may open none.
     fn is_exhausted(&self) -> bool {
         self.pool.num_idle() == 0 && self.pool.size() >= self.pool.options().get_max_connections()
     }
 
-    fn is_usable(&self, lent: &Lent<DB>) -> bool {
+    fn is_usable(&self, lent: &Borrowed<DB>) -> bool {
         lent.epoch == self.epoch.now() && !self.pool.is_closed()
     }
 
-    fn give_back(&self, mut lent: Lent<DB>) {
+    fn give_back(&self, mut lent: Borrowed<DB>) {
         if lent.epoch != self.epoch.now() {
             return lent.close();
         }
@@ -173,13 +173,13 @@ impl<DB: Database> Place<DB> {
     }
 }
 
-impl<DB: Database> Clone for Kept<DB> {
+impl<DB: Database> Clone for StickyConnection<DB> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<DB: Database> Lent<DB> {
+impl<DB: Database> Borrowed<DB> {
     /// To send a statement on.
     pub(super) fn connection(&mut self) -> Result<&mut DB::Connection, sqlx::Error> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
@@ -192,7 +192,7 @@ impl<DB: Database> Lent<DB> {
     }
 }
 
-impl<DB: Database> Drop for Lent<DB> {
+impl<DB: Database> Drop for Borrowed<DB> {
     fn drop(&mut self) {
         // The pool takes it back in a task, wherever this is dropped.
         let _home = self.home.enter();
@@ -202,7 +202,7 @@ impl<DB: Database> Drop for Lent<DB> {
 
 /// Sees to it that what is kept goes back, in a task that ends then.
 struct Watch<DB: Database> {
-    place: Arc<Place<DB>>,
+    shared: Arc<Shared<DB>>,
     is_on: bool,
 }
 
@@ -215,7 +215,7 @@ impl<DB: Database> Watch<DB> {
 
     /// Until when to wait before the next look.
     fn look(&mut self) -> Option<Instant> {
-        let mut state = self.place.state();
+        let mut state = self.shared.state();
         let until = state.lent.as_ref().map(|lent| lent.used_at + IDLE_LIMIT);
         if until.is_some_and(|until| until > Instant::now()) {
             return until;
@@ -225,7 +225,7 @@ impl<DB: Database> Watch<DB> {
         let lent = state.lent.take();
         drop(state);
         if let Some(lent) = lent {
-            self.place.give_back(lent);
+            self.shared.give_back(lent);
         }
         None
     }
@@ -235,12 +235,12 @@ impl<DB: Database> Drop for Watch<DB> {
     fn drop(&mut self) {
         // Its runtime is being shut down: another one may watch what is kept from then on.
         if self.is_on {
-            let mut state = self.place.state();
+            let mut state = self.shared.state();
             state.is_watched = false;
             let lent = state.lent.take();
             drop(state);
             if let Some(lent) = lent {
-                self.place.give_back(lent);
+                self.shared.give_back(lent);
             }
         }
     }

@@ -9,10 +9,10 @@ use super::probation::Usage;
 use crate::{Clock, Instant};
 
 /// A policy with the generation under which it is active, or was.
-pub(crate) type Active = Generational<Tenure>;
+pub(crate) type ActivePolicy = Generational<Activation>;
 
 /// A policy that is active, or was, and since when.
-pub(crate) struct Tenure {
+pub(crate) struct Activation {
     pub(crate) loaded: Arc<Loaded>,
     pub(super) since: SystemTime,
     pub(super) began: Instant,
@@ -20,7 +20,7 @@ pub(crate) struct Tenure {
     pub(super) at_begin: Usage,
 }
 
-impl Tenure {
+impl Activation {
     /// Of a policy that begins with the cache.
     pub(super) fn first(loaded: &Arc<Loaded>, clock: &dyn Clock) -> Self {
         let (since, began) = (clock.wall(), clock.now());

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use super::bisect::{median, nanos_while};
 use super::check::Verdict;
 use super::database::InMemory;
-use super::measure::{median, nanos_while};
 use super::refused;
 use crate::admission::Admission;
 use crate::flight::Flights;
@@ -19,7 +19,7 @@ use crate::lease::{Ceilings, Cover, Generation, Lease};
 use crate::load::Core;
 use crate::policy::call::Shortage;
 use crate::policy::pool::Loaded;
-use crate::policy::slot::Slot;
+use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::source::Source;
 use crate::stats::Counters;
@@ -35,7 +35,7 @@ const CAPACITY: usize = 10_000;
 /// The clock begins where that of a machine would that has run for a day.
 const UPTIME: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) struct Theatre {
+pub(super) struct Harness {
     pub(super) clock: Arc<ManualClock>,
     pub(super) database: Arc<InMemory>,
     pub(super) ceilings: Ceilings,
@@ -51,7 +51,7 @@ pub(super) struct Theatre {
     memory_bytes: usize,
 }
 
-impl Theatre {
+impl Harness {
     /// To be called on the runtime that the rehearsal has for itself.
     pub(super) fn open(candidate: Arc<Loaded>, ceilings: Ceilings) -> Self {
         let clock = Arc::new(ManualClock::new());
@@ -61,7 +61,7 @@ impl Theatre {
         let core = Arc::new(Core {
             table: Table::new(CAPACITY),
             flights: Arc::new(Flights::new()),
-            slot: Slot::fixed(Arc::clone(&candidate), clock.clone()),
+            rollout: Rollout::fixed(Arc::clone(&candidate), clock.clone()),
             clock: clock.clone(),
             source: Arc::new(Source::new(
                 database.clone(),
@@ -161,7 +161,7 @@ impl Theatre {
     pub(super) fn keep(&self, workspace: &WorkspaceId, value: Option<Secret>, lease: Lease) {
         let obtained_at = self.clock.now().rounded();
         let lease = lease.lowered(&self.ceilings, obtained_at, value.is_some());
-        let earlier = Generation::new(self.core.slot.generation().number() - 1);
+        let earlier = Generation::new(self.core.rollout.generation().number() - 1);
         self.core.table.store(workspace, Entry::new(Snapshot { value, obtained_at, lease }, earlier));
     }
 
@@ -173,7 +173,7 @@ impl Theatre {
     /// For how long from now on a read is a hit, if none asks for a refresh; and how long before that is over a hit does.
     pub(super) fn life(&self, workspace: &WorkspaceId) -> (Duration, Duration) {
         let now = self.clock.now();
-        let generation = self.core.slot.generation();
+        let generation = self.core.rollout.generation();
         let cover = |after| self.core.table.cover(workspace, generation, now.saturating_add(after));
         // By the ceilings no lease reaches any further.
         let ceiling = self.ceilings.max_fresh.max(self.ceilings.max_absent);

@@ -8,7 +8,7 @@ use std::time::Duration;
 const HORIZON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A search for the first moment at which something no longer holds.
-pub(super) struct Search {
+pub(super) struct Bisect {
     first: u64,
     /// The last moment at which it is known to hold.
     holds_at: Option<u64>,
@@ -16,7 +16,7 @@ pub(super) struct Search {
     ends_at: u64,
 }
 
-impl Search {
+impl Bisect {
     /// Among all moments from `first` on. At `end` it is taken not to hold: a ceiling sees to that.
     pub(super) fn new(first: u64, end: u64) -> Self {
         Self { first, holds_at: None, ends_at: end }
@@ -51,11 +51,11 @@ impl Search {
 /// The first nanosecond, of so many, in which `holds` is no longer so.
 pub(super) fn nanos_while(span: Duration, holds: impl Fn(Duration) -> bool) -> Duration {
     let end = u64::try_from(span.min(HORIZON).as_nanos()).unwrap_or(u64::MAX);
-    let mut search = Search::new(0, end);
-    while let Some(moment) = search.next() {
-        search.note(moment, holds(Duration::from_nanos(moment)));
+    let mut bisect = Bisect::new(0, end);
+    while let Some(moment) = bisect.next() {
+        bisect.note(moment, holds(Duration::from_nanos(moment)));
     }
-    Duration::from_nanos(search.end().unwrap_or(0))
+    Duration::from_nanos(bisect.end().unwrap_or(0))
 }
 
 /// Whole milliseconds, the unit of a policy's clock.
@@ -85,18 +85,18 @@ mod tests {
 
     #[test]
     fn a_search_asks_few_questions_and_none_where_there_is_no_room() {
-        let mut search = Search::new(1_000, 86_400_000);
+        let mut bisect = Bisect::new(1_000, 86_400_000);
         let mut asked = 0;
-        while let Some(moment) = search.next() {
-            search.note(moment, moment < 3_600_000);
+        while let Some(moment) = bisect.next() {
+            bisect.note(moment, moment < 3_600_000);
             asked += 1;
         }
-        assert_eq!(search.end(), Some(3_600_000));
+        assert_eq!(bisect.end(), Some(3_600_000));
         assert!(asked < 32, "{asked}");
-        assert_eq!(Search::new(5, 5).next(), None);
-        let mut search = Search::new(5, 10);
-        search.note(5, false);
-        assert_eq!((search.next(), search.end()), (None, None));
+        assert_eq!(Bisect::new(5, 5).next(), None);
+        let mut bisect = Bisect::new(5, 10);
+        bisect.note(5, false);
+        assert_eq!((bisect.next(), bisect.end()), (None, None));
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::env;
 
 /// `tests/run` or `tests/run --long`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Tier {
     /// Minutes for the whole suite.
     Gate,
     /// As long as it takes.
     Long,
 }
 
-impl Lane {
+impl Tier {
     /// The lane of this run.
     pub fn current() -> Self {
         if env::var_os("LEASEHOLD_TEST_LONG").is_some() { Self::Long } else { Self::Gate }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::Slot;
+use super::Rollout;
 use crate::lease::Generation;
 use crate::policy::Policy;
+use crate::policy::activation::{Activation, ActivePolicy};
 use crate::policy::history::History;
 use crate::policy::loader::Stages;
 use crate::policy::pool::Loaded;
 use crate::policy::probation::rate;
 use crate::policy::report::{Cause, Stage, SwapError, SwapRecord, SwapReport};
-use crate::policy::tenure::{Active, Tenure};
 
 /// What is to become active, and why.
 pub(super) struct Switch {
@@ -46,7 +46,7 @@ impl Switch {
     }
 }
 
-impl Slot {
+impl Rollout {
     /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
     pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
@@ -129,7 +129,7 @@ impl Slot {
     }
 
     /// SELECTs per second since the active policy became active.
-    fn loads_under(&self, active: &Active) -> Option<f64> {
+    fn loads_under(&self, active: &ActivePolicy) -> Option<f64> {
         let selects = self.usage(&active.value.loaded).selects;
         rate(active.value.began, self.clock.now(), selects.saturating_sub(active.value.at_begin.selects))
     }
@@ -163,8 +163,8 @@ impl Slot {
         history.breaker.reset();
         history.trial = None;
         let (began, at_begin) = (self.clock.now(), self.usage(&loaded));
-        let tenure = Tenure { loaded: Arc::clone(&loaded), since, began, at_begin };
-        let generation = self.active.replace(tenure);
+        let activation = Activation { loaded: Arc::clone(&loaded), since, began, at_begin };
+        let generation = self.active.replace(activation);
         if !Arc::ptr_eq(&replaced.value.loaded, &loaded) {
             replaced.value.loaded.retire();
         }
