@@ -18,15 +18,15 @@ async fn main() -> Result<()> {
     for sql in [begin, statement] {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
     }
-    say("held")?;
+    print("held")?;
     let mut word = String::new();
     stdin().read_line(&mut word)?;
     sqlx::raw_sql(AssertSqlSafe(word)).execute(&mut connection).await?;
     connection.close().await?;
-    say("released")
+    print("released")
 }
 
-fn say(word: &str) -> Result<()> {
+fn print(word: &str) -> Result<()> {
     let mut stdout = stdout().lock();
     writeln!(stdout, "{word}")?;
     stdout.flush().context("writing to stdout")

@@ -30,7 +30,7 @@ const VARIABLE: &str = "LEASEHOLD_TEST_POSTGRES_BIN";
 /// A port is chosen and then bound, and anyone may take it between the two.
 const ATTEMPTS: u32 = 5;
 /// Longer than a start, a recovery or a stop takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// What the log says of a server that has started, one that may only be read included.
 const READY: &str = "ready to accept ";
 /// Nothing here is kept for longer than a test, so nothing has to be on a disk unless a test says so.
@@ -202,7 +202,7 @@ impl Server {
     pub(crate) fn says(&self, words: &str) -> Result<()> {
         let mut said = Vec::new();
         loop {
-            match self.log.recv_timeout(PATIENCE) {
+            match self.log.recv_timeout(MAX_WAIT) {
                 Ok(line) if line.contains(words) => return Ok(()),
                 Ok(line) => said.push(line),
                 Err(error) => bail!("it did not say {words:?} ({error}): {}", said.join("\n")),
@@ -217,7 +217,7 @@ impl Server {
     /// Waits until the server and all its processes have closed the log.
     fn wait(&mut self) -> Result<()> {
         loop {
-            match self.log.recv_timeout(PATIENCE) {
+            match self.log.recv_timeout(MAX_WAIT) {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => bail!("the server does not stop"),

@@ -16,7 +16,7 @@ pub const WORKSPACES: &str =
     "CREATE TABLE workspaces (id TEXT PRIMARY KEY, auth_token_hash TEXT, platform_inbound_secret TEXT)";
 
 /// How long a test waits for a database that is merely slow.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The kinds of database that the cache works with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +123,12 @@ impl Fixture {
         Ok(match self {
             Self::Postgres(database) => {
                 let options = database.options().application_name("leasehold");
-                let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(PATIENCE);
+                let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(MAX_WAIT);
                 Arc::new(Postgres::from_pool(pool.connect_lazy_with(options), column).await?)
             }
             Self::Sqlite(database) => {
-                let options = database.options().busy_timeout(PATIENCE);
-                let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(PATIENCE);
+                let options = database.options().busy_timeout(MAX_WAIT);
+                let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(MAX_WAIT);
                 Arc::new(Sqlite::from_pool(pool.connect_lazy_with(options), column).await?)
             }
         })

@@ -20,7 +20,7 @@ pub mod server;
 pub mod sqlite;
 mod tier;
 
-pub use fixture::{Engine, Fixture, PATIENCE, WORKSPACES};
+pub use fixture::{Engine, Fixture, MAX_WAIT, WORKSPACES};
 pub use tier::Tier;
 
 /// The example in the README, compiled.

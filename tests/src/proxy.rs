@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::connection::Connection;
-use crate::PATIENCE;
+use crate::MAX_WAIT;
 
 /// A proxy. Its connections end with it.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Proxy {
     /// Waits until `count` statements in all have met the fate that was decided for them.
     pub async fn met(&self, count: u64) -> Result<()> {
         let mut met = self.state.met.subscribe();
-        let met = tokio::time::timeout(PATIENCE, met.wait_for(|met| *met >= count)).await;
+        let met = tokio::time::timeout(MAX_WAIT, met.wait_for(|met| *met >= count)).await;
         met.context("no such statement came")??;
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Proxy {
     /// never be.
     pub async fn settled(&self) -> Result<()> {
         let mut ending = self.state.ending.subscribe();
-        let settled = tokio::time::timeout(PATIENCE, ending.wait_for(|ending| *ending == 0)).await;
+        let settled = tokio::time::timeout(MAX_WAIT, ending.wait_for(|ending| *ending == 0)).await;
         settled.context("the server does not end a session without a client")??;
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use leasehold::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 use tokio::sync::watch;
 
-use crate::PATIENCE;
+use crate::MAX_WAIT;
 
 /// A handle of the database; clones share its rows.
 #[derive(Clone)]
@@ -111,7 +111,7 @@ impl Scripted {
     /// Waits until `count` statements in all have arrived at a closed gate.
     pub async fn arrivals(&self, count: u64) {
         let mut arrived = self.0.arrived.subscribe();
-        let arrival = tokio::time::timeout(PATIENCE, arrived.wait_for(|arrived| *arrived >= count)).await;
+        let arrival = tokio::time::timeout(MAX_WAIT, arrived.wait_for(|arrived| *arrived >= count)).await;
         assert!(
             matches!(arrival, Ok(Ok(_))),
             "expected {count} statements at a closed gate, got {}",

@@ -117,7 +117,7 @@ impl Launch {
     }
 
     /// Runs the binary until it ends by itself.
-    pub fn to_its_end(&self) -> Result<Ended> {
+    pub fn run_to_completion(&self) -> Result<Ended> {
         self.process()?.wait()
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use leasehold_tests::acknowledged::{Log, Row};
 use leasehold_tests::server::{Client, Ended, no_body};
-use leasehold_tests::{Engine, PATIENCE, Tier};
+use leasehold_tests::{Engine, MAX_WAIT, Tier};
 
 use self::clients::{Habit, Left, Worker};
 use self::rows::Place;
@@ -190,10 +190,10 @@ fn besiege(
             })
             .collect();
         drop((acknowledge, alive));
-        let waited = acknowledged.recv_timeout(PATIENCE).map(|()| match moment {
+        let waited = acknowledged.recv_timeout(MAX_WAIT).map(|()| match moment {
             Moment::After(span) => ended_early.recv_timeout(span) == Err(RecvTimeoutError::Timeout),
             Moment::AfterAcknowledgements(count) => {
-                (1..count).all(|_| acknowledged.recv_timeout(PATIENCE).is_ok())
+                (1..count).all(|_| acknowledged.recv_timeout(MAX_WAIT).is_ok())
             }
         });
         // Before the kill: from here on a connection that breaks is what we wanted.

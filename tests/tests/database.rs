@@ -62,7 +62,7 @@ async fn select_batch(
 
 /// A moment by which every statement can be sent.
 fn at_leisure() -> tokio::time::Instant {
-    tokio::time::Instant::now() + leasehold_tests::PATIENCE
+    tokio::time::Instant::now() + leasehold_tests::MAX_WAIT
 }
 
 /// What is stored after an issue, as text.

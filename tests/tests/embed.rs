@@ -10,7 +10,7 @@ mod unsent;
 mod verify;
 
 use leasehold::{Database, SecretCache, WorkspaceId};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 
 fn id(text: &str) -> WorkspaceId {
     WorkspaceId::new(text).expect("a usable id")
@@ -18,6 +18,6 @@ fn id(text: &str) -> WorkspaceId {
 
 /// A cache with the default policy, whose callers wait for as long as it takes.
 async fn cache(database: impl Database) -> SecretCache {
-    let builder = SecretCache::builder().database(database).database_timeout(PATIENCE);
+    let builder = SecretCache::builder().database(database).database_timeout(MAX_WAIT);
     builder.build().await.expect("the default policy is good")
 }

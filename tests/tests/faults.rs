@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Builder, Column, Error, ManualClock, Policy, Postgres, SecretCache, WorkspaceId};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
 /// How many loads the caches over a scripted database may have under way at once.
-const MAX_LOADS: u64 = 8;
+const MAX_SELECTS: u64 = 8;
 
 /// The table of the tests, and beside it all that its secrets have ever been. The trigger runs under the row's lock, so
 /// the history of one workspace is in the order of its commits.
@@ -63,7 +63,7 @@ struct Limits {
 impl Limits {
     /// For a test that is not about time: on a busy machine it must not fail because something was slow.
     fn patient(connections: u32) -> Self {
-        Self { pool: Some((connections, PATIENCE)), answer: PATIENCE }
+        Self { pool: Some((connections, MAX_WAIT)), answer: MAX_WAIT }
     }
 
     /// What a server has by default.
@@ -77,7 +77,7 @@ impl Bench {
     async fn new(outside: PgConnectOptions, inside: PgConnectOptions, limits: Limits) -> Result<Self> {
         let outside = PgPoolOptions::new()
             .max_connections(3)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(MAX_WAIT)
             .connect_lazy_with(outside.application_name("test"));
         sqlx::raw_sql(TABLES).execute(&outside).await?;
         let inside = inside.application_name("leasehold");
@@ -189,8 +189,8 @@ impl Bench {
 
 /// Waits for something that has to come, and says what did not.
 async fn within<F: Future>(what: &str, future: F) -> Result<F::Output> {
-    let answer = tokio::time::timeout(PATIENCE, future).await;
-    answer.with_context(|| format!("no end after {PATIENCE:?}: {what}"))
+    let answer = tokio::time::timeout(MAX_WAIT, future).await;
+    answer.with_context(|| format!("no end after {MAX_WAIT:?}: {what}"))
 }
 
 fn text(secret: &leasehold::Secret) -> String {

@@ -78,7 +78,7 @@ fn no_seed_breaks_a_guarantee() {
     let policies = Policies::compile();
     if let Some(seed) = number("SEED") {
         let report = run(seed, &policies);
-        say(&format!("{}\n", report.trace.join("\n")));
+        print(&format!("{}\n", report.trace.join("\n")));
         return check(seed, &report);
     }
     let seeds = number("SEEDS").unwrap_or_else(|| Tier::current().pick(2_000, 20_000));
@@ -95,7 +95,7 @@ fn no_seed_breaks_a_guarantee() {
     }
     let seconds = clock.now().saturating_since(started).as_secs();
     let counts: Vec<String> = tally.iter().map(|(what, count)| format!("{count} {what}")).collect();
-    say(&format!(
+    print(&format!(
         "simulation: seeds 1 to {seeds}, {operations} operations, 0 violations, {seconds} s\nsimulation: {}\n",
         counts.join(", ")
     ));
@@ -134,7 +134,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Past the capture of the test harness: what was run is worth seeing where nothing failed.
-fn say(text: &str) {
+fn print(text: &str) {
     // Nobody may be listening.
     let _ = stderr().write_all(text.as_bytes());
 }

@@ -66,8 +66,8 @@ pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{
     BreakerStatus, Cause, CompileCacheError, Execution, InvalidKey, Measure, OnError, Policy, PolicyCard,
-    PolicyChange, PolicyStatus, Probation, PublicKey, Signed, SigningKey, Spread, Stage, Standing, SwapError,
-    SwapRecord, SwapReport, Trip, WriteOrder, compile_cache,
+    PolicyChange, PolicyFailure, PolicyStatus, Probation, PublicKey, Range, RetainedPolicy, Signed,
+    SigningKey, Stage, SwapError, SwapRecord, SwapReport, WriteOrder, compile_cache,
 };
 pub use secret::Secret;
 pub use stats::Stats;

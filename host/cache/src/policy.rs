@@ -41,15 +41,15 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 
-pub use card::{Measure, OnError, PolicyCard, Spread, WriteOrder};
+pub use card::{Measure, OnError, PolicyCard, Range, WriteOrder};
 pub use compile_cache::{CompileCacheError, compile_cache};
 use compiled::Compiled;
 use execution::Each;
 pub use execution::Execution;
 pub use probation::Probation;
 pub use report::{
-    BreakerStatus, Cause, PolicyChange, PolicyStatus, Stage, Standing, SwapError, SwapRecord, SwapReport,
-    Trip,
+    BreakerStatus, Cause, PolicyChange, PolicyFailure, PolicyStatus, RetainedPolicy, Stage, SwapError,
+    SwapRecord, SwapReport,
 };
 pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 

@@ -30,7 +30,7 @@ pub(crate) struct App {
 pub(crate) struct Swapped {
     pub(crate) report: SwapReport,
     /// Whether a restart will come back with it.
-    pub(crate) is_kept: bool,
+    pub(crate) persisted: bool,
 }
 
 impl App {
@@ -75,8 +75,8 @@ impl App {
     }
 
     async fn kept(&self, swapped: Result<SwapReport, SwapError>) -> Result<Swapped, SwapError> {
-        let is_kept = self.journal.flushed().await;
-        swapped.map(|report| Swapped { report, is_kept })
+        let persisted = self.journal.flushed().await;
+        swapped.map(|report| Swapped { report, persisted })
     }
 
     /// Drops what both caches know of a workspace, fills in flight included.

@@ -18,7 +18,7 @@ use leasehold::{Column, Policy, SecretCache, Sqlite, WorkspaceId};
 
 use self::turns::{Turn, Turns};
 use crate::cli::Bench;
-use crate::policy::say;
+use crate::print::print;
 use crate::store::{Migrate, Store};
 
 /// So many that they do not fit the fastest memory of a processor, as a fleet does not.
@@ -26,7 +26,7 @@ const WORKSPACES: usize = 10_000;
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// What all sides have in common.
-struct Bed {
+struct Fixture {
     ids: Arc<[WorkspaceId]>,
     database: Sqlite,
     folder: tempfile::TempDir,
@@ -40,13 +40,13 @@ impl Bench {
     /// What this machine does not give: a temporary folder, a port, threads.
     pub fn run(&self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let bed = runtime.block_on(Bed::make()).context("cannot make a database to measure with")?;
-        let mut sides = hit::sides(&runtime, &bed)?;
-        sides.extend(miss::sides(&runtime, &bed)?);
-        sides.extend(heartbeat::sides(&runtime, bed.folder.path())?);
+        let fixture = runtime.block_on(Fixture::make()).context("cannot make a database to measure with")?;
+        let mut sides = hit::sides(&runtime, &fixture)?;
+        sides.extend(miss::sides(&runtime, &fixture)?);
+        sides.extend(heartbeat::sides(&runtime, fixture.folder.path())?);
         let table = Turns::of(self.seconds).measure(sides)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        say(&format!(
+        print(&format!(
             "leasehold {}, {} {}, {threads} processors, {WORKSPACES} workspaces, policy ttl\n\n{table}",
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,
@@ -55,7 +55,7 @@ impl Bench {
     }
 }
 
-impl Bed {
+impl Fixture {
     async fn make() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a temporary folder cannot be made; TMPDIR says where")?;
         let url = database_in(folder.path());
@@ -92,14 +92,14 @@ fn id(number: usize) -> Result<WorkspaceId, leasehold::InvalidWorkspace> {
 }
 
 /// How long each of some things took that are done one after the other, until the span is over.
-struct Laps {
+struct Stopwatch {
     begun: Instant,
     last: Instant,
     span: Duration,
     nanos: Vec<f64>,
 }
 
-impl Laps {
+impl Stopwatch {
     fn of(span: Duration) -> Self {
         let now = turns::now();
         Self { begun: now, last: now, span, nanos: Vec::new() }

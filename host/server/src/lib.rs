@@ -24,6 +24,7 @@ mod bench;
 mod cli;
 mod commands;
 mod policy;
+mod print;
 mod respond;
 mod routes;
 mod server;

@@ -6,10 +6,10 @@
 mod card;
 mod check;
 mod client;
-mod conditions;
 mod expect;
 mod keys;
 mod new;
+mod trust;
 pub(crate) mod watch;
 
 use std::io::Read as _;
@@ -19,10 +19,11 @@ use anyhow::Context as _;
 use leasehold::Policy;
 
 use crate::cli::{PolicyCommand, bundled_names};
+use crate::print::print;
 
-pub(crate) use card::{json, say};
-pub(crate) use conditions::Conditions;
+pub(crate) use card::json;
 pub use expect::Expectation;
+pub(crate) use trust::TrustConfig;
 
 /// The largest component that is read. The library's own bound, so that a larger file is refused there, with its words,
 /// after one byte too many.
@@ -48,7 +49,7 @@ impl PolicyCommand {
     /// What kept it from being done, in words: a file that cannot be read, a policy that is refused.
     pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<Outcome> {
         let said = match self {
-            Self::Card(card) => return on_a_runtime(card::print(card)),
+            Self::Card(card) => return on_a_runtime(card::run(card)),
             Self::Cards => return on_a_runtime(card::print_all()),
             Self::Check(check) => return on_a_runtime(check::run(check)),
             Self::New(new) => new::write(new, around().iter().map(PathBuf::as_path))?,
@@ -58,7 +59,7 @@ impl PolicyCommand {
             Self::Rollback(server) => client::rollback(server, admin_token)?,
             Self::Status(status) => client::status(status, admin_token)?,
         };
-        card::say(&format!("{said}\n"))?;
+        print(&format!("{said}\n"))?;
         Ok(Outcome::Done)
     }
 }

@@ -54,7 +54,7 @@ async fn method_not_allowed() -> ApiError {
 }
 
 /// Runs a change to its end, whether or not the client waits: a row that is deleted must leave the caches too.
-async fn to_its_end<T: Send + 'static>(
+async fn run_to_completion<T: Send + 'static>(
     change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::spawn(change).await {

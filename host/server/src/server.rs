@@ -68,7 +68,7 @@ impl Server {
         let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let stamp = stamp(&serve.policy);
         let chosen = policy::choose(&serve.policy, &serve.settings);
-        let conditions = policy::Conditions::of(serve)?;
+        let trust = policy::TrustConfig::of(serve)?;
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy::is_bundled(&serve.policy),
@@ -82,7 +82,7 @@ impl Server {
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
         let (store, database) = Store::open(&serve.database, how).await?;
-        let (secrets, journal) = start::secrets(serve, chosen, &conditions, &store).await?;
+        let (secrets, journal) = start::secrets(serve, chosen, &trust, &store).await?;
         let builder = start::executed(serve, store.cache("auth_token_hash").await?);
         let tokens = tokens::cache(builder, token_policy).await?;
         let active = secrets.policy();

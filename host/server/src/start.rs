@@ -5,8 +5,8 @@
 use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stage};
 
 use crate::cli::Serve;
-use crate::policy::Conditions;
-use crate::state::{Asked, Candidate, Journal, State, candidates};
+use crate::policy::TrustConfig;
+use crate::state::{Candidate, Journal, Requested, State, candidates};
 use crate::store::Store;
 
 /// The cache of the secrets, and the journal of its changes. `chosen` is the policy of the command line, as far as it can be
@@ -14,14 +14,14 @@ use crate::store::Store;
 pub(crate) async fn secrets(
     serve: &Serve,
     chosen: anyhow::Result<Policy>,
-    conditions: &Conditions,
+    trust: &TrustConfig,
     store: &Store,
 ) -> anyhow::Result<(SecretCache, Journal)> {
     let state = State::open(&serve.state_dir)?;
-    let asked = Asked::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
+    let requested = Requested::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
     let (kept, remembered) = (state.kept(), state.highest_revision()?);
-    let journal = Journal::start(state, asked.clone())?;
-    let candidates = candidates(chosen.as_ref().ok(), kept.as_ref(), &asked);
+    let journal = Journal::start(state, requested.clone())?;
+    let candidates = candidates(chosen.as_ref().ok(), kept.as_ref(), &requested);
     let mut refused = chosen.err();
     if let Some(error) = refused.as_ref().filter(|_| !candidates.is_empty()) {
         let error = format!("{error:#}");
@@ -31,7 +31,7 @@ pub(crate) async fn secrets(
     let last = candidates.len().saturating_sub(1);
     for (tried, candidate) in candidates.into_iter().enumerate() {
         let policy = candidate.0.policy.clone();
-        let builder = conditions.clone().set(store.cache("platform_inbound_secret").await?);
+        let builder = trust.clone().set(store.cache("platform_inbound_secret").await?);
         let builder = executed(serve, builder.remembered_revision(remembered).probation(probation(serve)));
         match begin(builder, candidate, journal.clone(), tried == 0).await {
             Ok(cache) => return Ok((cache, journal)),

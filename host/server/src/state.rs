@@ -5,8 +5,8 @@
 //! there before anything names them. It knows nothing of what a policy does.
 
 mod journal;
-mod kept;
 mod policies;
+mod saved;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -14,12 +14,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use leasehold::{Policy, Standing};
+use leasehold::{Policy, RetainedPolicy};
 use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use self::journal::Journal;
-pub(crate) use self::kept::{Asked, Candidate, Kept, candidates};
 use self::policies::{Found, Named, Policies};
+pub(crate) use self::saved::{Candidate, Requested, SavedState, candidates};
 use crate::policy::{COMPONENT_BYTES_MAX, read_file};
 
 const LOCK: &str = "lock";
@@ -37,9 +37,9 @@ pub(crate) struct State {
 }
 
 /// What is to be kept.
-pub(crate) struct Keeping {
-    pub(crate) active: Standing,
-    pub(crate) previous: Vec<Standing>,
+pub(crate) struct Checkpoint {
+    pub(crate) active: RetainedPolicy,
+    pub(crate) previous: Vec<RetainedPolicy>,
     pub(crate) highest_revision: u64,
 }
 
@@ -77,7 +77,7 @@ impl State {
     }
 
     /// The policies that an earlier run kept. Whatever cannot be read is said and passed over.
-    pub(crate) fn kept(&self) -> Option<Kept> {
+    pub(crate) fn kept(&self) -> Option<SavedState> {
         let path = self.folder.join(POLICIES);
         let file = path.display();
         let policies = match Found::read(&path) {
@@ -99,7 +99,7 @@ impl State {
                 return None;
             }
         };
-        let mut previous: Vec<Standing> =
+        let mut previous: Vec<RetainedPolicy> =
             policies.previous().filter_map(|named| self.policy(named)).collect();
         let latest_proven = || previous.iter().rposition(|previous| previous.proven);
         let active = match self.policy(policies.active()) {
@@ -109,7 +109,7 @@ impl State {
                 None => previous.pop()?,
             },
         };
-        Some(Kept { active, previous, asked: policies.into_asked() })
+        Some(SavedState { active, previous, requested: policies.into_requested() })
     }
 
     /// The highest signed revision that was ever active, as far as that is known.
@@ -127,7 +127,7 @@ impl State {
         })
     }
 
-    fn policy(&self, named: &Named) -> Option<Standing> {
+    fn policy(&self, named: &Named) -> Option<RetainedPolicy> {
         let path = self.component(&named.digest);
         let component = read_file(&path, COMPONENT_BYTES_MAX)
             .inspect_err(|error| {
@@ -143,7 +143,7 @@ impl State {
         let policy = named.settings.iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
         let policy =
             named.signature.iter().fold(policy, |policy, signature| policy.signed(signature.as_str()));
-        Some(Standing { policy, proven: named.proven })
+        Some(RetainedPolicy { policy, proven: named.proven })
     }
 
     /// Adds a line to the record of changes.
@@ -158,9 +158,9 @@ impl State {
     }
 
     /// Keeps the policies, and nothing else that was kept before.
-    fn keep(&self, asked: &Asked, keeping: &Keeping) -> std::io::Result<()> {
-        let Keeping { active, previous, highest_revision } = keeping;
-        for Standing { policy, .. } in previous.iter().chain([active]) {
+    fn keep(&self, requested: &Requested, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        let Checkpoint { active, previous, highest_revision } = checkpoint;
+        for RetainedPolicy { policy, .. } in previous.iter().chain([active]) {
             let path = self.component(policy.digest());
             // One that is damaged is mended.
             if fs::read(&path).ok().is_none_or(|stored| stored != policy.component()) {
@@ -172,7 +172,7 @@ impl State {
         }
         let path = self.folder.join(POLICIES);
         let previous = previous.iter().map(Named::of).collect();
-        let policies = Policies::new(asked.clone(), Named::of(active), previous).succeed(&path)?;
+        let policies = Policies::new(requested.clone(), Named::of(active), previous).succeed(&path)?;
         let text = serde_json::to_vec_pretty(&policies).map_err(std::io::Error::other)?;
         write_whole(&path, &text)?;
         self.forget_unnamed(policies.components()?)
@@ -201,7 +201,7 @@ impl State {
 }
 
 impl Named {
-    fn of(Standing { policy, proven }: &Standing) -> Self {
+    fn of(RetainedPolicy { policy, proven }: &RetainedPolicy) -> Self {
         Self {
             digest: policy.digest().to_owned(),
             settings: policy.settings().to_vec(),

@@ -105,7 +105,7 @@ impl Store {
     pub(crate) async fn cache(&self, column: &str) -> anyhow::Result<Builder> {
         let column = Column::new("workspaces", "id", column)?;
         let [loads, issues] = self.shares();
-        let builder = SecretCache::builder().max_loads(loads).max_issues(issues);
+        let builder = SecretCache::builder().max_selects(loads).max_issues(issues);
         Ok(match self {
             Self::Sqlite(pool, file) => {
                 let column = Sqlite::from_pool(pool.clone(), column).await?;

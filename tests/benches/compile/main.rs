@@ -20,7 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 const LONGEST: Duration = Duration::from_secs(5);
 const MOST_KIB: u64 = 256 << 10;
 /// How long a process waits for what takes too long.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 /// By which a process knows that it is to measure one way in one size.
 const MEASURE: &str = "measure";
 
@@ -104,7 +104,7 @@ fn measured(component: &[u8]) -> String {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         // The engine and the default policy are there before.
-        let builder = SecretCache::builder().database(Scripted::new()).policy_compile_limit(PATIENCE);
+        let builder = SecretCache::builder().database(Scripted::new()).policy_compile_limit(MAX_WAIT);
         let cache = builder.build().await.expect("the default policy");
         let policy = Policy::from_bytes(component.to_vec());
         // From here on the peak is counted anew.

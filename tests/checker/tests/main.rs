@@ -55,7 +55,7 @@ async fn check(engine: Engine) {
     let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..1_000_000_000));
     let operations = number("OPERATIONS").unwrap_or_else(|| Tier::current().pick(GATE, LONG));
     let (began, mut total) = (Instant::now(), Tally::default());
-    say(&format!("checker: {engine:?}: SEED={seed}\n"));
+    print(&format!("checker: {engine:?}: SEED={seed}\n"));
     let segments = POOLS.into_iter().flat_map(|pool| [(pool, Triggers::Hidden), (pool, Triggers::Seen)]);
     for (number, (pool, triggers)) in (0..).zip(segments) {
         // Two engines, three pools, two kinds of triggers.
@@ -64,13 +64,13 @@ async fn check(engine: Engine) {
         let tally =
             segment::run(&plan).await.unwrap_or_else(|error| panic!("SEED={seed}, {plan}: {error:?}"));
         let (made, dropped, seconds) = (tally.operations(), tally.dropped, began.elapsed().as_secs());
-        say(&format!(
+        print(&format!(
             "checker: {plan}: {made} operations, {dropped} dropped while they waited, until {seconds} s\n"
         ));
         total.add(&tally);
     }
     let seconds = began.elapsed().as_secs();
-    say(&format!("checker: {engine:?}: {total}, 0 violations, {seconds} s\n"));
+    print(&format!("checker: {engine:?}: {total}, 0 violations, {seconds} s\n"));
     total.check();
 }
 
@@ -80,7 +80,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Past the capture of the test harness: what was run is worth seeing where nothing failed.
-fn say(text: &str) {
+fn print(text: &str) {
     // The other end may be gone.
     let _ = stderr().write_all(text.as_bytes());
 }

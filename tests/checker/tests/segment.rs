@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use leasehold::{Cause, Error, Lookup, SecretCache};
 use leasehold_checker::{Author, Content, Did, History, Judge, Operation, ValueId};
-use leasehold_tests::{Engine, PATIENCE};
+use leasehold_tests::{Engine, MAX_WAIT};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
@@ -82,7 +82,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Tally> {
         .rehearsal(false)
         .on_policy_change(|change| {
             if matches!(change.record.cause, Cause::Breaker | Cause::Probation) {
-                crate::say(&format!("checker: a policy was taken back: {:?}\n", change.record));
+                crate::print(&format!("checker: a policy was taken back: {:?}\n", change.record));
             }
         })
         .build()
@@ -172,7 +172,7 @@ impl Segment {
     /// Waits until no load and no issue is under way, those of callers included that have dropped
     /// them.
     async fn stillness(&self) -> Result<()> {
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + MAX_WAIT;
         while self.world.cache.stats().in_flight > 0 {
             ensure!(Instant::now() < patience, "there is no rest: {:?}", self.world.cache.stats());
             yield_now().await;

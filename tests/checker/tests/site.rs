@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use leasehold::{Column, Database, Postgres, Sqlite};
-use leasehold_tests::{Engine, Fixture, PATIENCE};
+use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, SqliteConnection};
@@ -74,13 +74,13 @@ impl Site {
         let column = Column::new("workspaces", "id", SECRET)?;
         Ok(match &self.fixture {
             Fixture::Postgres(database) => {
-                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+                let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(MAX_WAIT);
                 let options = postgres(database.options()).application_name("leasehold");
                 Arc::new(Postgres::from_pool(pool.connect_lazy_with(options), column).await?)
             }
             Fixture::Sqlite(database) => {
                 let own = self.own_triggers();
-                let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
+                let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(MAX_WAIT);
                 let pool = pool.after_connect(move |connection, _| {
                     let own = own.clone();
                     Box::pin(
@@ -184,7 +184,7 @@ fn postgres(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
-    options.synchronous(SqliteSynchronous::Off).busy_timeout(PATIENCE)
+    options.synchronous(SqliteSynchronous::Off).busy_timeout(MAX_WAIT)
 }
 
 /// For one statement at a time on a row: the writer's own for new rows and deleted ones, and all of

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::{Cluster, PATIENCE};
+use super::{Cluster, MAX_WAIT};
 
 impl Cluster {
     /// Copies this running cluster, and starts the copy as a hot standby that follows it.
@@ -27,7 +27,7 @@ impl Cluster {
     /// Makes a standby a primary, and returns when it is one. Its sessions stay.
     pub fn promote(&self) -> Result<()> {
         let mut command = self.command("pg_ctl");
-        command.args(["promote", "--wait", "--silent", "--timeout", &PATIENCE.as_secs().to_string()]);
+        command.args(["promote", "--wait", "--silent", "--timeout", &MAX_WAIT.as_secs().to_string()]);
         command.arg("--pgdata").arg(self.data());
         run(command)
     }
@@ -44,7 +44,7 @@ impl Cluster {
             while !sqlx::query_scalar::<_, bool>(sql).bind(&written).fetch_one(&mut connection).await? {}
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, caught_up).await.context("the standby does not catch up")??;
+        tokio::time::timeout(MAX_WAIT, caught_up).await.context("the standby does not catch up")??;
         connection.close().await?;
         Ok(())
     }

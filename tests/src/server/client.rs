@@ -12,7 +12,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request};
 
 /// Longer than any answer takes, the server's own bounds of 10 s included.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The body of a request that has none.
 pub const fn no_body() -> Vec<u8> {
@@ -45,7 +45,7 @@ impl Client {
             .max_redirects(0)
             .proxy(None)
             .max_idle_connections(0)
-            .timeout_global(Some(PATIENCE));
+            .timeout_global(Some(MAX_WAIT));
         Self { agent: config.build().into(), address, admin_token: admin_token.to_owned() }
     }
 

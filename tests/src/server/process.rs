@@ -16,7 +16,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::NamedTempFile;
 
 /// Longer than any start or stop takes on a busy machine, and short enough to notice that one hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// How a process ended, and what it said.
 #[derive(Debug)]
@@ -67,10 +67,10 @@ impl Process {
 
     /// The next line of stdout; `None` at its end.
     pub(super) fn next_line(&mut self) -> Result<Option<String>> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(MAX_WAIT) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("silent for {PATIENCE:?}; its log:\n{}", self.log()?),
+            Err(RecvTimeoutError::Timeout) => bail!("silent for {MAX_WAIT:?}; its log:\n{}", self.log()?),
         }
     }
 

@@ -6,7 +6,7 @@ use leasehold_tests::server::Launch;
 #[test]
 fn a_bench_prints_a_table_and_touches_nothing_in_its_folder() -> Result<()> {
     let launch = Launch::alone(["bench", "--seconds", "1"])?;
-    let ended = launch.to_its_end()?;
+    let ended = launch.run_to_completion()?;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     let rows: Vec<Vec<&str>> = ended
         .stdout

@@ -115,7 +115,7 @@ fn a_directory_that_others_might_write_to_is_refused() -> Result<()> {
     let launch = launch()?;
     let directory = launch.folder().join("code");
     let refused = |words: &str| -> Result<()> {
-        let ended = launch.to_its_end()?;
+        let ended = launch.run_to_completion()?;
         anyhow::ensure!(ended.code == Some(1) && ended.log.contains(words), "no {words:?} in {}", ended.log);
         anyhow::ensure!(ended.log.contains("\"code\" cannot be used"), "{}", ended.log);
         Ok(())

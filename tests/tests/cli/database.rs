@@ -7,11 +7,11 @@ use leasehold_tests::server::{Ended, Launch};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 fn check(url: &str) -> Result<Ended> {
-    Launch::alone(["database", "check", "--database", url])?.to_its_end()
+    Launch::alone(["database", "check", "--database", url])?.run_to_completion()
 }
 
 fn migrate(url: &str) -> Result<Ended> {
-    Launch::alone(["migrate", "--database", url])?.to_its_end()
+    Launch::alone(["migrate", "--database", url])?.run_to_completion()
 }
 
 #[track_caller]
@@ -88,7 +88,7 @@ fn a_parameter_that_nobody_knows_is_refused_by_its_name_and_its_value_is_in_no_l
     let database = ["--database", "postgres://u@127.0.0.1:1/d?sslpassword=hunter2"];
     for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"], &["database", "check"]] {
         let launch = Launch::alone(command.iter().copied())?.arguments(database);
-        let ended = launch.variable("LEASEHOLD_LOG", "trace").to_its_end()?;
+        let ended = launch.variable("LEASEHOLD_LOG", "trace").run_to_completion()?;
         assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
         assert!(ended.log.contains("unknown parameter \"sslpassword\""), "{ended:?}");
         let all = format!("{}{}", ended.stdout, ended.log);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::hostile::COMPONENT as HOSTILE;
 use leasehold_tests::server::{ADMIN_TOKEN, Ended, Launch, Server, no_body};
 use leasehold_tests::sqlite::TestDatabase;
@@ -20,7 +20,7 @@ async fn launch() -> Result<(Launch, TestDatabase)> {
 fn policy(server: &Server, arguments: &[&str]) -> Result<Ended> {
     let url = format!("http://{}", server.address());
     let launch = Launch::alone(["policy"])?.arguments(arguments.iter().copied());
-    launch.arguments(["--server", &url]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN).to_its_end()
+    launch.arguments(["--server", &url]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN).run_to_completion()
 }
 
 fn said(ended: &Ended) -> Result<&str> {
@@ -40,7 +40,7 @@ fn until(server: &Server, good: impl Fn(&Value) -> bool) -> Result<Value> {
         if good(&policy) {
             return Ok(policy);
         }
-        ensure!(started.elapsed() < PATIENCE, "it never came to that: {policy}");
+        ensure!(started.elapsed() < MAX_WAIT, "it never came to that: {policy}");
     }
 }
 
@@ -104,13 +104,13 @@ async fn what_cannot_be_applied_is_said_in_words_and_the_old_policy_serves_on() 
         assert_eq!(shown(&server)?["generation"], 1, "{arguments:?}");
     }
     let nobody = Launch::alone(["policy", "status", "--server", "http://127.0.0.1:9"])?;
-    let ended = nobody.variable("LEASEHOLD_ADMIN_TOKEN", "word").to_its_end()?;
+    let ended = nobody.variable("LEASEHOLD_ADMIN_TOKEN", "word").run_to_completion()?;
     assert!(ended.log.contains("no answer from http://127.0.0.1:9"), "{}", ended.log);
-    let ended = Launch::alone(["policy", "status"])?.to_its_end()?;
+    let ended = Launch::alone(["policy", "status"])?.run_to_completion()?;
     assert!(ended.log.contains("set LEASEHOLD_ADMIN_TOKEN"), "{}", ended.log);
     let url = format!("http://{}", server.address());
     let wrong = Launch::alone(["policy", "status", "--server", &url])?;
-    let ended = wrong.variable("LEASEHOLD_ADMIN_TOKEN", "wrong-horse").to_its_end()?;
+    let ended = wrong.variable("LEASEHOLD_ADMIN_TOKEN", "wrong-horse").run_to_completion()?;
     assert!(
         ended.log.contains("does not know this admin token") && !ended.log.contains("wrong-horse"),
         "{}",
@@ -246,7 +246,7 @@ async fn what_cannot_be_kept_is_said_and_serves_all_the_same() -> Result<()> {
 async fn two_servers_do_not_share_a_state_folder() -> Result<()> {
     let (launch, _database) = launch().await?;
     let _server = launch.server()?;
-    let ended = launch.to_its_end()?;
+    let ended = launch.run_to_completion()?;
     assert_eq!(ended.code, Some(1));
     assert!(ended.log.contains("another server uses the folder"), "{}", ended.log);
     Ok(())
@@ -315,7 +315,7 @@ async fn sighup_applies_what_the_command_line_names() -> Result<()> {
 #[tokio::test]
 async fn a_name_cannot_be_watched() -> Result<()> {
     let (launch, _database) = launch().await?;
-    let ended = launch.arguments(["--watch-policy"]).to_its_end()?;
+    let ended = launch.arguments(["--watch-policy"]).run_to_completion()?;
     assert_eq!(ended.code, Some(1));
     assert!(ended.log.contains("--watch-policy needs a file"), "{}", ended.log);
     Ok(())

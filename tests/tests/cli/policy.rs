@@ -14,7 +14,7 @@ fn policy(arguments: &[&str]) -> Result<Ended> {
     fs::write(launch.folder().join("ttl.wasm"), leasehold_policies::TTL)?;
     fs::write(launch.folder().join("hostile.wasm"), HOSTILE)?;
     fs::write(launch.folder().join("text.wasm"), "ttl=30s\n")?;
-    launch.to_its_end()
+    launch.run_to_completion()
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_card_of_a_policy_is_printed_as_json() -> Result<()> {
     for (name, expected) in [
         ("name", json!("ttl")),
         ("settings", json!({ "ttl": "5m", "jitter": "0s" })),
-        ("fresh_s", json!({ "least": 300.0, "most": 300.0 })),
+        ("fresh_s", json!({ "min": 300.0, "max": 300.0 })),
         ("absence", json!("uncached")),
         ("absent_s", json!(0.0)),
         ("stale_s", json!(300.0)),

@@ -64,7 +64,7 @@ async fn a_new_policy_is_tested_built_and_served_as_its_readme_says() -> Result<
         Launch::alone(["policy", "new", "some/where/my-policy", "--sdk", sdk.to_str().context("text")?])?;
     // Inside a workspace that knows nothing of it.
     fs::write(launch.folder().join("Cargo.toml"), "[workspace]\nmembers = []\n")?;
-    let ended = launch.to_its_end()?;
+    let ended = launch.run_to_completion()?;
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""), "{}", ended.stdout);
     assert!(ended.stdout.contains("cd some/where/my-policy && cargo test"), "{}", ended.stdout);
 
@@ -128,7 +128,7 @@ fn a_project_that_cannot_be_written_is_refused_in_one_line_and_nothing_changes()
         fs::create_dir(launch.folder().join("full"))?;
         fs::write(launch.folder().join("full/Cargo.toml"), "mine")?;
         fs::write(launch.folder().join("file"), "mine")?;
-        let ended = launch.to_its_end()?;
+        let ended = launch.run_to_completion()?;
         assert_eq!(
             (ended.code, ended.stdout.as_str(), ended.log.lines().count()),
             (Some(1), "", 1),

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use anyhow::{Context as _, Result, ensure};
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::server::{Ended, Launch, no_body};
-use leasehold_tests::{Engine, Fixture, PATIENCE};
+use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 const README: &str = include_str!("../../../README.md");
@@ -35,7 +35,7 @@ fn assert_serves(launch: &Launch) -> Result<()> {
 
 /// `leasehold migrate`.
 fn migrate(url: &str) -> Result<Ended> {
-    Launch::alone(["migrate", "--database", url])?.to_its_end()
+    Launch::alone(["migrate", "--database", url])?.run_to_completion()
 }
 
 /// The statements of the README for a user who may do no more than a server needs.
@@ -57,9 +57,12 @@ async fn a_user_who_may_create_nothing_serves_what_another_one_has_made() -> Res
     ))
     .await?;
     let url = database.options().username(&user).password("hunter2").to_url_lossy().to_string();
-    assert_refused(&Launch::new(&url)?.to_its_end()?, &["may create no tables", "leasehold migrate", &user]);
+    assert_refused(
+        &Launch::new(&url)?.run_to_completion()?,
+        &["may create no tables", "leasehold migrate", &user],
+    );
     let waits = Launch::new(&url)?.arguments(["--no-migrate"]);
-    assert_refused(&waits.to_its_end()?, &["has no table workspaces", "leasehold migrate"]);
+    assert_refused(&waits.run_to_completion()?, &["has no table workspaces", "leasehold migrate"]);
     let made = migrate(database.url())?;
     assert!(made.code == Some(0) && made.stdout.contains("was made"), "{made:?}");
     let again = migrate(database.url())?;
@@ -109,7 +112,10 @@ async fn a_schema_of_a_newer_server_is_refused_in_words_and_left_as_it_is() -> R
         database.execute("INSERT INTO leasehold_schema (version) VALUES (2)").await?;
         for launch in [Launch::new(database.url())?, Launch::new(database.url())?.arguments(["--no-migrate"])]
         {
-            assert_refused(&launch.to_its_end()?, &["has version 2", "knows 1 at most", "newer server"]);
+            assert_refused(
+                &launch.run_to_completion()?,
+                &["has version 2", "knows 1 at most", "newer server"],
+            );
         }
         assert_refused(&migrate(database.url())?, &["has version 2"]);
     }
@@ -121,10 +127,10 @@ async fn no_migration_is_made_where_none_may_be() -> Result<()> {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let database = engine.empty().await?;
         let launch = Launch::new(database.url())?.arguments(["--no-migrate"]);
-        assert_refused(&launch.to_its_end()?, &["has no table workspaces", "leasehold migrate"]);
+        assert_refused(&launch.run_to_completion()?, &["has no table workspaces", "leasehold migrate"]);
     }
     let launch = Launch::new("sqlite://test.db?mode=rwc")?.arguments(["--no-migrate"]);
-    assert_refused(&launch.to_its_end()?, &["test.db"]);
+    assert_refused(&launch.run_to_completion()?, &["test.db"]);
     assert!(!launch.folder().join("test.db").exists(), "not even a file is made");
     Ok(())
 }
@@ -163,7 +169,7 @@ async fn a_lock_that_stays_is_waited_for_and_then_named_and_sigterm_ends_the_wai
     let (first, second) = (waits.begin()?, ends.begin()?);
     let started = tokio::time::Instant::now();
     while !first.log()?.contains("waiting for") {
-        ensure!(started.elapsed() < PATIENCE, "it does not say that it waits: {}", first.log()?);
+        ensure!(started.elapsed() < MAX_WAIT, "it does not say that it waits: {}", first.log()?);
     }
     let ended = first.terminated()?;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), ""), "{}", ended.log);

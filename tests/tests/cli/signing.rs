@@ -12,14 +12,14 @@ use serde_json::json;
 
 /// Runs `leasehold` with these arguments in the folder of another one, and returns its one line.
 fn line(launch: &Launch, arguments: &[&str]) -> Result<String> {
-    let ended = launch.beside(arguments.iter().copied()).to_its_end()?;
+    let ended = launch.beside(arguments.iter().copied()).run_to_completion()?;
     anyhow::ensure!(ended.code == Some(0), "{arguments:?}: {}", ended.log);
     Ok(ended.stdout.trim_end().to_owned())
 }
 
 /// Runs `leasehold` as above, and returns the complaint with which it fails.
 fn complaint(launch: &Launch, arguments: &[&str]) -> Result<String> {
-    let ended = launch.beside(arguments.iter().copied()).to_its_end()?;
+    let ended = launch.beside(arguments.iter().copied()).run_to_completion()?;
     anyhow::ensure!(ended.code == Some(1) && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
     Ok(ended.log)
 }
@@ -99,14 +99,14 @@ fn the_signature_beside_a_policy_file_is_read_at_the_start() -> Result<()> {
     fs::write(launch.folder().join("p.wasm"), hostile::honest(&Marker::new()))?;
     let serve = launch.clone().arguments(["--trusted-key", &public, "--policy", "p.wasm"]);
     // Its one setting is any.
-    let ended = serve.to_its_end()?;
+    let ended = serve.run_to_completion()?;
     assert!(ended.log.contains("it is not signed"), "{}", ended.log);
     line(&launch, &["policy", "sign", "p.wasm", "--key", "key", "--revision", "3"])?;
     let server = serve.server()?;
     let shown = server.admin("GET", "/admin/policy", no_body())?.json(200)?;
     assert_eq!((&shown["name"], &shown["highest_revision"]), (&json!("wat"), &json!(3)), "{shown}");
     server.stop()?;
-    let ended = serve.arguments(["--revision-floor", "4"]).to_its_end()?;
+    let ended = serve.arguments(["--revision-floor", "4"]).run_to_completion()?;
     assert!(ended.log.contains("its revision is 3, and 4 was active"), "{}", ended.log);
     Ok(())
 }
@@ -117,7 +117,7 @@ fn keys_and_digests_that_are_none_are_refused_by_name_and_a_pin_holds() -> Resul
     for (flag, value, words) in
         [("--trusted-key", "hunter2", "44 characters"), ("--pin-digest", "12ab", "64 hexadecimal digits")]
     {
-        let ended = launch.clone().arguments([flag, value]).to_its_end()?;
+        let ended = launch.clone().arguments([flag, value]).run_to_completion()?;
         assert_eq!(ended.code, Some(1));
         assert!(ended.log.contains(flag) && ended.log.contains(words), "{}", ended.log);
     }

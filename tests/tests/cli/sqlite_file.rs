@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::server::{Ended, Launch, Server, no_body};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -16,7 +16,7 @@ const URL: &str = "sqlite://test.db?mode=rwc";
 
 /// `leasehold backup` or `leasehold restore`, beside the server.
 fn run(launch: &Launch, arguments: &[&str]) -> Result<Ended> {
-    launch.beside(arguments.iter().copied()).arguments(["--database", URL]).to_its_end()
+    launch.beside(arguments.iter().copied()).arguments(["--database", URL]).run_to_completion()
 }
 
 fn done(ended: &Ended) -> Result<&str> {
@@ -46,7 +46,7 @@ async fn text(file: &Path, sql: &str) -> Result<String> {
 fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = tokio::time::Instant::now();
     while !holds()? {
-        ensure!(started.elapsed() < PATIENCE, "it never came to that: {what}");
+        ensure!(started.elapsed() < MAX_WAIT, "it never came to that: {what}");
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ async fn a_log_that_a_killed_server_left_is_not_mixed_with_a_backup() -> Result<
     let copy = launch.folder().join("copy.db");
     fs::copy(&file, &copy)?;
     fs::copy(&backup, &file)?;
-    assert_refused(&launch.to_its_end()?, "belongs to another file than");
+    assert_refused(&launch.run_to_completion()?, "belongs to another file than");
     // As it was when it was killed; then the same by the command that is there for it.
     fs::copy(&copy, &file)?;
     let said = run(&launch, &["restore", "backup.db"])?;
@@ -186,9 +186,9 @@ fn a_backup_is_whole_its_owners_alone_and_overwrites_nothing() -> Result<()> {
     done(&run(&launch, &["backup", "b.db", "--force"])?)?;
     assert!(fs::read(&file)? != first);
     assert_refused(&run(&launch, &["backup", "test.db", "--force"])?, "is the database itself");
-    let postgres = launch.beside(["backup", "x.db", "--database", "postgres://u@h/d"]).to_its_end()?;
+    let postgres = launch.beside(["backup", "x.db", "--database", "postgres://u@h/d"]).run_to_completion()?;
     assert_refused(&postgres, "pg_dump");
-    let other = launch.beside(["backup", "x.db", "--database", "sqlite://nothing.db"]).to_its_end()?;
+    let other = launch.beside(["backup", "x.db", "--database", "sqlite://nothing.db"]).run_to_completion()?;
     assert_refused(&other, "cannot open");
     let names = fs::read_dir(launch.folder())?.map(|entry| anyhow::Ok(entry?.file_name()));
     let left: Vec<_> = names
@@ -229,7 +229,7 @@ async fn a_restore_waits_for_no_server_and_takes_nothing_that_is_no_backup() -> 
     assert_eq!(server.delivered("w", &token)?, rotated, "what was refused has changed nothing");
     server.stop()?;
     fs::write(&file, "damaged")?;
-    assert_refused(&launch.to_its_end()?, "test.db");
+    assert_refused(&launch.run_to_completion()?, "test.db");
     done(&run(&launch, &["restore", "b.db"])?)?;
     assert_eq!(fs::read_to_string(launch.folder().join("test.db.before-restore-1"))?, "damaged");
     assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
@@ -251,7 +251,7 @@ fn a_damaged_file_is_refused_with_what_to_do() -> Result<()> {
     assert!(bytes.len() > 4 * page, "{}", bytes.len());
     bytes[2 * page..4 * page].fill(0x5a);
     fs::write(&file, &bytes)?;
-    let ended = launch.to_its_end()?;
+    let ended = launch.run_to_completion()?;
     assert_refused(&ended, "is damaged");
     assert!(ended.log.contains("leasehold restore FILE"), "{}", ended.log);
     assert!(fs::read(&file)? == bytes, "it is left as it is");

@@ -16,7 +16,7 @@ fn good() -> Result<Launch> {
 /// Runs a server that must not start, and returns its one line of complaint.
 #[track_caller]
 fn refused(launch: &Launch) -> String {
-    let ended = launch.to_its_end().expect("it ends by itself");
+    let ended = launch.run_to_completion().expect("it ends by itself");
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{}", ended.log);
     let (log, complaint) = ended.log.trim_end().rsplit_once('\n').unwrap_or(("", ended.log.trim_end()));
     assert!(complaint.starts_with("error: ") && !log.contains("error: "), "not one line: {}", ended.log);
@@ -33,7 +33,7 @@ fn assert_says(complaint: &str, words: &[&str]) {
 #[test]
 fn what_the_command_line_does_not_know_is_a_usage_error() -> Result<()> {
     for arguments in [&["--policies", "ttl"][..], &["extra"], &["--listen"]] {
-        let ended = good()?.arguments(arguments.iter().copied()).to_its_end()?;
+        let ended = good()?.arguments(arguments.iter().copied()).run_to_completion()?;
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.log);
         assert_says(&ended.log, &["error: ", "--help", arguments[0]]);
     }

@@ -8,7 +8,7 @@ use leasehold::{
     Database, DatabaseError, Error, ManualClock, Policy, Secret, SecretCache, Status, WorkspaceId,
 };
 use leasehold_tests::scripted::{Fault, Scripted};
-use leasehold_tests::{Engine, Fixture, PATIENCE};
+use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 
 /// Where the rows of a test are.
 enum Rows {
@@ -49,7 +49,7 @@ impl Bench {
             .database(database)
             .clock(Arc::clone(&clock))
             .policy(policy)
-            .database_timeout(PATIENCE)
+            .database_timeout(MAX_WAIT)
             .build()
             .await?;
         Ok(Self { cache, clock, rows })

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use leasehold_tests::acknowledged::Row;
 use leasehold_tests::server::Launch;
-use leasehold_tests::{Engine, Fixture, PATIENCE};
+use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -41,7 +41,7 @@ impl Place {
     pub(super) async fn rows(&self) -> Result<HashMap<String, Row>> {
         let rows = match &self.cluster {
             Some(Fixture::Postgres(database)) => {
-                tokio::time::timeout(PATIENCE, sessions_end(database.pool()))
+                tokio::time::timeout(MAX_WAIT, sessions_end(database.pool()))
                     .await
                     .context("a session of the dead server lives on")??;
                 sqlx::query_as(ROWS).fetch_all(database.pool()).await?

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Health, Postgres, PostgresPool};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::pgbouncer::{Mode, Pooler, Version};
 use leasehold_tests::postgres::TestDatabase;
 use sqlx::query_scalar;
@@ -32,7 +32,7 @@ async fn until(pool: &PostgresPool, expected: impl Fn(&str) -> bool) -> Result<(
             }
         }
     };
-    timeout(PATIENCE, asked).await.context("it was never said")
+    timeout(MAX_WAIT, asked).await.context("it was never said")
 }
 
 #[tokio::test]

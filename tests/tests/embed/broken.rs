@@ -33,7 +33,7 @@ impl Broken {
         let rows = Scripted::new();
         rows.store("w", Some("old"));
         let database = Self { rows, defect: Arc::default() };
-        let builder = SecretCache::builder().database(database.clone()).max_loads(1);
+        let builder = SecretCache::builder().database(database.clone()).max_selects(1);
         (database, builder.build().await.expect("the default policy is good"))
     }
 

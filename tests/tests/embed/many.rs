@@ -127,8 +127,8 @@ async fn a_caller_that_does_not_ask_how_its_reads_go_on_keeps_nobody_waiting() {
 async fn a_full_queue_is_waited_for() {
     let ids = ids(100);
     let database = rows(&ids);
-    let builder = SecretCache::builder().database(database.clone()).database_timeout(super::PATIENCE);
-    let cache = builder.max_loads(1).max_queue(1).build().await.expect("it is good");
+    let builder = SecretCache::builder().database(database.clone()).database_timeout(super::MAX_WAIT);
+    let cache = builder.max_selects(1).max_queue(1).build().await.expect("it is good");
     database.close(Gate::BeforeSelect);
     // Those two fill the queue.
     let others = [id("x"), id("y")].map(|id| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use leasehold::{DatabaseError, Error, ManualClock, Policy, SecretCache, Status};
 use leasehold_tests::scripted::{Fault, Gate, Scripted};
-use leasehold_tests::{Engine, PATIENCE};
+use leasehold_tests::{Engine, MAX_WAIT};
 
 use super::id;
 use crate::database::on_both;
@@ -18,7 +18,7 @@ on_both! {
 
 fn builder(clock: &Arc<ManualClock>) -> leasehold::Builder {
     let policy = Policy::from_bytes(leasehold_policies::TTL);
-    SecretCache::builder().clock(Arc::clone(clock)).policy(policy).database_timeout(PATIENCE)
+    SecretCache::builder().clock(Arc::clone(clock)).policy(policy).database_timeout(MAX_WAIT)
 }
 
 async fn a_secret_that_another_process_has_just_issued_is_verified(engine: Engine) -> Result<()> {

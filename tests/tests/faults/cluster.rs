@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, Secret, Status, WorkspaceId};
 use leasehold_tests::cluster::{Cluster, Stop};
-use leasehold_tests::{PATIENCE, Tier};
+use leasehold_tests::{MAX_WAIT, Tier};
 use tokio::task::JoinHandle;
 
 use super::{Bench, Dice, Limits, text, within};
 
 /// A server that is down is noticed soon; one that is slow is waited for.
-const SHORT_WAIT: Limits = Limits { pool: Some((10, Duration::from_secs(2))), answer: PATIENCE };
+const SHORT_WAIT: Limits = Limits { pool: Some((10, Duration::from_secs(2))), answer: MAX_WAIT };
 
 struct Machine {
     cluster: Arc<Cluster>,

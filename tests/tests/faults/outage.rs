@@ -15,7 +15,7 @@ use leasehold_tests::scripted::{Fault, Gate, Scripted};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Bench, Limits, MAX_LOADS, builder, id, within};
+use super::{Bench, Limits, MAX_SELECTS, builder, id, within};
 
 /// How long a miss may take by default.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Outage {
         let cache = builder()
             .database(database.clone())
             .clock(Arc::clone(&clock))
-            .max_loads(MAX_LOADS as usize)
+            .max_selects(MAX_SELECTS as usize)
             .build()
             .await?;
         let outage = Self { database, clock, cache, hot: names("hot", 30) };
@@ -144,7 +144,7 @@ async fn down_for_a_minute(down: Down, misses_a_second: usize) -> Result<()> {
         ensure!(back.elapsed() <= Duration::from_secs(1), "not all are served {:?} later", back.elapsed());
     }
     let peak = outage.database.peak();
-    ensure!(peak <= MAX_LOADS, "{down:?}: {peak} statements at once");
+    ensure!(peak <= MAX_SELECTS, "{down:?}: {peak} statements at once");
     Ok(())
 }
 

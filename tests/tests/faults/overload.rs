@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use leasehold::{Error, ManualClock, SecretCache, WorkspaceId};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::Tier;
 use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::scripted::{Gate, Scripted};
 
-use super::{Bench, Dice, Limits, MAX_LOADS, builder, id, text, within};
+use super::{Bench, Dice, Limits, MAX_SELECTS, builder, id, text, within};
 
 const CALLERS: u64 = 1000;
 const LEASE: Duration = Duration::from_secs(301);
@@ -63,8 +63,8 @@ async fn scripted() -> Result<(Scripted, Arc<ManualClock>, SecretCache)> {
     let cache = builder()
         .database(database.clone())
         .clock(Arc::clone(&clock))
-        .database_timeout(PATIENCE)
-        .max_loads(MAX_LOADS as usize)
+        .database_timeout(MAX_WAIT)
+        .max_selects(MAX_SELECTS as usize)
         .build()
         .await?;
     Ok((database, clock, cache))
@@ -108,15 +108,15 @@ async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_t
         clock.advance(LEASE);
     }
     let peak = database.peak();
-    ensure!(peak <= MAX_LOADS, "{peak} statements at once");
-    ensure!(peak > MAX_LOADS / 2, "only {peak} statements at once: the bound was not tried");
+    ensure!(peak <= MAX_SELECTS, "{peak} statements at once");
+    ensure!(peak > MAX_SELECTS / 2, "only {peak} statements at once: the bound was not tried");
     Ok(())
 }
 
 #[tokio::test]
 async fn who_finds_the_queue_full_is_told_at_once_and_costs_nothing() -> Result<()> {
     let database = Scripted::new();
-    let cache = builder().database(database.clone()).max_loads(2).max_queue(3).build().await?;
+    let cache = builder().database(database.clone()).max_selects(2).max_queue(3).build().await?;
     database.close(Gate::BeforeSelect);
     let read = |n: u64| {
         let cache = cache.clone();

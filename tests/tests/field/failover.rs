@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::cluster::{Cluster, Stop};
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::server::{Client, Launch, Server};
@@ -129,7 +129,7 @@ impl Failover {
         let enough = count.load(Ordering::SeqCst) + more;
         let (started, is_over) = (Instant::now(), || self.load.iter().any(JoinHandle::is_finished));
         while count.load(Ordering::SeqCst) < enough && !is_over() {
-            ensure!(started.elapsed() < 2 * PATIENCE, "the load does not get on");
+            ensure!(started.elapsed() < 2 * MAX_WAIT, "the load does not get on");
             self.server.get("/healthz")?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::server::{Answer, Client, no_body};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
@@ -138,7 +138,7 @@ impl Load {
             let next = enough.min(so_far + BEATS_FOR_A_WAIT);
             let wait =
                 counts.wait_for(|counts| count(counts) >= next || self.shared.over.load(Ordering::SeqCst));
-            so_far = tokio::time::timeout(PATIENCE * 4, wait).await?.map(|counts| count(&counts))?;
+            so_far = tokio::time::timeout(MAX_WAIT * 4, wait).await?.map(|counts| count(&counts))?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ async fn a_password_that_is_changed_in_its_file_is_read_again_without_a_restart(
     let options = database.options();
     let name = options.get_database().context("no name")?.to_owned();
     let user = format!("login_{name}");
-    let migrated = Launch::alone(["migrate", "--database", database.url()])?.to_its_end()?;
+    let migrated = Launch::alone(["migrate", "--database", database.url()])?.run_to_completion()?;
     ensure!(migrated.code == Some(0), "{migrated:?}");
     let execute = |sql: String| async { sqlx::raw_sql(AssertSqlSafe(sql)).execute(database.pool()).await };
     execute(format!(

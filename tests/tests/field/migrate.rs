@@ -9,7 +9,7 @@ use leasehold_tests::server::Launch;
 const IGNORED: [(&str, &str); 1] = [("ignore_startup_parameters", "extra_float_digits,options")];
 
 fn migrate(url: &str) -> Result<String> {
-    let ended = Launch::alone(["migrate", "--database", url])?.to_its_end()?;
+    let ended = Launch::alone(["migrate", "--database", url])?.run_to_completion()?;
     ensure!(ended.code == Some(0), "{:?}: {}", ended.code, ended.log);
     Ok(ended.stdout)
 }

@@ -19,7 +19,7 @@ const PROMOTED: Duration = Duration::from_secs(2);
 
 /// `leasehold migrate`, which has to work.
 fn migrate(url: &str) -> Result<Ended> {
-    let ended = Launch::alone(["migrate", "--database", url])?.to_its_end()?;
+    let ended = Launch::alone(["migrate", "--database", url])?.run_to_completion()?;
     ensure!(ended.code == Some(0), "migrate ended with {:?}: {}", ended.code, ended.log);
     Ok(ended)
 }
@@ -69,7 +69,7 @@ async fn without_a_schema_and_without_leave_to_make_one_the_start_says_what_to_d
     for (url, arguments) in
         [(database.url().to_owned(), &["--no-migrate"][..]), (role.to_url_lossy().to_string(), &[])]
     {
-        let ended = Launch::new(&url)?.arguments(arguments.iter().copied()).to_its_end()?;
+        let ended = Launch::new(&url)?.arguments(arguments.iter().copied()).run_to_completion()?;
         ensure!(ended.code == Some(1), "{arguments:?}: it ended with {:?}: {}", ended.code, ended.log);
         ensure!(ended.log.contains("leasehold migrate"), "{arguments:?}: {}", ended.log);
         let tables: i64 = query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")

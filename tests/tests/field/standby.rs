@@ -1,7 +1,7 @@
 //! A server on a hot standby: it reads, refuses changes in words, and goes on by itself after the promotion.
 
 use anyhow::{Result, ensure};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::cluster::{Cluster, Stop};
 use leasehold_tests::server::{Launch, Server, no_body};
 use sqlx::ConnectOptions as _;
@@ -15,7 +15,7 @@ async fn a_server_on_a_standby_reads_refuses_changes_and_takes_them_once_it_is_p
     let primary = Cluster::create(&[])?;
     let url = |cluster: &Cluster| cluster.options().to_url_lossy().to_string();
     let standby = primary.standby()?;
-    let ended = Launch::new(&url(&standby))?.to_its_end()?;
+    let ended = Launch::new(&url(&standby))?.run_to_completion()?;
     assert_eq!(ended.code, Some(1));
     assert!(ended.log.contains("run `leasehold migrate` on the primary"), "{}", ended.log);
     let first = Launch::new(&url(&primary))?.server()?;
@@ -42,7 +42,7 @@ async fn a_server_on_a_standby_reads_refuses_changes_and_takes_them_once_it_is_p
     standby.promote()?;
     let started = tokio::time::Instant::now();
     while readiness(&server)? != "ok" {
-        ensure!(started.elapsed() < PATIENCE, "it does not notice the promotion");
+        ensure!(started.elapsed() < MAX_WAIT, "it does not notice the promotion");
     }
     // More often than it has connections: none of them is stuck.
     for _ in 0..40 {

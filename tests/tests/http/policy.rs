@@ -72,7 +72,7 @@ async fn the_active_policy_is_shown_with_its_history() -> Result<()> {
         assert!(policy[text].as_str().is_some_and(|text| !text.is_empty()), "{text} in {policy}");
     }
     let fresh_s = |which: &str| policy["card"]["fresh_s"][which].as_f64().unwrap_or_default();
-    assert!(fresh_s("least") >= 18.0 && (85.0..=90.0).contains(&fresh_s("most")), "{policy}");
+    assert!(fresh_s("min") >= 18.0 && (85.0..=90.0).contains(&fresh_s("max")), "{policy}");
     put(&bench.server, "?setting.ttl=30s", &[])?;
     bench.server.admin("PUT", "/admin/policy", b"text".to_vec())?.refusal(422, "policy_refused")?;
     let policy = shown(&bench.server)?;

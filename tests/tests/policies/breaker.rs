@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Cause, Policy, Probation, Standing, Status};
+use leasehold::{Cause, Policy, Probation, RetainedPolicy, Status};
 use leasehold_tests::scripted::{Gate, Scripted};
 
 use super::{Bench, W, hostile};
@@ -119,8 +119,8 @@ async fn an_operator_s_choice_that_failed_is_kept_behind_all_others_and_never_go
     let cache = builder
         .policy(ttl("1m"))
         .on_policy_change(move |change| {
-            let standing = |of: &Standing| (of.policy.settings()[0].1.clone(), of.proven);
-            *seen.lock().unwrap() = change.previous.iter().map(standing).collect();
+            let retained = |of: &RetainedPolicy| (of.policy.settings()[0].1.clone(), of.proven);
+            *seen.lock().unwrap() = change.previous.iter().map(retained).collect();
         })
         .build()
         .await

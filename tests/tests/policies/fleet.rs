@@ -21,7 +21,7 @@ const MINUTES: usize = 30;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Start {
     Together,
-    Spread,
+    Apart,
 }
 
 /// A fleet of one policy, and the statements of each step in which some of it beat.
@@ -59,7 +59,7 @@ impl Fleet {
                 while self.cache.stats().in_flight > 0 {
                     tokio::task::yield_now().await;
                 }
-                if start == Start::Spread {
+                if start == Start::Apart {
                     self.clock.advance(MINUTE / WORKSPACES);
                 }
             }
@@ -88,7 +88,7 @@ async fn cost(policy: Policy, start: Start) -> (f64, f64) {
 }
 
 async fn holds(component: &'static [u8], per_heartbeat: f64) {
-    for start in [Start::Together, Start::Spread] {
+    for start in [Start::Together, Start::Apart] {
         let (mean, busiest) = cost(Policy::from_bytes(component), start).await;
         println!("{start:?}: {mean:.4} statements per heartbeat, {busiest:.2} times the mean at the busiest");
         assert!((mean - per_heartbeat).abs() <= 0.01, "{start:?}: {mean:.4} statements per heartbeat");

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use leasehold::{Cause, ManualClock, Policy, Probation, Standing, Status, WorkspaceId};
+use leasehold::{Cause, ManualClock, Policy, Probation, RetainedPolicy, Status, WorkspaceId};
 use leasehold_tests::scripted::Scripted;
 
 use super::{Bench, W, hostile};
@@ -146,7 +146,7 @@ async fn one_that_was_only_tuned_on_probation_is_nothing_to_go_back_to_by_itself
 
 #[tokio::test]
 async fn a_policy_that_an_earlier_process_had_on_probation_is_on_probation_again() {
-    let previous = vec![Standing { policy: ttl("1m"), proven: true }];
+    let previous = vec![RetainedPolicy { policy: ttl("1m"), proven: true }];
     let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(hostile("traps"));
     let builder = builder.probation(Probation::default()).previous(previous).first_on_probation(true);
     let cache = builder.build().await.expect("a cache");
@@ -169,7 +169,7 @@ async fn what_has_served_before_is_not_on_probation() {
 async fn a_cache_goes_back_to_the_policies_that_an_earlier_process_kept() {
     let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(ttl("3m"));
     let broken = Policy::from_bytes(b"not a component".as_slice());
-    let previous = [ttl("1m"), broken, ttl("2m")].map(|policy| Standing { policy, proven: true });
+    let previous = [ttl("1m"), broken, ttl("2m")].map(|policy| RetainedPolicy { policy, proven: true });
     let cache = builder.previous(previous.into()).build().await.expect("a cache");
     for expected in ["2m", "1m"] {
         let report = cache.rollback().await.expect("there is one");

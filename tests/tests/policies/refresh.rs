@@ -67,5 +67,5 @@ async fn a_policy_whose_refreshes_read_nothing_gets_no_card() {
     let error = cache.swap(policy).await.expect_err("it reads nothing");
     assert!(error.reason.contains("it read nothing"), "{error}");
     let card = SecretCache::builder().policy(hostile("reads-through-and-refreshes")).rehearse().await;
-    assert_eq!(card.expect("it reads").refresh_ahead.most, 240 * SECOND);
+    assert_eq!(card.expect("it reads").refresh_ahead.max, 240 * SECOND);
 }

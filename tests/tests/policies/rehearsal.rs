@@ -65,8 +65,8 @@ async fn by_default_the_first_leases_differ_and_a_heartbeat_costs_no_more_than_w
     let card = card(ttl()).await;
     assert_eq!(card.settings, [("ttl".into(), "5m".into()), ("jitter".into(), "80%".into())]);
     for seen in [card.fresh, card.issue_fresh] {
-        assert!(seen.least >= MINUTE && seen.most <= 5 * MINUTE, "{seen}");
-        assert!(seen.most - seen.least > 3 * MINUTE, "{seen}");
+        assert!(seen.min >= MINUTE && seen.max <= 5 * MINUTE, "{seen}");
+        assert!(seen.max - seen.min > 3 * MINUTE, "{seen}");
     }
     assert!(card.stale <= 5 * MINUTE, "{card}");
     assert_eq!((card.statements, card.heartbeats), (48, 240));
@@ -75,17 +75,17 @@ async fn by_default_the_first_leases_differ_and_a_heartbeat_costs_no_more_than_w
 #[tokio::test]
 async fn the_card_changes_with_the_settings() {
     let short = card(ttl().setting("ttl", "10s").setting("jitter", "0s")).await;
-    assert_eq!((short.fresh.least, short.fresh.most), (MINUTE / 6, MINUTE / 6));
+    assert_eq!((short.fresh.min, short.fresh.max), (MINUTE / 6, MINUTE / 6));
     assert_eq!((short.issue_fresh, short.stale), (short.fresh, MINUTE / 6));
     assert_eq!(short.statements, short.heartbeats, "no lease lasts until the next beat");
     let spread = card(ttl().setting("jitter", "1m")).await;
     for seen in [spread.fresh, spread.issue_fresh] {
-        assert!(seen.least >= 4 * MINUTE && seen.most <= 5 * MINUTE, "{seen}");
+        assert!(seen.min >= 4 * MINUTE && seen.max <= 5 * MINUTE, "{seen}");
     }
     assert!(spread.jitter() > MINUTE / 2 && spread.jitter() <= MINUTE, "{:?}", spread.jitter());
     let never = card(ttl().setting("ttl", "0s")).await;
     assert_eq!(
-        (never.fresh.most, never.stale, never.write),
+        (never.fresh.max, never.stale, never.write),
         (Duration::ZERO, Duration::ZERO, WriteOrder::DatabaseOnly)
     );
 }
@@ -118,16 +118,16 @@ async fn what_is_only_taste_is_on_the_card_and_not_refused() {
         ("renews-for-ever", hour, zero, zero, 24 * hour, 0),
     ] {
         let card = card(hostile(does)).await;
-        assert_eq!((card.fresh.least, card.fresh.most), (fresh, fresh), "{does}\n{card}");
-        assert_eq!((card.refresh_ahead.most, card.absent), (ahead, absent), "{does}\n{card}");
+        assert_eq!((card.fresh.min, card.fresh.max), (fresh, fresh), "{does}\n{card}");
+        assert_eq!((card.refresh_ahead.max, card.absent), (ahead, absent), "{does}\n{card}");
         assert_eq!((card.stale, card.statements), (stale, statements), "{does}\n{card}");
         let on_error = if stale > fresh { OnError::Stale } else { OnError::Error };
         assert_eq!(card.on_error, on_error, "{does}\n{card}");
-        assert_eq!((card.write, card.issue_fresh.most), (WriteOrder::DatabaseOnly, zero), "{does}\n{card}");
+        assert_eq!((card.write, card.issue_fresh.max), (WriteOrder::DatabaseOnly, zero), "{does}\n{card}");
     }
     let written = card(hostile("leases-what-it-issued")).await;
-    assert_eq!((written.write, written.issue_fresh.most), (WriteOrder::DatabaseThenCache, hour));
-    assert_eq!((written.fresh.most, written.stale), (zero, hour));
+    assert_eq!((written.write, written.issue_fresh.max), (WriteOrder::DatabaseThenCache, hour));
+    assert_eq!((written.fresh.max, written.stale), (zero, hour));
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn figures_are_measured_under_the_operators_ceilings() {
     let builder = SecretCache::builder().max_fresh(2 * MINUTE).max_keep(3 * MINUTE).max_absent(MINUTE / 60);
     let lowered =
         builder.policy(hostile("caches-absence-for-ever")).rehearse().await.expect("it breaks no rule");
-    assert_eq!((lowered.fresh.most, lowered.absent), (2 * MINUTE, MINUTE / 60));
+    assert_eq!((lowered.fresh.max, lowered.absent), (2 * MINUTE, MINUTE / 60));
 }
 
 #[tokio::test]
@@ -233,14 +233,14 @@ async fn the_card_goes_with_its_policy_through_swaps_and_rollbacks() {
     let builder = SecretCache::builder().database(Scripted::new());
     let even = |time| ttl().setting("ttl", time).setting("jitter", "0s");
     let cache = builder.policy(even("1m")).build().await.expect("the settings are good");
-    let fresh = || cache.policy().card.map(|card| card.fresh.most);
+    let fresh = || cache.policy().card.map(|card| card.fresh.max);
     assert_eq!(fresh(), Some(MINUTE));
     let report = cache.swap(even("2m")).await.expect("the settings are good");
     assert!(report.stages.iter().any(|(stage, _)| *stage == Stage::Rehearsal), "{:?}", report.stages);
-    assert_eq!(report.card.map(|card| card.fresh.most), Some(2 * MINUTE));
+    assert_eq!(report.card.map(|card| card.fresh.max), Some(2 * MINUTE));
     assert_eq!(fresh(), Some(2 * MINUTE));
     let report = cache.rollback().await.expect("there is one");
-    assert_eq!((report.card.map(|card| card.fresh.most), fresh()), (Some(MINUTE), Some(MINUTE)));
+    assert_eq!((report.card.map(|card| card.fresh.max), fresh()), (Some(MINUTE), Some(MINUTE)));
 }
 
 #[tokio::test]

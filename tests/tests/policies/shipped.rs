@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leasehold::{DatabaseError, Error, ManualClock, Policy, SecretCache, Status, WorkspaceId};
 use leasehold_policies::{ALL, NEGATIVE, PASSTHROUGH, RESILIENT, TTL, WATCHED};
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::scripted::{Fault, Gate};
 
 use super::{Bench, W};
@@ -42,7 +42,7 @@ impl Bench {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, reached).await.expect("the refresh is sent");
+        tokio::time::timeout(MAX_WAIT, reached).await.expect("the refresh is sent");
     }
 }
 

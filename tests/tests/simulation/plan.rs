@@ -92,7 +92,7 @@ pub(crate) struct Plan {
     /// How many rows one SELECT reads at most.
     pub(crate) batch_size: usize,
     /// How many SELECTs are under way at once at most.
-    pub(crate) max_loads: usize,
+    pub(crate) max_selects: usize,
 }
 
 impl Plan {
@@ -124,7 +124,7 @@ impl Plan {
             max_absent_ms,
             settings: settings(rng),
             batch_size: *rng.pick(&[1, 3, 8, 8]),
-            max_loads: *rng.pick(&[PLACES_FOR_ALL, PLACES_FOR_ALL, 2, 1]),
+            max_selects: *rng.pick(&[PLACES_FOR_ALL, PLACES_FOR_ALL, 2, 1]),
         }
     }
 
@@ -146,7 +146,7 @@ impl Plan {
     /// How long a SELECT may have waited for its turn when it is sent. With places for all keys it waits for others of its
     /// batch alone, as long as `host/cache/src/batcher.rs` has patience.
     pub(crate) fn queued_ms(&self) -> u64 {
-        match (self.max_loads, self.batch_size) {
+        match (self.max_selects, self.batch_size) {
             (PLACES_FOR_ALL.., 1) => 0,
             (PLACES_FOR_ALL.., _) => 10,
             _ => self.timeout_ms,

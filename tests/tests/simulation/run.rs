@@ -120,7 +120,7 @@ impl Sim {
             .max_keep(Duration::from_millis(plan.max_keep_ms))
             .max_absent(Duration::from_millis(plan.max_absent_ms))
             .database_timeout(plan.timeout())
-            .max_loads(plan.max_loads)
+            .max_selects(plan.max_selects)
             // A swap that nobody asked for would be one that the rules do not know of; it has tests of its own.
             .breaker(u32::MAX, Duration::from_secs(1))
             .probation(Probation::NONE)

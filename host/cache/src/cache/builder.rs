@@ -25,7 +25,8 @@ use crate::source::Source;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::{
-    Clock, Database, Execution, Policy, PolicyCard, PolicyChange, Probation, PublicKey, Standing, SystemClock,
+    Clock, Database, Execution, Policy, PolicyCard, PolicyChange, Probation, PublicKey, RetainedPolicy,
+    SystemClock,
 };
 
 pub use self::check::BuildError;
@@ -64,12 +65,12 @@ pub struct Builder {
     database_timeout: Duration,
     calls: CallLimits,
     gate: Gate,
-    max_loads: Option<usize>,
+    max_selects: Option<usize>,
     max_issues: Option<usize>,
     max_queue: usize,
     breaker: (u32, Duration),
     probation: Probation,
-    previous: Vec<Standing>,
+    previous: Vec<RetainedPolicy>,
     first_on_probation: bool,
     observer: Option<Observer>,
     rehearsal: bool,
@@ -86,7 +87,7 @@ impl Default for Builder {
             database_timeout: DATABASE_TIMEOUT,
             calls: CallLimits { cpu_limit: POLICY_CPU_LIMIT, may_leave: true, execution: None },
             gate: Gate::default(),
-            max_loads: None,
+            max_selects: None,
             max_issues: None,
             max_queue: QUEUE,
             breaker: BREAKER,
@@ -237,7 +238,7 @@ impl Builder {
 
     /// Policies that a rollback, the breaker or a failed probation goes back to, the latest last: those that an earlier
     /// process kept. One that cannot be loaded any more is left out, with a word in the log.
-    pub fn previous(mut self, policies: Vec<Standing>) -> Self {
+    pub fn previous(mut self, policies: Vec<RetainedPolicy>) -> Self {
         self.previous = policies;
         self
     }
@@ -262,8 +263,8 @@ impl Builder {
     /// How many statements that read are sent at once; by default three quarters of the database's connections, so that a
     /// flood of misses leaves some for issues. Where a database reads many workspaces in one statement, so many more loads
     /// are under way at once.
-    pub fn max_loads(mut self, loads: usize) -> Self {
-        self.max_loads = Some(loads);
+    pub fn max_selects(mut self, loads: usize) -> Self {
+        self.max_selects = Some(loads);
         self
     }
 
@@ -324,16 +325,16 @@ impl Builder {
         let rollout =
             Rollout::new(self.policy, builtin(), self.previous, config, clock, Arc::clone(&counters)).await?;
         let connections = database.connections().unwrap_or(CONNECTIONS);
-        let max_loads = self.max_loads.unwrap_or((connections * 3 / 4).max(1));
+        let max_selects = self.max_selects.unwrap_or((connections * 3 / 4).max(1));
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
         // Each statement reads for many loads, which ask the policy when it has ended.
-        let calls = max_loads.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_loads);
+        let calls = max_selects.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_selects);
         let source = Source::new(
             database,
             Arc::clone(&self.clock),
             Arc::clone(&counters),
             self.database_timeout,
-            max_loads,
+            max_selects,
         );
         let core = Arc::new(Core {
             table: Table::new(self.capacity),

@@ -21,12 +21,12 @@ pub struct PolicyCard {
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
     /// For how long a secret is served after a read without asking the policy, over dozens of workspaces at three instants.
-    pub fresh: Spread,
+    pub fresh: Range,
     /// The same after an issue.
-    pub issue_fresh: Spread,
+    pub issue_fresh: Range,
     /// How long before that time is up a hit also asks the policy in the background, which then asks the
     /// database; zero: it never does.
-    pub refresh_ahead: Spread,
+    pub refresh_ahead: Range,
     /// For how long a read is still told that there is no secret after one has appeared; zero: absence is not cached.
     pub absent: Duration,
     /// How old an answer can be, counted from when the database last gave it: under a lease, kept beyond one, or while the
@@ -52,11 +52,11 @@ pub struct PolicyCard {
 
 /// The least and the most that was seen of something that differs from workspace to workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spread {
-    /// The least.
-    pub least: Duration,
-    /// The most.
-    pub most: Duration,
+pub struct Range {
+    /// The min.
+    pub min: Duration,
+    /// The max.
+    pub max: Duration,
 }
 
 /// What a read comes to when no lease covers it and the database fails.
@@ -88,7 +88,7 @@ pub enum Measure {
     /// A time, the same for all.
     Time(Duration),
     /// A time that may differ from workspace to workspace.
-    Spread(Spread),
+    Range(Range),
     /// A number without a unit.
     Number(f64),
     /// A size.
@@ -99,10 +99,10 @@ impl PolicyCard {
     /// Every figure by its name, in the order in which the card shows them.
     pub fn figures(&self) -> [(&'static str, Measure); 11] {
         [
-            ("fresh", Measure::Spread(self.fresh)),
-            ("issue-fresh", Measure::Spread(self.issue_fresh)),
+            ("fresh", Measure::Range(self.fresh)),
+            ("issue-fresh", Measure::Range(self.issue_fresh)),
             ("jitter", Measure::Time(self.jitter())),
-            ("refresh-ahead", Measure::Spread(self.refresh_ahead)),
+            ("refresh-ahead", Measure::Range(self.refresh_ahead)),
             ("absence", Measure::Word(if self.absent.is_zero() { "uncached" } else { "cached" })),
             ("absent", Measure::Time(self.absent)),
             ("stale", Measure::Time(self.stale)),
@@ -115,12 +115,12 @@ impl PolicyCard {
 
     /// How far apart the workspaces' times after a read were.
     pub fn jitter(&self) -> Duration {
-        self.fresh.most.saturating_sub(self.fresh.least)
+        self.fresh.max.saturating_sub(self.fresh.min)
     }
 
     /// How many statements a heartbeat costs on average.
     pub fn statements_per_heartbeat(&self) -> f64 {
-        // Thousands at most.
+        // Thousands at max.
         self.statements as f64 / self.heartbeats.max(1) as f64
     }
 
@@ -128,13 +128,13 @@ impl PolicyCard {
         let (fresh, issued) = (self.fresh, self.issue_fresh);
         let not = "not at all: the next read asks the policy";
         match figure {
-            "fresh" if fresh.most.is_zero() => format!("after a read: {not}"),
+            "fresh" if fresh.max.is_zero() => format!("after a read: {not}"),
             "fresh" => format!("{fresh} after a read, without asking the policy"),
-            "issue-fresh" if issued.most.is_zero() => format!("after an issue: {not}"),
+            "issue-fresh" if issued.max.is_zero() => format!("after an issue: {not}"),
             "issue-fresh" => format!("{issued} after an issue, without asking the policy"),
             "jitter" if self.jitter().is_zero() => "none: the same for every workspace".into(),
             "jitter" => format!("{}, from workspace to workspace", Words(self.jitter())),
-            "refresh-ahead" if self.refresh_ahead.most.is_zero() => "none".into(),
+            "refresh-ahead" if self.refresh_ahead.max.is_zero() => "none".into(),
             "refresh-ahead" => format!("{} before the end, in the background", self.refresh_ahead),
             "absence" if self.absent.is_zero() => "uncached: a secret that appears is found at once".into(),
             "absence" => format!("cached: told for up to {} after a secret has appeared", Words(self.absent)),
@@ -177,20 +177,20 @@ impl fmt::Display for PolicyCard {
     }
 }
 
-impl Spread {
+impl Range {
     /// Takes one more into account.
     pub(super) fn widen(spread: &mut Option<Self>, seen: Duration) {
-        let Self { least, most } = spread.unwrap_or(Self { least: seen, most: seen });
-        *spread = Some(Self { least: least.min(seen), most: most.max(seen) });
+        let Self { min, max } = spread.unwrap_or(Self { min: seen, max: seen });
+        *spread = Some(Self { min: min.min(seen), max: max.max(seen) });
     }
 }
 
-impl fmt::Display for Spread {
+impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.least == self.most {
-            Words(self.most).fmt(f)
+        if self.min == self.max {
+            Words(self.max).fmt(f)
         } else {
-            write!(f, "{} to {}", Words(self.least), Words(self.most))
+            write!(f, "{} to {}", Words(self.min), Words(self.max))
         }
     }
 }
@@ -220,7 +220,7 @@ impl fmt::Display for Measure {
         match self {
             Self::Word(word) => f.write_str(word),
             Self::Time(time) => Words(*time).fmt(f),
-            Self::Spread(spread) => spread.fmt(f),
+            Self::Range(spread) => spread.fmt(f),
             Self::Number(number) => write!(f, "{number:.3}"),
             Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
         }

@@ -11,7 +11,7 @@ use super::activation::ActivePolicy;
 use super::breaker::Breaker;
 use super::pool::Loaded;
 use super::probation::Trial;
-use super::report::{Cause, Standing, SwapError, SwapRecord, Trip};
+use super::report::{Cause, PolicyFailure, RetainedPolicy, SwapError, SwapRecord};
 
 /// How many swaps and refusals are remembered.
 const MAX_RECORDS: usize = 16;
@@ -25,7 +25,7 @@ pub(super) struct History {
     records: VecDeque<SwapRecord>,
     pub(super) breaker: Breaker,
     /// Why the active policy is active, if the one before it failed.
-    pub(super) trip: Option<Trip>,
+    pub(super) trip: Option<PolicyFailure>,
     /// While the active policy is on probation.
     pub(super) trial: Option<Trial>,
 }
@@ -88,8 +88,8 @@ impl History {
     }
 
     /// What a rollback would go back to, the latest last.
-    pub(super) fn standings(&self) -> Vec<Standing> {
-        self.previous.iter().map(|previous| previous.value.loaded.standing()).collect()
+    pub(super) fn retained(&self) -> Vec<RetainedPolicy> {
+        self.previous.iter().map(|previous| previous.value.loaded.retained()).collect()
     }
 
     /// Keeps a record.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::report::{PolicyChange, Standing, SwapRecord};
+use super::report::{PolicyChange, RetainedPolicy, SwapRecord};
 
 /// Is told of every change, in order.
 pub(crate) type Observer = Box<dyn Fn(&PolicyChange<'_>) + Send + Sync>;
@@ -26,8 +26,8 @@ thread_local! {
 /// One change, as it was at its moment.
 pub(super) struct Notice {
     pub(super) record: SwapRecord,
-    pub(super) active: Standing,
-    pub(super) previous: Vec<Standing>,
+    pub(super) active: RetainedPolicy,
+    pub(super) previous: Vec<RetainedPolicy>,
     pub(super) highest_revision: u64,
 }
 

@@ -24,7 +24,7 @@ use super::instance::Instance;
 use super::limits::Taken;
 use super::meter::Meter;
 use super::slow_worker::Slowness;
-use crate::{Stage, Standing, SwapError};
+use crate::{RetainedPolicy, Stage, SwapError};
 
 /// Instances that are kept for the next call whether they are needed or not: one costs 25 µs to make.
 const SPARE: usize = 16;
@@ -151,8 +151,8 @@ impl Loaded {
     }
 
     /// The policy, and what it is worth.
-    pub(super) fn standing(&self) -> Standing {
-        Standing { policy: self.policy.clone(), proven: self.is_proven() }
+    pub(super) fn retained(&self) -> RetainedPolicy {
+        RetainedPolicy { policy: self.policy.clone(), proven: self.is_proven() }
     }
 
     /// Whether it is run as machine code.

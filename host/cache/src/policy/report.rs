@@ -59,13 +59,13 @@ pub struct BreakerStatus {
     /// The window.
     pub window: Duration,
     /// The failure by which the active policy became active. Gone with the next swap or rollback.
-    pub trip: Option<Trip>,
+    pub trip: Option<PolicyFailure>,
 }
 
 /// A policy that was replaced because it failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Trip {
+pub struct PolicyFailure {
     /// By the wall clock.
     pub at: SystemTime,
     /// Whether it failed too often, or in its probation.
@@ -145,16 +145,16 @@ pub struct PolicyChange<'a> {
     /// What happened.
     pub record: &'a SwapRecord,
     /// The policy that is active now.
-    pub active: Standing,
+    pub active: RetainedPolicy,
     /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
-    pub previous: Vec<Standing>,
+    pub previous: Vec<RetainedPolicy>,
     /// The highest signed revision that was ever active, for [`Builder::remembered_revision`](crate::Builder::remembered_revision).
     pub highest_revision: u64,
 }
 
 /// A policy, and what it is worth: the breaker and a failed probation go back to proven ones only.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct RetainedPolicy {
     /// The policy.
     pub policy: Policy,
     /// Whether it has come through its probation, or was never on one.

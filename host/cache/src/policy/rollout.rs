@@ -27,7 +27,7 @@ use super::report::{BreakerStatus, Cause, PolicyStatus, SwapError, SwapRecord};
 use super::shortage::Shortages;
 use crate::lease::{Ceilings, Generation};
 use crate::stats::Counters;
-use crate::{Clock, Stage, Standing};
+use crate::{Clock, RetainedPolicy, Stage};
 
 pub(crate) struct Rollout {
     active: ActiveCell<Activation>,
@@ -62,7 +62,7 @@ impl Rollout {
     pub(crate) async fn new(
         policy: Policy,
         builtin: Policy,
-        previous: Vec<Standing>,
+        previous: Vec<RetainedPolicy>,
         terms: RolloutConfig,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
@@ -85,7 +85,7 @@ impl Rollout {
             builtin
         };
         let mut history = History::new(terms.breaker);
-        for Standing { policy, proven } in previous {
+        for RetainedPolicy { policy, proven } in previous {
             let digest = policy.digest().to_owned();
             match loader.load(policy, None).await {
                 Ok((previous, _)) => {
@@ -217,8 +217,8 @@ impl Rollout {
         if self.notices.is_wanted() {
             self.notices.put_in(Notice {
                 record: record.clone(),
-                active: active.standing(),
-                previous: history.standings(),
+                active: active.retained(),
+                previous: history.retained(),
                 highest_revision: self.loader.gate.highest_revision(),
             });
         }

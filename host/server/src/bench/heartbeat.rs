@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-use super::Laps;
+use super::Stopwatch;
 use super::turns::{Side, Turn};
 use crate::{Cli, Command, Server};
 
@@ -73,12 +73,12 @@ async fn ask_from(
             tokio::spawn(async move {
                 let mut stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                let (mut buffer, mut laps) = ([0; 4096], Laps::of(span));
-                while !laps.is_over() {
+                let (mut buffer, mut stopwatch) = ([0; 4096], Stopwatch::of(span));
+                while !stopwatch.is_over() {
                     ask(&mut stream, &request, &mut buffer, "HTTP/1.1 200").await?;
-                    laps.lap();
+                    stopwatch.lap();
                 }
-                anyhow::Ok(laps.nanos)
+                anyhow::Ok(stopwatch.nanos)
             })
         })
         .collect();

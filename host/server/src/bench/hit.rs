@@ -8,17 +8,17 @@ use leasehold::{SecretCache, WorkspaceId};
 use tokio::runtime::Runtime;
 
 use super::turns::{Side, Turn, now};
-use super::{Bed, WORKSPACES};
+use super::{Fixture, WORKSPACES};
 
 /// Hits between two looks at the time, which takes as long as one.
 const BETWEEN_LOOKS: usize = 1_000;
 
 type Way = fn(&SecretCache, &WorkspaceId) -> bool;
 
-pub(super) fn sides<'a>(runtime: &Runtime, bed: &'a Bed) -> anyhow::Result<Vec<Side<'a>>> {
+pub(super) fn sides<'a>(runtime: &Runtime, fixture: &'a Fixture) -> anyhow::Result<Vec<Side<'a>>> {
     let cache = runtime.block_on(async {
-        let cache = bed.cache("1h").await?;
-        for id in &*bed.ids {
+        let cache = fixture.cache("1h").await?;
+        for id in &*fixture.ids {
             cache.read(id).await?;
         }
         anyhow::Ok(cache)
@@ -37,7 +37,7 @@ pub(super) fn sides<'a>(runtime: &Runtime, bed: &'a Bed) -> anyhow::Result<Vec<S
                 name: format!("`{name}`, {threads} {}", if threads == 1 { "thread" } else { "threads" }),
                 at_once: threads,
                 measure: Box::new(move |span| {
-                    let each = on_threads(&cache, &bed.ids, threads, way, span)?;
+                    let each = on_threads(&cache, &fixture.ids, threads, way, span)?;
                     Ok(Turn { each, nanos: Vec::new() })
                 }),
             });

@@ -8,10 +8,10 @@ use sqlx::Row as _;
 use tokio::runtime::Runtime;
 
 use super::turns::Side;
-use super::{Bed, Laps};
+use super::{Fixture, Stopwatch};
 
-pub(super) fn sides<'a>(runtime: &'a Runtime, bed: &'a Bed) -> anyhow::Result<Vec<Side<'a>>> {
-    let pool = bed.database.pool().clone();
+pub(super) fn sides<'a>(runtime: &'a Runtime, fixture: &'a Fixture) -> anyhow::Result<Vec<Side<'a>>> {
+    let pool = fixture.database.pool().clone();
     let select = move |id: WorkspaceId| {
         let pool = pool.clone();
         async move {
@@ -22,7 +22,7 @@ pub(super) fn sides<'a>(runtime: &'a Runtime, bed: &'a Bed) -> anyhow::Result<Ve
             Ok(())
         }
     };
-    let cache = runtime.block_on(bed.cache("0s"))?;
+    let cache = runtime.block_on(fixture.cache("0s"))?;
     let read = move |id: WorkspaceId| {
         let cache = cache.clone();
         async move {
@@ -31,14 +31,14 @@ pub(super) fn sides<'a>(runtime: &'a Runtime, bed: &'a Bed) -> anyhow::Result<Ve
         }
     };
     Ok(vec![
-        side(runtime, bed, "the SELECT alone, over sqlx on SQLite", select),
-        side(runtime, bed, "a read that misses", read),
+        side(runtime, fixture, "the SELECT alone, over sqlx on SQLite", select),
+        side(runtime, fixture, "a read that misses", read),
     ])
 }
 
 fn side<'a, F>(
     runtime: &'a Runtime,
-    bed: &'a Bed,
+    fixture: &'a Fixture,
     name: &str,
     action: impl Fn(WorkspaceId) -> F + Clone + Send + 'static,
 ) -> Side<'a>
@@ -46,17 +46,17 @@ where
     F: Future<Output = anyhow::Result<()>> + Send,
 {
     let measure = move |span: Duration| {
-        let (ids, action) = (Arc::clone(&bed.ids), action.clone());
+        let (ids, action) = (Arc::clone(&fixture.ids), action.clone());
         let turn = runtime.spawn(async move {
-            let mut laps = Laps::of(span);
+            let mut stopwatch = Stopwatch::of(span);
             for id in ids.iter().cycle() {
                 action(id.clone()).await?;
-                laps.lap();
-                if laps.is_over() {
+                stopwatch.lap();
+                if stopwatch.is_over() {
                     break;
                 }
             }
-            anyhow::Ok(laps.nanos.into())
+            anyhow::Ok(stopwatch.nanos.into())
         });
         runtime.block_on(turn)?
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::on_a_runtime;
-use crate::policy::say;
+use crate::print::print;
 use crate::store::files;
 
 /// What to copy, and where to.
@@ -32,6 +32,6 @@ impl Backup {
     /// What kept it from being done, in words. Then no file was made, and none was replaced.
     pub fn run(&self) -> anyhow::Result<()> {
         let bytes = on_a_runtime(files::backup(&self.database, &self.file, self.force))?;
-        say(&format!("{} has the database as it is now: {bytes} bytes\n", self.file.display()))
+        print(&format!("{} has the database as it is now: {bytes} bytes\n", self.file.display()))
     }
 }

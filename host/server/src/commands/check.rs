@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::on_a_runtime;
-use crate::policy::say;
+use crate::print::print;
 use crate::store;
 
 /// The subcommands of `leasehold database`.
@@ -31,7 +31,7 @@ impl DatabaseCommand {
     pub fn run(&self) -> anyhow::Result<()> {
         let Self::Check(check) = self;
         let report = on_a_runtime(store::check(&check.database))?;
-        say(&report.table())?;
+        print(&report.table())?;
         anyhow::ensure!(
             report.lacks.is_empty(),
             "a server could not do all of its work: {}",

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::on_a_runtime;
-use crate::policy::say;
+use crate::print::print;
 use crate::store::{self, Migrated};
 
 /// Which database.
@@ -26,6 +26,6 @@ impl MigrateDatabase {
             Migrated::Created => "was made",
             Migrated::WasCurrent => "is up to date; nothing was changed",
         };
-        say(&format!("the schema of {shown} {done}\n"))
+        print(&format!("the schema of {shown} {done}\n"))
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::on_a_runtime;
-use crate::policy::say;
+use crate::print::print;
 use crate::store::files;
 
 /// What to put in place, and where.
@@ -32,6 +32,6 @@ impl Restore {
             Some(path) => format!("; what was there before is {}", path.display()),
             None => String::new(),
         };
-        say(&format!("{} is {} now{kept}\n", restored.database.display(), self.file.display()))
+        print(&format!("{} is {} now{kept}\n", restored.database.display(), self.file.display()))
     }
 }

@@ -2,18 +2,17 @@
 //!
 //! The figures are the library's. Here they get units in their names, so that no reader of JSON has to guess.
 
-use std::io::Write as _;
-
 use anyhow::Context as _;
-use leasehold::{Measure, PolicyCard, SecretCache, Spread};
+use leasehold::{Measure, PolicyCard, Range, SecretCache};
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, choose};
 use crate::cli::{Candidate, Card};
+use crate::print::print;
 
-pub(super) async fn print(command: &Card) -> anyhow::Result<Outcome> {
+pub(super) async fn run(command: &Card) -> anyhow::Result<Outcome> {
     let card = rehearse(&command.candidate).await?;
-    say(&if command.json { format!("{:#}\n", json(&card)) } else { card.to_string() })?;
+    print(&if command.json { format!("{:#}\n", json(&card)) } else { card.to_string() })?;
     Ok(Outcome::Done)
 }
 
@@ -45,7 +44,7 @@ pub(super) async fn print_all() -> anyhow::Result<Outcome> {
         }
         table += "\n";
     }
-    say(&table)?;
+    print(&table)?;
     Ok(Outcome::Done)
 }
 
@@ -74,8 +73,8 @@ pub(crate) fn json(card: &PolicyCard) -> Value {
         let (name, value) = match measure {
             Measure::Word(word) => (name, json!(word)),
             Measure::Time(time) => (format!("{name}_s"), json!(time.as_secs_f64())),
-            Measure::Spread(Spread { least, most, .. }) => {
-                (format!("{name}_s"), json!({ "least": least.as_secs_f64(), "most": most.as_secs_f64() }))
+            Measure::Range(Range { min, max, .. }) => {
+                (format!("{name}_s"), json!({ "least": min.as_secs_f64(), "most": max.as_secs_f64() }))
             }
             Measure::Bytes(bytes) => (format!("{name}_bytes"), json!(bytes)),
             Measure::Number(number) => (name, json!(number)),
@@ -92,10 +91,4 @@ pub(crate) fn json(card: &PolicyCard) -> Value {
         shown.insert(name.to_owned(), value);
     }
     Value::Object(shown)
-}
-
-/// Writes to stdout. Who has closed it is told by the exit code.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("cannot write to stdout")
 }

@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 
 use super::Outcome;
-use super::card::{rehearse, say};
+use super::card::rehearse;
 use crate::cli::Check;
+use crate::print::print;
 
 pub(super) async fn run(command: &Check) -> anyhow::Result<Outcome> {
     let card = rehearse(&command.candidate).await?;
@@ -20,6 +21,6 @@ pub(super) async fn run(command: &Check) -> anyhow::Result<Outcome> {
             outcome = Outcome::Differs;
         }
     }
-    say(&lines)?;
+    print(&lines)?;
     Ok(outcome)
 }

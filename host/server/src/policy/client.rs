@@ -18,7 +18,7 @@ use crate::admin_token;
 use crate::cli::{ApplyPolicy, RemoteServer, StatusOfPolicy};
 
 /// A swap compiles and rehearses; the server bounds both.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a policy active in a running server.
 ///
@@ -130,7 +130,7 @@ fn send(
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
-        .timeout_global(Some(PATIENCE));
+        .timeout_global(Some(REQUEST_TIMEOUT));
     let agent: Agent = config.build().into();
     let mut request = Request::builder()
         .method(method)

@@ -1,7 +1,7 @@
 //! What an author expects of a policy: one figure of its card, an operator and a value, such as `fresh<=10m`.
 //!
 //! It is parsed before anything is rehearsed, so that a slip of the pen is a usage error whatever the policy does. Where a
-//! figure differs from workspace to workspace, an upper bound has to hold for the most and a lower one for the least.
+//! figure differs from workspace to workspace, an upper bound has to hold for the most and a lower one for the min.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -84,7 +84,7 @@ An EXPR is a figure of the card, an operator and a value:
   memory                                                     <= < >= > =  a size such as 2MiB
   absence=uncached|cached   on-error=error|stale   write=database-then-cache|database-only
 Quote it: the shell has plans of its own for < and >. Where a figure differs from workspace to workspace, an upper bound
-has to hold for the most and a lower one for the least.";
+has to hold for the most and a lower one for the min.";
 
     /// Whether the card bears it out, and what the card says.
     pub(crate) fn held_against(&self, card: &PolicyCard) -> (bool, Measure) {
@@ -92,11 +92,9 @@ has to hold for the most and a lower one for the least.";
         let found = figures.iter().find(|(figure, _)| *figure == self.figure).map(|(_, measure)| *measure);
         // Every known figure is on the card: a test sees to it.
         let found = found.unwrap_or(Measure::Word("nothing"));
-        let (least, most) = match (found, self.value) {
+        let (min, max) = match (found, self.value) {
             (Measure::Time(found), Value::Time(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
-            (Measure::Spread(found), Value::Time(wanted)) => {
-                (found.least.cmp(&wanted), found.most.cmp(&wanted))
-            }
+            (Measure::Range(found), Value::Time(wanted)) => (found.min.cmp(&wanted), found.max.cmp(&wanted)),
             (Measure::Bytes(found), Value::Bytes(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
             (Measure::Number(found), Value::Number(wanted)) => {
                 let order = found.total_cmp(&wanted);
@@ -105,19 +103,19 @@ has to hold for the most and a lower one for the least.";
             (Measure::Word(found), Value::Word(wanted)) => return (found == wanted, Measure::Word(found)),
             _ => return (false, found),
         };
-        (self.operator.holds(least, most), found)
+        (self.operator.holds(min, max), found)
     }
 }
 
 impl Operator {
     /// How the least and the most that was found compare with what is wanted.
-    fn holds(self, least: Ordering, most: Ordering) -> bool {
+    fn holds(self, min: Ordering, max: Ordering) -> bool {
         match self {
-            Self::AtMost => most.is_le(),
-            Self::LessThan => most.is_lt(),
-            Self::AtLeast => least.is_ge(),
-            Self::MoreThan => least.is_gt(),
-            Self::Equals => least.is_eq() && most.is_eq(),
+            Self::AtMost => max.is_le(),
+            Self::LessThan => max.is_lt(),
+            Self::AtLeast => min.is_ge(),
+            Self::MoreThan => min.is_gt(),
+            Self::Equals => min.is_eq() && max.is_eq(),
         }
     }
 }
@@ -261,7 +259,7 @@ mod tests {
         for ((figure, found), (_, kind)) in card.figures().into_iter().zip(FIGURES) {
             let fits = match found {
                 Measure::Word(word) => matches!(kind, Kind::Words(words) if words.contains(&word)),
-                Measure::Time(_) | Measure::Spread(_) => kind == Kind::Time,
+                Measure::Time(_) | Measure::Range(_) => kind == Kind::Time,
                 Measure::Number(_) => kind == Kind::Number,
                 Measure::Bytes(_) => kind == Kind::Bytes,
                 _ => false,

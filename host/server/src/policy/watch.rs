@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::choose;
 use super::keys::signature_file;
 use crate::app::App;
-use crate::state::Asked;
+use crate::state::Requested;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -50,14 +50,15 @@ fn stamp_of(path: &Path) -> Option<[i128; 5]> {
 impl Named {
     /// Reads what the command line names, and makes it active. `by` is what the record will say.
     pub(crate) async fn apply(&self, app: &App, by: &str) {
-        let asked = self.clone();
-        let chosen = tokio::task::spawn_blocking(move || choose(&asked.policy, &asked.settings)).await;
+        let requested = self.clone();
+        let chosen =
+            tokio::task::spawn_blocking(move || choose(&requested.policy, &requested.settings)).await;
         match chosen {
             Ok(Ok(policy)) => {
-                let asked = Asked::new(&self.policy, &self.settings, Some(&policy));
+                let requested = Requested::new(&self.policy, &self.settings, Some(&policy));
                 // What was refused is in the log and in the record already. The next start tries it again, and says so.
                 if app.swap(policy, by).await.is_ok() {
-                    app.journal.note_asked(asked);
+                    app.journal.note_asked(requested);
                 }
             }
             Ok(Err(error)) => {

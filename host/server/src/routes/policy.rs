@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::app::{App, Swapped};
 use crate::policy;
 use crate::respond::{self, ApiError, change, settings, time};
-use crate::routes::{input, to_its_end};
+use crate::routes::{input, run_to_completion};
 use crate::server::Peer;
 
 /// Who asks, in the asker's own words; for the record, and proof of nothing.
@@ -74,7 +74,7 @@ pub(super) async fn swap(
     // A client that brings a component says of what type it is, even of an empty one.
     let brings_one = headers.contains_key(CONTENT_TYPE);
     let component = input::body(body, BODY_BYTES_MAX).await?;
-    let swapped = to_its_end(async move {
+    let swapped = run_to_completion(async move {
         if component.is_empty() && !brings_one && signature.is_none() && !forced {
             return Ok(app.reconfigure(given, &by).await?);
         }
@@ -93,7 +93,7 @@ pub(super) async fn rollback(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let by = operator(&headers, peer)?;
-    let rolled_back = to_its_end(async move { Ok(app.rollback(&by).await?) });
+    let rolled_back = run_to_completion(async move { Ok(app.rollback(&by).await?) });
     Ok(done(&rolled_back.await?))
 }
 
@@ -113,7 +113,7 @@ fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError
     Ok(format!("{name}, {from}"))
 }
 
-fn done(Swapped { report, is_kept }: &Swapped) -> Response {
+fn done(Swapped { report, persisted }: &Swapped) -> Response {
     let stages = report.stages.iter().map(|(stage, took)| {
         // 584,000 years of microseconds fit.
         json!({ "stage": stage.as_str(), "micros": u64::try_from(took.as_micros()).unwrap_or(u64::MAX) })
@@ -127,7 +127,7 @@ fn done(Swapped { report, is_kept }: &Swapped) -> Response {
         "settings": settings(&report.settings),
         "card": report.card.as_ref().map(policy::json),
         "entries": report.entries,
-        "kept": is_kept,
+        "persisted": persisted,
         "stages": stages.collect::<Vec<_>>(),
     });
     respond::json(StatusCode::OK, &shown)

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::{hex_sha256, new_token};
 use crate::respond::{ApiError, secret_json};
 use crate::routes::input::{self, Workspace};
-use crate::routes::to_its_end;
+use crate::routes::run_to_completion;
 
 #[derive(Default, Deserialize)]
 // A misspelt id must not be a workspace with another one.
@@ -33,7 +33,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Re
     let workspace = WorkspaceId::new(create.id.unwrap_or_else(|| Uuid::new_v4().to_string()))?;
     let token = new_token().map_err(|error| ApiError::internal(format!("no random bytes: {error}")))?;
     let (row, hash) = (workspace.clone(), hex_sha256(&token));
-    to_its_end(async move {
+    run_to_completion(async move {
         let inserted = app.store.insert(&row, &String::from_utf8_lossy(&hash)).await;
         // Also after a failure: the row may be there all the same. A row that was there already changed nothing.
         if !matches!(inserted, Ok(false)) {
@@ -50,7 +50,7 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Workspace(workspace): Workspace,
 ) -> Result<Response, ApiError> {
-    let deleted = to_its_end(async move {
+    let deleted = run_to_completion(async move {
         let deleted = app.store.delete(&workspace).await;
         // Also after a failure: the row may be gone all the same.
         app.forget(&workspace);

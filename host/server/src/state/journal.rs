@@ -11,18 +11,18 @@ use leasehold::{Clock as _, Policy, PolicyChange, SwapError, SystemClock};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Asked, Keeping, State};
+use super::{Checkpoint, Requested, State};
 use crate::{policy, respond};
 
 /// Writes changes of the policy in the background.
 #[derive(Clone)]
-pub(crate) struct Journal(mpsc::Sender<Order>);
+pub(crate) struct Journal(mpsc::Sender<Command>);
 
-enum Order {
+enum Command {
     /// A line of the record, and what is to be kept from then on, if that is another than before.
-    Write(String, Option<Keeping>),
+    Write(String, Option<Checkpoint>),
     /// The policy that the command line names was read again.
-    Asked(Asked),
+    Requested(Requested),
     /// Says whether a restart comes back with the latest change.
     Flush(oneshot::Sender<bool>),
     /// Says the same, and lets go of the folder.
@@ -31,11 +31,11 @@ enum Order {
 
 impl Journal {
     /// Starts the thread. `asked` is what the command line asks for.
-    pub(crate) fn start(state: State, asked: Asked) -> anyhow::Result<Self> {
+    pub(crate) fn start(state: State, requested: Requested) -> anyhow::Result<Self> {
         let (sender, orders) = mpsc::channel();
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || write_all(state, asked, &orders))
+            .spawn(move || write_all(state, requested, &orders))
             .context("cannot start the thread that keeps the policies")?;
         Ok(Self(sender))
     }
@@ -46,20 +46,21 @@ impl Journal {
         if let Some(fields) = shown.as_object_mut() {
             fields.insert("card".to_owned(), change.record.card.as_ref().map(policy::json).into());
         }
-        let keeping = kept.then(|| Keeping {
+        let checkpoint = kept.then(|| Checkpoint {
             active: change.active.clone(),
             previous: change.previous.clone(),
             highest_revision: change.highest_revision,
         });
-        self.order(Order::Write(shown.to_string(), keeping));
+        self.send(Command::Write(shown.to_string(), checkpoint));
     }
 
     /// Notes a policy that never got as far as the cache.
-    pub(crate) fn note_refused(&self, by: &str, asked: &str, stage: &str, reason: &str) {
+    pub(crate) fn note_refused(&self, by: &str, requested: &str, stage: &str, reason: &str) {
         let at = respond::time(SystemClock::new().wall());
         let refused = json!({ "stage": stage, "message": reason });
-        let line: Value = json!({ "at": at, "by": by, "policy": asked, "cause": "swap", "refused": refused });
-        self.order(Order::Write(line.to_string(), None));
+        let line: Value =
+            json!({ "at": at, "by": by, "policy": requested, "cause": "swap", "refused": refused });
+        self.send(Command::Write(line.to_string(), None));
     }
 
     /// Notes a kept policy that a start could not use.
@@ -68,54 +69,54 @@ impl Journal {
     }
 
     /// Notes what the policy that the command line names was when it was last read.
-    pub(crate) fn note_asked(&self, asked: Asked) {
-        self.order(Order::Asked(asked));
+    pub(crate) fn note_asked(&self, requested: Requested) {
+        self.send(Command::Requested(requested));
     }
 
     /// Waits until all changes up to here are written. `false`: the disk has failed the latest, and a restart comes back with
     /// an earlier one.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
-        self.order(Order::Flush(done));
+        self.send(Command::Flush(done));
         kept.await.unwrap_or(false)
     }
 
     /// The same, and lets go of the folder, for a successor. What changes after that is not kept.
     pub(crate) async fn close(&self) {
         let (done, kept) = oneshot::channel();
-        self.order(Order::Close(done));
+        self.send(Command::Close(done));
         let _ = kept.await;
     }
 
-    fn order(&self, order: Order) {
+    fn send(&self, order: Command) {
         // The thread ends before its handles do only when it is told to.
         let _ = self.0.send(order);
     }
 }
 
-fn write_all(state: State, mut asked: Asked, orders: &mpsc::Receiver<Order>) {
+fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<Command>) {
     let (mut kept, mut last) = (true, None);
     for order in orders {
         match order {
-            Order::Write(line, keeping) => {
+            Command::Write(line, checkpoint) => {
                 // The record first: what it names may then be found not to have happened, but never the reverse.
                 let recorded = noted(&state, state.append(&line));
-                if let Some(keeping) = keeping {
-                    kept = noted(&state, state.keep(&asked, &keeping)) && recorded;
-                    last = Some(keeping);
+                if let Some(checkpoint) = checkpoint {
+                    kept = noted(&state, state.keep(&requested, &checkpoint)) && recorded;
+                    last = Some(checkpoint);
                 }
             }
-            Order::Asked(now) => {
-                asked = now;
+            Command::Requested(now) => {
+                requested = now;
                 if let Some(last) = &last {
-                    kept = noted(&state, state.keep(&asked, last));
+                    kept = noted(&state, state.keep(&requested, last));
                 }
             }
-            Order::Flush(done) => {
+            Command::Flush(done) => {
                 // Whoever asked may be gone.
                 let _ = done.send(kept);
             }
-            Order::Close(done) => {
+            Command::Close(done) => {
                 drop(state);
                 let _ = done.send(kept);
                 return;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Asked;
+use super::Requested;
 use crate::policy::read_file;
 
 /// More than nine policies with all their settings take.
@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 pub(super) struct Policies {
     #[serde(default = "first", skip_serializing_if = "is_first")]
     version: u32,
-    asked: Annotated<Asked>,
+    requested: Annotated<Requested>,
     active: Annotated<Named>,
     previous: Vec<Annotated<Named>>,
     #[serde(flatten)]
@@ -102,11 +102,11 @@ impl Found {
 }
 
 impl Policies {
-    pub(super) fn new(asked: Asked, active: Named, previous: Vec<Named>) -> Self {
+    pub(super) fn new(requested: Requested, active: Named, previous: Vec<Named>) -> Self {
         let bare = |known| Annotated { known, unknown: Map::new() };
         Self {
             version: VERSION,
-            asked: Annotated { known: asked, unknown: Map::new() },
+            requested: Annotated { known: requested, unknown: Map::new() },
             active: bare(active),
             previous: previous.into_iter().map(bare).collect(),
             unknown: Map::new(),
@@ -127,7 +127,7 @@ impl Policies {
 
     fn inherit(&mut self, earlier: Self) {
         self.unknown = earlier.unknown;
-        self.asked.unknown = earlier.asked.unknown;
+        self.requested.unknown = earlier.requested.unknown;
         let known: Vec<_> = earlier.previous.into_iter().chain([earlier.active]).collect();
         for named in self.previous.iter_mut().chain([&mut self.active]) {
             let is_same = |other: &&Annotated<Named>| {
@@ -155,8 +155,8 @@ impl Policies {
         serde_json::to_string(&parts).map_err(Error::other)
     }
 
-    pub(super) fn into_asked(self) -> Asked {
-        self.asked.known
+    pub(super) fn into_requested(self) -> Requested {
+        self.requested.known
     }
 }
 

@@ -8,20 +8,20 @@ fn policy(bytes: &'static [u8], ttl: &str) -> Policy {
     Policy::from_bytes(bytes).setting("ttl", ttl)
 }
 
-fn standing(policy: &Policy) -> Standing {
-    Standing { policy: policy.clone(), proven: true }
+fn retained(policy: &Policy) -> RetainedPolicy {
+    RetainedPolicy { policy: policy.clone(), proven: true }
 }
 
-fn as_asked(policy: &Policy) -> Asked {
+fn as_requested(policy: &Policy) -> Requested {
     let settings: Vec<String> =
         policy.settings().iter().map(|(name, value)| format!("{name}={value}")).collect();
-    Asked::new("policy.wasm", &settings, Some(policy))
+    Requested::new("policy.wasm", &settings, Some(policy))
 }
 
-fn keep(state: &State, asked: &Policy, active: &Policy, previous: &[&Policy]) {
-    let previous = previous.iter().map(|policy| standing(policy)).collect();
-    let keeping = Keeping { active: standing(active), previous, highest_revision: 7 };
-    state.keep(&as_asked(asked), &keeping).unwrap();
+fn keep(state: &State, requested: &Policy, active: &Policy, previous: &[&Policy]) {
+    let previous = previous.iter().map(|policy| retained(policy)).collect();
+    let checkpoint = Checkpoint { active: retained(active), previous, highest_revision: 7 };
+    state.keep(&as_requested(requested), &checkpoint).unwrap();
 }
 
 type Shown = (String, Vec<(String, String)>, Option<String>);
@@ -34,29 +34,30 @@ fn named(policy: &Policy) -> Shown {
 #[test]
 fn what_was_kept_comes_back_in_order_while_the_command_line_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m").signed("s"));
+    let (requested, old, new) =
+        (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m").signed("s"));
     {
         let state = State::open(&folder.path().join("state")).unwrap();
         assert!(state.kept().is_none());
-        keep(&state, &asked, &old, &[]);
-        keep(&state, &asked, &new, &[&asked, &old]);
+        keep(&state, &requested, &old, &[]);
+        keep(&state, &requested, &new, &[&requested, &old]);
     }
     let state = State::open(&folder.path().join("state")).unwrap();
     let kept = state.kept().unwrap();
     assert_eq!((named(&kept.active.policy), state.highest_revision().unwrap()), (named(&new), 7));
-    assert!(kept.is_of(&as_asked(&asked)) && kept.is_as_read(&as_asked(&asked)));
+    assert!(kept.is_of(&as_requested(&requested)) && kept.is_as_read(&as_requested(&requested)));
     assert_eq!(
         kept.previous.iter().map(|kept| named(&kept.policy)).collect::<Vec<_>>(),
-        [named(&asked), named(&old)]
+        [named(&requested), named(&old)]
     );
-    assert!(!kept.is_of(&as_asked(&policy(b"asked", "5m"))), "other settings are another command line");
-    let changed = as_asked(&policy(b"changed", "1m"));
+    assert!(!kept.is_of(&as_requested(&policy(b"asked", "5m"))), "other settings are another command line");
+    let changed = as_requested(&policy(b"changed", "1m"));
     assert!(kept.is_of(&changed) && !kept.is_as_read(&changed), "the same file with something else in it");
     let starts: Vec<_> =
         kept.starts().iter().map(|(first, previous)| (named(&first.policy), previous.len())).collect();
-    assert_eq!(starts, [(named(&new), 2), (named(&old), 1), (named(&asked), 0)]);
+    assert_eq!(starts, [(named(&new), 2), (named(&old), 1), (named(&requested), 0)]);
     fs::write(state.folder.join(COMPONENTS).join("notes.txt"), "somebody's").unwrap();
-    keep(&state, &asked, &new, &[]);
+    keep(&state, &requested, &new, &[]);
     assert_eq!(fs::read_dir(folder.path().join("state").join(COMPONENTS)).unwrap().count(), 2);
 }
 
@@ -64,44 +65,44 @@ fn what_was_kept_comes_back_in_order_while_the_command_line_is_the_same() {
 fn a_start_resumes_what_was_active_unless_the_command_line_or_its_file_is_another() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
-    let (asked, active) = (policy(b"asked", "1m"), policy(b"active", "2m"));
-    keep(&state, &asked, &active, &[&asked]);
+    let (requested, active) = (policy(b"asked", "1m"), policy(b"active", "2m"));
+    keep(&state, &requested, &active, &[&requested]);
     let kept = state.kept().unwrap();
-    let tried = |chosen: Option<&Policy>, asked: &Asked| {
-        let candidates = candidates(chosen, Some(&kept), asked);
+    let tried = |chosen: Option<&Policy>, requested: &Requested| {
+        let candidates = candidates(chosen, Some(&kept), requested);
         let shown = |(first, previous): &Candidate| (named(&first.policy), previous.len());
         candidates.iter().map(shown).collect::<Vec<_>>()
     };
-    let resumed = [(named(&active), 1), (named(&asked), 0)];
-    assert_eq!(tried(Some(&asked), &as_asked(&asked))[..2], resumed, "nothing has changed");
+    let resumed = [(named(&active), 1), (named(&requested), 0)];
+    assert_eq!(tried(Some(&requested), &as_requested(&requested))[..2], resumed, "nothing has changed");
     let changed = policy(b"changed", "1m");
-    assert_eq!(tried(Some(&changed), &as_asked(&changed))[0], (named(&changed), 2));
+    assert_eq!(tried(Some(&changed), &as_requested(&changed))[0], (named(&changed), 2));
     assert_eq!(
-        tried(Some(&changed), &as_asked(&changed))[1..],
+        tried(Some(&changed), &as_requested(&changed))[1..],
         resumed,
         "and so it does if the file is no good"
     );
-    let unread = Asked::new("policy.wasm", &["ttl=1m".to_owned()], None);
+    let unread = Requested::new("policy.wasm", &["ttl=1m".to_owned()], None);
     assert_eq!(tried(None, &unread), resumed, "the file is gone");
     let another = policy(b"asked", "5m");
     assert_eq!(
-        tried(Some(&another), &as_asked(&another)),
+        tried(Some(&another), &as_requested(&another)),
         [(named(&another), 2)],
         "the old one was not asked for"
     );
-    assert_eq!(tried(None, &as_asked(&another)), []);
+    assert_eq!(tried(None, &as_requested(&another)), []);
 }
 
 #[test]
 fn a_damaged_component_is_passed_over_for_the_one_before_it_and_a_damaged_list_for_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
-    let (asked, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m"));
-    keep(&state, &asked, &new, &[&asked, &old]);
+    let (requested, old, new) = (policy(b"asked", "1m"), policy(b"old", "2m"), policy(b"new", "3m"));
+    keep(&state, &requested, &new, &[&requested, &old]);
     fs::write(state.component(new.digest()), b"ne").unwrap();
     let kept = state.kept().unwrap();
     assert_eq!((named(&kept.active.policy), kept.previous.len()), (named(&old), 1));
-    keep(&state, &asked, &new, &[&asked]);
+    keep(&state, &requested, &new, &[&requested]);
     assert_eq!(named(&state.kept().unwrap().active.policy), named(&new), "it is mended with the next change");
     for text in ["", "{", "{}", "[]"] {
         fs::write(folder.path().join(POLICIES), text).unwrap();
@@ -139,7 +140,7 @@ fn a_field_that_is_not_known_is_kept_where_it_was() {
     fs::write(state.component(theirs.digest()), theirs.component()).unwrap();
     edit(&state, |value| {
         value["wave"] = json!({ "of": [1, 2], "component": theirs.digest() });
-        value["asked"]["by"] = json!("alice");
+        value["requested"]["by"] = json!("alice");
         value["active"]["note"] = json!({ "why": null });
     });
     assert_eq!(named(&state.kept().unwrap().active.policy), named(&old), "it is no damage");
@@ -147,7 +148,7 @@ fn a_field_that_is_not_known_is_kept_where_it_was() {
     let value: Value = serde_json::from_slice(&fs::read(folder.path().join(POLICIES)).unwrap()).unwrap();
     assert_eq!(value["wave"]["of"], json!([1, 2]));
     assert_eq!(
-        (&value["asked"]["by"], &value["previous"][0]["note"]),
+        (&value["requested"]["by"], &value["previous"][0]["note"]),
         (&json!("alice"), &json!({ "why": null }))
     );
     assert!(value["active"].get("note").is_none() && aside(&state).is_empty(), "{value}");

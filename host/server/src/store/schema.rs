@@ -20,7 +20,7 @@ pub(super) const VERSION: i64 = 1;
 /// The columns that it needs.
 const COLUMNS: [&str; 3] = ["id", "auth_token_hash", "platform_inbound_secret"];
 /// How long to wait for another server that is changing the schema, or for whoever holds a lock on it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -18,7 +18,7 @@ use super::*;
 use crate::app::App;
 use crate::auth::{AdminToken, hex_sha256};
 use crate::routes;
-use crate::state::{Asked, Journal, State};
+use crate::state::{Journal, Requested, State};
 use crate::store::{Migrate, Store};
 use crate::{Cli, Command};
 
@@ -56,7 +56,7 @@ impl Bench {
         let builder = store.cache("auth_token_hash").await.unwrap().clock(Arc::clone(&clock));
         let tokens = cache(builder, policy(&serve).unwrap()).await.unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();
-        let journal = Journal::start(state, Asked::new("resilient", &[], None)).unwrap();
+        let journal = Journal::start(state, Requested::new("resilient", &[], None)).unwrap();
         let app = App {
             secrets: secrets.build().await.unwrap(),
             tokens,

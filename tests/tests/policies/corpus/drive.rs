@@ -9,7 +9,7 @@ use std::time::Duration;
 use leasehold::{
     BuildError, DatabaseError, Error, Policy, Secret, SecretCache, Stats, Status, SwapError, WorkspaceId,
 };
-use leasehold_tests::PATIENCE;
+use leasehold_tests::MAX_WAIT;
 use leasehold_tests::hostile;
 use leasehold_tests::scripted::{Fault, Gate};
 
@@ -93,7 +93,7 @@ impl Drive {
         let builder = hostile::builder().database(watched.clone()).clock(watched.clone());
         // A slow machine is not to make a case end otherwise.
         // Nor is the breaker what is tested.
-        let builder = builder.database_timeout(PATIENCE).breaker(u32::MAX, PATIENCE);
+        let builder = builder.database_timeout(MAX_WAIT).breaker(u32::MAX, MAX_WAIT);
         let cache = builder.policy(ttl()).build().await.expect("the default policy is good");
         let mut drive =
             Self { cache, watched, steps: String::new(), shown: String::new(), wrong: String::new() };

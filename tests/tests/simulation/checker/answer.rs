@@ -143,5 +143,5 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
 fn is_busy(world: &World, record: &Record) -> bool {
     let selects = world.rows.iter().flat_map(|row| &row.selects);
     let in_flight = selects.filter(|select| select.answer.is_none_or(|(at, _)| at.ms >= record.end.ms));
-    in_flight.count() >= world.plan.max_loads
+    in_flight.count() >= world.plan.max_selects
 }

@@ -60,7 +60,7 @@ impl Builder {
                 "probation",
                 "a ratio of loads above zero",
             ),
-            (self.max_loads != Some(0), "max_loads", "at least one"),
+            (self.max_selects != Some(0), "max_selects", "at least one"),
             (self.max_issues != Some(0), "max_issues", "at least one"),
             (self.calls.cpu_limit >= 3 * millisecond, "policy_cpu_limit", "at least 3 ms"),
             (

@@ -7,13 +7,13 @@ fn minutes(minutes: u64) -> Duration {
 }
 
 fn card() -> PolicyCard {
-    let same = |time| Spread { least: time, most: time };
+    let same = |time| Range { min: time, max: time };
     PolicyCard {
         name: "example".into(),
         version: "1.2.3".into(),
         digest: "ab".repeat(32),
         settings: vec![("ttl".into(), "5m".into()), ("jitter".into(), "1m".into())],
-        fresh: Spread { least: minutes(4), most: minutes(5) },
+        fresh: Range { min: minutes(4), max: minutes(5) },
         issue_fresh: same(minutes(5)),
         refresh_ahead: same(Duration::from_secs(30)),
         absent: Duration::from_secs(10),
@@ -55,9 +55,9 @@ fn the_card_says_everything_in_aligned_lines() {
 #[test]
 fn what_a_policy_does_not_do_is_said_as_well() {
     let card = PolicyCard {
-        fresh: Spread::default(),
-        issue_fresh: Spread::default(),
-        refresh_ahead: Spread::default(),
+        fresh: Range::default(),
+        issue_fresh: Range::default(),
+        refresh_ahead: Range::default(),
         absent: Duration::ZERO,
         stale: Duration::ZERO,
         on_error: OnError::Error,

@@ -12,7 +12,7 @@ use super::database::Fault;
 use super::harness::Harness;
 use super::scenario::down;
 use crate::lease::{Ceilings, Lease};
-use crate::policy::card::Spread;
+use crate::policy::card::Range;
 use crate::{Clock as _, DatabaseError, Instant, Secret, SwapError, WorkspaceId};
 
 const MS: Duration = Duration::from_millis(1);
@@ -68,7 +68,7 @@ const MOST: [Meets; 4] = [Meets::ReadOfAnother, Meets::ReadOfNone, Meets::ReadWh
 /// database held another.
 pub(super) async fn kept_by_another(
     harness: &mut Harness,
-    own: Spread,
+    own: Range,
     absent: Duration,
 ) -> Result<Duration, SwapError> {
     let mut oldest = Duration::ZERO;
@@ -93,11 +93,11 @@ pub(super) async fn kept_by_another(
 
 /// The ages of kept secrets: about where the candidate's own leases end, the ends of the ceilings, and some
 /// between.
-fn secrets(own: Spread, ceilings: Ceilings) -> Vec<(Duration, &'static [Meets], &'static [Held])> {
-    let too_old = own.most + MS;
+fn secrets(own: Range, ceilings: Ceilings) -> Vec<(Duration, &'static [Meets], &'static [Held])> {
+    let too_old = own.max + MS;
     let mut ages = vec![MS, too_old, ceilings.max_keep.saturating_sub(MS)];
     let full = ages.clone();
-    ages.extend([own.least / 2, own.least.saturating_sub(MS), own.most, own.most * 2, ceilings.max_fresh]);
+    ages.extend([own.min / 2, own.min.saturating_sub(MS), own.max, own.max * 2, ceilings.max_fresh]);
     ages.extend([1, 8, 64, 512, 4096].map(|seconds| SECOND * seconds));
     ages.retain(|age| *age > Duration::ZERO && *age < ceilings.max_keep);
     ages.sort_unstable();

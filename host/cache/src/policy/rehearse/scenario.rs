@@ -13,7 +13,7 @@ use super::database::Fault;
 use super::harness::Harness;
 use super::inherited;
 use crate::lease::Ceilings;
-use crate::policy::card::{OnError, PolicyCard, Spread, WriteOrder};
+use crate::policy::card::{OnError, PolicyCard, Range, WriteOrder};
 use crate::policy::pool::Loaded;
 use crate::{DatabaseError, Error, SwapError};
 
@@ -39,9 +39,9 @@ pub(super) async fn run(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<Po
     let (fresh, refresh_ahead) = after_reads(&mut harness).await?;
     let issue_fresh = after_issues(&mut harness).await?;
     let absent = absence(&mut harness).await?;
-    let covered = fresh.most.max(issue_fresh.most);
-    let outdated = outdated(&mut harness, fresh.most).await?;
-    let survived = survived(&mut harness, fresh.most).await?;
+    let covered = fresh.max.max(issue_fresh.max);
+    let outdated = outdated(&mut harness, fresh.max).await?;
+    let survived = survived(&mut harness, fresh.max).await?;
     let inherited = inherited::kept_by_another(&mut harness, fresh, absent).await?;
     let (statements, heartbeats) = heartbeats(&mut harness).await?;
     late_issue(&mut harness).await?;
@@ -167,11 +167,11 @@ async fn errors(harness: &mut Harness) -> Result<(), SwapError> {
 }
 
 /// For how long a read is a hit after a read, and how long before the end of that a hit asks for a refresh.
-async fn after_reads(harness: &mut Harness) -> Result<(Spread, Spread), SwapError> {
+async fn after_reads(harness: &mut Harness) -> Result<(Range, Range), SwapError> {
     harness.step("a read of one of many present secrets");
-    let (_, most) = ROUNDS[0];
-    let mut workspaces = Vec::with_capacity(most);
-    for _ in 0..most {
+    let (_, max) = ROUNDS[0];
+    let mut workspaces = Vec::with_capacity(max);
+    for _ in 0..max {
         workspaces.push(harness.present()?);
     }
     let (mut lives, mut leads) = (None, None);
@@ -182,8 +182,8 @@ async fn after_reads(harness: &mut Harness) -> Result<(Spread, Spread), SwapErro
             let read = harness.read(workspace).await?;
             harness.hold(check::finds(&read, stored))?;
             let (life, ahead) = harness.life(workspace);
-            Spread::widen(&mut lives, life);
-            Spread::widen(&mut leads, ahead);
+            Range::widen(&mut lives, life);
+            Range::widen(&mut leads, ahead);
         }
     }
     refresh(harness).await?;
@@ -230,7 +230,7 @@ async fn refresh(harness: &mut Harness) -> Result<(), SwapError> {
 }
 
 /// For how long a read is a hit after an issue.
-async fn after_issues(harness: &mut Harness) -> Result<Spread, SwapError> {
+async fn after_issues(harness: &mut Harness) -> Result<Range, SwapError> {
     harness.step("an issue of one of many workspaces");
     let mut lives = None;
     for _ in 0..ISSUES {
@@ -239,7 +239,7 @@ async fn after_issues(harness: &mut Harness) -> Result<Spread, SwapError> {
         let issued = harness.issue(&workspace).await?;
         let (statements, row) = (harness.database.take_journal(), harness.database.stored(&workspace));
         harness.hold(check::issues(&issued, row.as_ref(), &statements))?;
-        Spread::widen(&mut lives, harness.life(&workspace).0);
+        Range::widen(&mut lives, harness.life(&workspace).0);
     }
     Ok(lives.unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use crate::policy::breaker::Reading;
 use crate::policy::call::{Fault, Shortage};
 use crate::policy::history::History;
 use crate::policy::pool::Loaded;
-use crate::policy::report::{Cause, Trip};
+use crate::policy::report::{Cause, PolicyFailure};
 use crate::policy::shortage::Report;
 
 impl Rollout {
@@ -87,7 +87,7 @@ impl Rollout {
             error!(policy = failed.full_name(), reason, "the built-in policy keeps failing");
             return None;
         };
-        history.trip = Some(Trip {
+        history.trip = Some(PolicyFailure {
             at: self.clock.wall(),
             cause,
             generation: active.generation.number(),

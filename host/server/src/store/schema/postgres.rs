@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, Report, VERSION};
+use super::{Found, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, Report, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
 /// The advisory lock of whoever changes the schema: the first eight bytes of "leasehold", and nobody else's,
@@ -49,7 +49,7 @@ pub(in crate::store) async fn migrate(
     how: Migrate,
 ) -> anyhow::Result<Migrated> {
     let cannot = || format!("cannot bring the schema of {shown} up to date");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     let mut done = Migrated::WasCurrent;
     let mut is_waiting = false;
     loop {
@@ -85,7 +85,7 @@ pub(in crate::store) async fn migrate(
         let holder = holder(connection).await.unwrap_or_else(|| "another session".to_owned());
         anyhow::ensure!(
             Instant::now() < deadline,
-            "{}: {holder} has held a lock on it for {PATIENCE:?}; wait until that is over, or end it",
+            "{}: {holder} has held a lock on it for {LOCK_TIMEOUT:?}; wait until that is over, or end it",
             cannot()
         );
         if !is_waiting {

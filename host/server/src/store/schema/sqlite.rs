@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
-use super::{Found, Migrate, Migrated, PATIENCE, PAUSE, Report, VERSION};
+use super::{Found, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, Report, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/sqlite/0001_workspaces.sql");
 const COLUMNS: &str = "SELECT name FROM pragma_table_info('workspaces')";
@@ -30,7 +30,7 @@ pub(in crate::store) async fn migrate(
          INSERT OR IGNORE INTO leasehold_schema (version) VALUES ({VERSION});
          COMMIT"
     );
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         let made = sqlx::raw_sql(AssertSqlSafe(statements.clone())).execute(&mut *connection).await;
         let Err(error) = made else { return Ok(Migrated::Created) };
@@ -46,7 +46,7 @@ pub(in crate::store) async fn migrate(
         }
         anyhow::ensure!(
             Instant::now() < deadline,
-            "{}: another program has kept it locked for {PATIENCE:?}; end that, and start again",
+            "{}: another program has kept it locked for {LOCK_TIMEOUT:?}; end that, and start again",
             cannot()
         );
         sleep(PAUSE).await;

@@ -9,13 +9,13 @@ use crate::cli::Serve;
 
 /// Who may bring a policy, as the command line says.
 #[derive(Clone)]
-pub(crate) struct Conditions {
+pub(crate) struct TrustConfig {
     trusted: Vec<PublicKey>,
     pinned: Vec<String>,
     revision_floor: u64,
 }
 
-impl Conditions {
+impl TrustConfig {
     pub(crate) fn of(serve: &Serve) -> anyhow::Result<Self> {
         let trusted = serve.trusted_keys.iter().map(|text| {
             text.parse().with_context(|| {
