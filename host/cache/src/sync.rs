@@ -2,7 +2,7 @@
 //!
 //! The files that take part in a race (`flight.rs`, `table.rs`, `policy/active.rs`) take them from here and from nowhere
 //! else, so that the tests can compile the same files with primitives whose interleavings they choose
-//! (`tests/interleavings`); the seed of a hash is among them, since it decides which workspaces share a lock. Only names
+//! (`tests/concurrency`); the seed of a hash is among them, since it decides which workspaces share a lock. Only names
 //! belong here: no type of our own, no behaviour.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

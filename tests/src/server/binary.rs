@@ -22,7 +22,7 @@ pub(super) fn built() -> Result<&'static Path> {
 const TOLD_TO_TESTS: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
 
 fn build() -> Result<PathBuf> {
-    // TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/figures
+    // TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/benchmarks
     let own = env::current_exe()?;
     let folder = own.parent().context("the tests are in no folder of Cargo's")?;
     let profile_folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };

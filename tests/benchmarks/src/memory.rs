@@ -95,7 +95,7 @@ fn measured(child: Child) -> Measured {
 /// A process of its own for one map: of this program, or of the one beside it that has jemalloc.
 fn start(allocator: &str, name: &str, entries: usize) -> Child {
     let own = env::current_exe().expect("this program has a path");
-    let program = if allocator == "jemalloc" { own.with_file_name("figures-jemalloc") } else { own };
+    let program = if allocator == "jemalloc" { own.with_file_name("benchmarks-jemalloc") } else { own };
     let mut command = Command::new(program);
     command.args([ALONE, name, &entries.to_string()]).stdout(Stdio::piped()).spawn().expect("it starts")
 }

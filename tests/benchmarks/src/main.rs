@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    leasehold_figures::run()
+    leasehold_benchmarks::run()
 }

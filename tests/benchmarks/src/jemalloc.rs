@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    leasehold_figures::run()
+    leasehold_benchmarks::run()
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here but how a scenario is explored: by chance, or to exhaustion where it is small.
 
-use leasehold_interleavings::{exhaust, explore, is_deterministic, scenarios};
+use leasehold_concurrency::{exhaust, explore, is_deterministic, scenarios};
 
 /// One test for each scenario, and one for all of them that a failure could be replayed.
 macro_rules! explored {

@@ -11,7 +11,7 @@
 //! schedule runs that one interleaving, as often as one likes, with a debugger or with prints added to the product:
 //!
 //! ```text
-//! LEASEHOLD_SCHEDULE=91021db3f9... cargo test -p leasehold-interleavings --test interleavings -- \
+//! LEASEHOLD_SCHEDULE=91021db3f9... cargo test -p leasehold-concurrency --test concurrency -- \
 //!     --exact fills::a_fill_beside_an_issue_stores_nothing_older_than_the_issue
 //! ```
 //!

@@ -2,7 +2,7 @@
 //!
 //! Loom explores to exhaustion by itself: there is nothing to choose here.
 
-use leasehold_interleavings_loom::scenarios;
+use leasehold_concurrency_loom::scenarios;
 
 #[test]
 fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {

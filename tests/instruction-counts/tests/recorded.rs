@@ -60,7 +60,7 @@ fn a_hit_a_miss_and_a_heartbeat_take_what_is_recorded() {
         std::fs::write(FILE, table).expect("the file can be written");
         return;
     }
-    let recorded = std::fs::read_to_string(FILE).expect("tests/counts/recorded.txt is there");
+    let recorded = std::fs::read_to_string(FILE).expect("tests/instruction-counts/recorded.txt is there");
     let differing: Vec<String> =
         counted.iter().filter_map(|(what, count)| difference(what, *count, &recorded)).collect();
     assert!(

@@ -1,6 +1,6 @@
 //! Measures what Leasehold costs, beside what a server would use otherwise, and writes `host/cache/BENCHMARKS.md`.
 //!
-//! `tests/run --figures` runs all sections and writes the file; with the names of sections it runs those and prints them.
+//! `tests/run --benchmarks` runs all sections and writes the file; with the names of sections it runs those and prints them.
 //! Every comparison is made in one run, in turns. It ends with code 1 where a goal is missed.
 
 mod batch;
@@ -72,7 +72,7 @@ fn head() -> String {
         .map_or("", |(_, name)| name);
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     format!(
-        "# Benchmarks\n\nWritten by `tests/run --figures`; not by hand. Commit {}, {}, {cores} cores of {model}, Linux {}, {}.\n\n\
+        "# Benchmarks\n\nWritten by `tests/run --benchmarks`; not by hand. Commit {}, {}, {cores} cores of {model}, Linux {}, {}.\n\n\
          Every comparison was made in one run, in turns, and the range is that of its rounds. The machine is a virtual one \
          that others share: look at ratios, and at the range before a difference.\n",
         told("git", &["rev-parse", "--short", "HEAD"]),
