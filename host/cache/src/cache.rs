@@ -178,7 +178,7 @@ impl SecretCache {
             held: core.table.held() as u64,
             in_flight: core.flights.len() as u64,
         };
-        core.counters.snapshot(core.table.hits(), core.source.database.statements(), gauges)
+        core.counters.snapshot(core.table.hits(), core.statements.database.statements(), gauges)
     }
 
     /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
@@ -237,11 +237,11 @@ impl SecretCache {
             Kind::Heal => debug_span!(target: "leasehold", "heal", %workspace, status, error),
         };
         let outcome = match (waiter.outcome().instrument(span.clone()).await, kind) {
-            (Err(Error::Internal(_)), Kind::Fill) if self.core.source.runtime_has_ended() => {
+            (Err(Error::Internal(_)), Kind::Fill) if self.core.statements.runtime_has_ended() => {
                 Err(Error::RuntimeEnded)
             }
             // What it had sent by then is not known.
-            (Err(Error::Internal(_)), Kind::Heal) if self.core.source.runtime_has_ended() => {
+            (Err(Error::Internal(_)), Kind::Heal) if self.core.statements.runtime_has_ended() => {
                 Err(Error::OutcomeUnknown(RUNTIME_ENDED.into()))
             }
             (outcome, _) => outcome,
@@ -282,7 +282,7 @@ impl SecretCache {
         };
         match kind {
             Kind::Fill => core.begin_fill(active, leader, slot),
-            Kind::Heal => drop(self.core.source.runtime.spawn(core.heal(active, leader, slot))),
+            Kind::Heal => drop(self.core.statements.runtime.spawn(core.heal(active, leader, slot))),
         }
     }
 

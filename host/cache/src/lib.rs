@@ -28,7 +28,6 @@
 )]
 
 mod admission;
-mod batcher;
 mod blocking;
 mod cache;
 mod clock;
@@ -43,7 +42,7 @@ mod lookup;
 mod policy;
 mod reread;
 mod secret;
-mod source;
+mod statements;
 mod stats;
 mod sync;
 mod table;

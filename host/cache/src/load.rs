@@ -15,7 +15,7 @@ use crate::policy::activation::ActivePolicy;
 use crate::policy::call::{Answer, Call, CallError, Change, Request};
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
-use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
+use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
 use crate::stats::{Counters, add, count};
 use crate::table::{Entry, Snapshot, Table};
 use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
@@ -26,7 +26,7 @@ pub(crate) struct Core {
     pub(crate) flights: Arc<Flights>,
     pub(crate) rollout: Rollout,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) statements: Arc<Statements>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) ceilings: Ceilings,
     /// Fills and issues have permits of their own, so that a flood of misses does not keep a rotation out.
@@ -74,17 +74,17 @@ impl Core {
         leader: LeaderGuard,
         slot: QueueSlot,
     ) {
-        let deadline = self.source.deadline();
+        let deadline = self.statements.deadline();
         let workspace = leader.workspace().clone();
-        let source = Arc::clone(&self.source);
+        let statements = Arc::clone(&self.statements);
         match self.snapshot(&workspace) {
             // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is
             // asked, and no instance has to wait for it.
-            None => source.select_for(workspace, deadline, move |read| {
+            None => statements.select_for(workspace, deadline, move |read| {
                 self.fill(active, leader, slot, Prior::Read(read, None), deadline)
             }),
             Some(kept) => {
-                source.runtime.spawn(self.fill(active, leader, slot, Prior::Kept(kept), deadline));
+                statements.runtime.spawn(self.fill(active, leader, slot, Prior::Kept(kept), deadline));
             }
         }
     }
@@ -97,10 +97,10 @@ impl Core {
         leader: LeaderGuard,
         slot: QueueSlot,
     ) {
-        let deadline = self.source.deadline();
+        let deadline = self.statements.deadline();
         let workspace = leader.workspace().clone();
-        let source = Arc::clone(&self.source);
-        source.select_for(workspace, deadline, move |read| {
+        let statements = Arc::clone(&self.statements);
+        statements.select_for(workspace, deadline, move |read| {
             let kept = if read.is_err() { self.snapshot(leader.workspace()) } else { None };
             self.fill(active, leader, slot, Prior::Read(read, kept), deadline)
         });
@@ -193,7 +193,7 @@ impl Core {
         mode: IssueMode,
         complete: impl FnOnce(Outcome),
     ) {
-        let deadline = self.source.deadline();
+        let deadline = self.statements.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
             // Nothing was sent: those before it took too long.
             return complete(Err(self.reject(Error::Overloaded)));
@@ -235,7 +235,7 @@ impl Core {
     ) -> Issued {
         let request = Request::Issue(mode);
         // The wait for its turn is over: what is sent now has the whole time to be answered.
-        let (snapshot, deadline) = (self.snapshot(workspace), self.source.deadline());
+        let (snapshot, deadline) = (self.snapshot(workspace), self.statements.deadline());
         let asked_at = self.clock.now();
         let (mut call, answer) = self.ask(active, workspace, request, snapshot, None, deadline).await;
         let judged = answer.and_then(|answer| Ok(call.judge_issue(answer)?));
@@ -256,8 +256,8 @@ impl Core {
             }
             // The policy failed before it got that far.
             (None, Err(_)) => {
-                let deadline = self.source.deadline();
-                let mut sent = self.source.send_issue(workspace, mode, deadline);
+                let deadline = self.statements.deadline();
+                let mut sent = self.statements.send_issue(workspace, mode, deadline);
                 let state = sent.answer(deadline).await;
                 (sent, state)
             }
@@ -280,8 +280,8 @@ impl Core {
         deadline: Deadline,
     ) -> (Box<Call>, Result<Answer, CallError>) {
         count(&self.counters.policy_calls);
-        let source = Arc::clone(&self.source);
-        let call = Call::new(workspace.clone(), request, snapshot, read, source, self.ceilings, deadline);
+        let statements = Arc::clone(&self.statements);
+        let call = Call::new(workspace.clone(), request, snapshot, read, statements, self.ceilings, deadline);
         // Boxed: on its way to the policy and back it changes hands a dozen times.
         let call = Box::new(call);
         active.value.loaded.call(call).await
@@ -326,7 +326,7 @@ impl Core {
     /// who are told what was read after they had come.
     async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
         count(&self.counters.bypassed);
-        match self.source.select(workspace, deadline).await {
+        match self.statements.select(workspace, deadline).await {
             Ok(Obtained { value, at }) => {
                 let lookup = |secret| Lookup::new(secret, Status::Bypassed, at, self.clock.now());
                 value.map(lookup).ok_or(Error::Absent)

@@ -21,7 +21,7 @@ use crate::policy::pool::CallLimits;
 use crate::policy::rehearse::load_and_rehearse;
 use crate::policy::rollout::{Rollout, RolloutConfig};
 use crate::reread::Rereads;
-use crate::source::Source;
+use crate::statements::Statements;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::{
@@ -329,7 +329,7 @@ impl Builder {
         let max_issues = self.max_issues.unwrap_or((connections / 2).max(1));
         // Each statement reads for many loads, which ask the policy when it has ended.
         let calls = max_selects.saturating_mul(database.batch_size()).min(MAX_CALLS).max(max_selects);
-        let source = Source::new(
+        let statements = Statements::new(
             database,
             Arc::clone(&self.clock),
             Arc::clone(&counters),
@@ -341,7 +341,7 @@ impl Builder {
             flights: Arc::new(Flights::new()),
             rollout,
             clock: self.clock,
-            source: Arc::new(source),
+            statements: Arc::new(statements),
             counters,
             ceilings: self.ceilings,
             reading: Admission::new(calls, self.max_queue),

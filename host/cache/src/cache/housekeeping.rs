@@ -25,7 +25,7 @@ const SUSPENSION: Duration = Duration::from_millis(100);
 pub(super) fn start(core: &Arc<Core>) {
     let weak = Arc::downgrade(core);
     let suspended = core.clock.suspended();
-    core.source.runtime.spawn(keep_house(weak, suspended));
+    core.statements.runtime.spawn(keep_house(weak, suspended));
 }
 
 async fn keep_house(core: Weak<Core>, mut suspended: Duration) {

@@ -32,7 +32,7 @@ impl SecretCache {
             begins.store(true, Ordering::SeqCst);
             rotate.await;
         };
-        core.source.runtime.spawn(task.instrument(span));
+        core.statements.runtime.spawn(task.instrument(span));
         match rx.await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.lost_issue(workspace, has_begun.load(Ordering::SeqCst))),
@@ -41,7 +41,7 @@ impl SecretCache {
 
     /// What is known of an issue whose task is gone without a word.
     fn lost_issue(&self, workspace: &WorkspaceId, has_begun: bool) -> Error {
-        let runtime_has_ended = self.core.source.runtime_has_ended();
+        let runtime_has_ended = self.core.statements.runtime_has_ended();
         if runtime_has_ended && !has_begun {
             return Error::RuntimeEnded;
         }

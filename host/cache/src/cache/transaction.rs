@@ -13,12 +13,12 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{Instrument as _, debug_span, field};
 
 use super::SecretCache;
-use crate::batcher::{Panicked, contained};
 use crate::database::Engine;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::Writer;
 use crate::load::{Core, read_error};
-use crate::source::{ISSUE_LIMIT, LOST_LIMIT};
+use crate::statements::{ISSUE_LIMIT, LOST_LIMIT};
+use crate::statements::{Panicked, contained};
 use crate::stats::count;
 use crate::{DatabaseError, Error, Secret, WorkspaceId};
 
@@ -81,13 +81,13 @@ impl<DB: Engine> Transaction<DB> {
             return self.inner.commit().await.map_err(|error| commit_error(DB::of_commit(error)));
         };
         let core = Arc::clone(&first.core);
-        if core.source.runtime_has_ended() {
+        if core.statements.runtime_has_ended() {
             return Err(Error::RuntimeEnded);
         }
         let (tx, rx) = oneshot::channel();
-        core.source.runtime.spawn(self.run_commit(Arc::clone(&core), tx));
+        core.statements.runtime.spawn(self.run_commit(Arc::clone(&core), tx));
         rx.await.unwrap_or_else(|_| {
-            let has_ended = core.source.runtime_has_ended();
+            let has_ended = core.statements.runtime_has_ended();
             let words = if has_ended { RUNTIME_ENDED } else { "the task of the commit ended early" };
             Err(Error::OutcomeUnknown(words.into()))
         })
@@ -104,7 +104,7 @@ impl<DB: Engine> Transaction<DB> {
             return self.inner.rollback().await.map_err(|error| read_error(DB::of_commit(error)));
         };
         // A statement that was given up may wait for its row yet.
-        let deadline = first.core.source.deadline();
+        let deadline = first.core.statements.deadline();
         match timeout_at(deadline, self.inner.rollback()).await {
             Ok(ended) => ended.map_err(|error| read_error(DB::of_commit(error))),
             Err(_elapsed) => Err(Error::Timeout),
@@ -122,7 +122,7 @@ impl<DB: Engine> Transaction<DB> {
         let mut commit = pin!(timeout(ISSUE_LIMIT, inner.commit()));
         let mut tx = Some(tx);
         let mut complete = |outcome| tx.take().map(|tx| tx.send(outcome));
-        let ended = match timeout_at(core.source.deadline(), &mut commit).await {
+        let ended = match timeout_at(core.statements.deadline(), &mut commit).await {
             Ok(ended) => ended,
             Err(_elapsed) => {
                 issues.iter().for_each(Issue::forget_entry);
@@ -133,7 +133,7 @@ impl<DB: Engine> Transaction<DB> {
         match ended.map(|committed| committed.map_err(DB::of_commit)) {
             Ok(Ok(())) => {
                 let ended = end(issues);
-                let deadline = core.source.deadline();
+                let deadline = core.statements.deadline();
                 for (cache, workspaces) in &ended {
                     // Whatever it brings, or does not in time: the next read is told.
                     let _ = timeout_at(deadline, cache.warm(workspaces)).await;
@@ -169,8 +169,8 @@ impl<DB: Engine> Transaction<DB> {
 
     /// The database's number for the transaction that is open.
     async fn open_number(&mut self, core: &Core) -> Result<Option<i64>, Error> {
-        let asked = core.source.database.open_transaction(DB::connection(&mut self.inner));
-        match timeout_at(core.source.deadline(), contained(asked)).await {
+        let asked = core.statements.database.open_transaction(DB::connection(&mut self.inner));
+        match timeout_at(core.statements.deadline(), contained(asked)).await {
             Ok(Ok(open)) => open.map_err(read_error),
             Ok(Err(Panicked)) => Err(read_error(DatabaseError::panicked())),
             Err(_elapsed) => Err(Error::Timeout),
@@ -186,7 +186,7 @@ impl<DB: Engine> Transaction<DB> {
             Some(place) => self.issues.remove(place),
             None => {
                 let mut writer = core.flights.write(workspace);
-                if timeout_at(core.source.deadline(), writer.turn()).await.is_err() {
+                if timeout_at(core.statements.deadline(), writer.turn()).await.is_err() {
                     return Err(core.reject(Error::Overloaded));
                 }
                 Issue { core: Arc::clone(core), writer, was_sent: false }
@@ -206,8 +206,8 @@ impl<DB: Engine> Transaction<DB> {
 
     async fn send(&mut self, core: &Core, workspace: &WorkspaceId, minted: Secret) -> Result<Secret, Error> {
         let connection = DB::connection(&mut self.inner);
-        let sent = core.source.database.issue_in(connection, workspace, minted);
-        let issued = match timeout_at(core.source.deadline(), contained(sent)).await {
+        let sent = core.statements.database.issue_in(connection, workspace, minted);
+        let issued = match timeout_at(core.statements.deadline(), contained(sent)).await {
             Ok(Ok(issued)) => issued.map_err(read_error)?,
             Ok(Err(Panicked)) => return Err(read_error(DatabaseError::panicked())),
             Err(_elapsed) => return Err(Error::Timeout),

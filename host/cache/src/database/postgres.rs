@@ -22,7 +22,7 @@ use tokio::time::Instant as Deadline;
 use self::failure::Failure;
 use self::key::Key;
 use self::pool::Link;
-use self::statements::{Statements, Written};
+use self::statements::{PostgresSql, Written};
 use self::tagged::{ANSWER, Parameter};
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
@@ -36,7 +36,7 @@ pub use self::sessions::Sessions;
 pub struct Postgres {
     link: Link,
     column: Arc<Column>,
-    statements: Arc<Statements>,
+    statements: Arc<PostgresSql>,
     key: Key,
     /// Whether an id may be no value of the key column's type at all.
     key_is_cast: bool,
@@ -88,7 +88,7 @@ impl Postgres {
         let key_type = connect::check(&link, &column).await?;
         Ok(Self {
             link,
-            statements: Arc::new(Statements::new(&column, key_type.as_deref())),
+            statements: Arc::new(PostgresSql::new(&column, key_type.as_deref())),
             key: Key::of(key_type.as_deref()),
             column: Arc::new(column),
             key_is_cast: key_type.is_some(),

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use self::failure::Failure;
-use self::statements::Statements;
+use self::statements::SqliteSql;
 use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
 use super::sticky::{Epoch, StickyConnection};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
@@ -31,7 +31,7 @@ pub struct Sqlite {
     pool: SqlitePool,
     sticky: StickyConnection<sqlx::Sqlite>,
     column: Arc<Column>,
-    statements: Statements,
+    statements: SqliteSql,
     sent: Arc<AtomicU64>,
     /// One, for the issue whose turn it is. SQLite lets one connection write at a time: were the others to wait for the
     /// lock on connections of their own, none would be left for reads, which need no lock.
@@ -64,7 +64,7 @@ impl Sqlite {
         Ok(Self {
             sticky: StickyConnection::new(pool.clone(), drop, Epoch::default()),
             pool,
-            statements: Statements::new(&column),
+            statements: SqliteSql::new(&column),
             column: Arc::new(column),
             sent: Arc::default(),
             turn: Arc::new(Semaphore::new(1)),

@@ -9,7 +9,7 @@ use tokio::time::Instant as Deadline;
 
 use super::host_io::HostIo;
 use crate::lease::{Ceilings, Lease};
-use crate::source::{IssueState, Obtained, Read, SentIssue, Source};
+use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
@@ -82,7 +82,7 @@ pub(crate) enum Answer {
 pub(crate) struct Call {
     pub(crate) workspace: WorkspaceId,
     pub(crate) request: Request,
-    source: Arc<Source>,
+    statements: Arc<Statements>,
     ceilings: Ceilings,
     deadline: Deadline,
     host_io: HostIo,
@@ -91,7 +91,7 @@ pub(crate) struct Call {
     read: Option<Read>,
     change: Option<Change>,
     steps: u32,
-    statements: u32,
+    sent: u32,
     /// When the last select found none.
     absent_at: Option<Instant>,
     /// Whether `entry.get` has shown an absence. It may be answered, though its lease may have ended since.
@@ -107,14 +107,14 @@ impl Call {
         request: Request,
         snapshot: Option<Snapshot>,
         read: Option<Read>,
-        source: Arc<Source>,
+        statements: Arc<Statements>,
         ceilings: Ceilings,
         deadline: Deadline,
     ) -> Self {
         Self {
             workspace,
             request,
-            source,
+            statements,
             ceilings,
             deadline,
             host_io: HostIo::default(),
@@ -122,7 +122,7 @@ impl Call {
             read,
             change: None,
             steps: 0,
-            statements: 0,
+            sent: 0,
             absent_at: None,
             was_shown_absence: false,
             selected: false,
@@ -132,7 +132,7 @@ impl Call {
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.source.clock.now().rounded()
+        self.statements.clock.now().rounded()
     }
 
     /// What it hands in to the task that makes it.
@@ -158,10 +158,11 @@ impl Call {
     }
 
     async fn send_select(&self) -> Read {
-        let (source, workspace, deadline) = (Arc::clone(&self.source), self.workspace.clone(), self.deadline);
+        let (statements, workspace, deadline) =
+            (Arc::clone(&self.statements), self.workspace.clone(), self.deadline);
         let answer = self.host_io.send(|tx| async move {
             // The call may have been ended.
-            let _ = tx.send(source.select(&workspace, deadline).await);
+            let _ = tx.send(statements.select(&workspace, deadline).await);
         });
         answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())))
     }
@@ -179,7 +180,7 @@ impl Call {
             ));
         }
         let step = self.statement()?;
-        let mut sent = self.source.send_issue(&self.workspace, mode, self.deadline);
+        let mut sent = self.statements.send_issue(&self.workspace, mode, self.deadline);
         self.issue = Some((step, sent.clone()));
         // Whatever was put or seen before this is older than what the database is about to hold.
         (self.change, self.snapshot, self.absent_at) = (None, None, None);
@@ -253,7 +254,7 @@ impl Call {
     pub(crate) fn judge_read(&self, answer: Answer) -> Result<Result<Lookup, Option<DatabaseError>>, Fault> {
         match answer {
             Answer::Secret(handle) => {
-                let (status, now) = (self.status(&handle), self.source.clock.now());
+                let (status, now) = (self.status(&handle), self.statements.clock.now());
                 Ok(Ok(Lookup::new(handle.secret, status, handle.obtained_at, now)))
             }
             Answer::Absent if self.absent_at.is_some() || self.was_shown_absence || self.kept_absence() => {
@@ -310,9 +311,9 @@ impl Call {
     }
 
     fn statement(&mut self) -> Result<u32, Fault> {
-        self.statements += 1;
+        self.sent += 1;
         self.steps += 1;
-        if self.statements > MAX_STATEMENTS {
+        if self.sent > MAX_STATEMENTS {
             return Err(Fault(format!("more than {MAX_STATEMENTS} statements in one call")));
         }
         Ok(self.steps)

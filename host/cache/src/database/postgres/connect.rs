@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::failure::{Failure, describe};
 use super::pool::Link;
-use super::statements::Statements;
+use super::statements::PostgresSql;
 use super::tagged::{ANSWER, Parameter, Tagged};
 use crate::database::Column;
 use crate::{ConnectError, IssueMode};
@@ -270,7 +270,7 @@ async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, Connect
         return Err(column.not_unique());
     }
     let key_type = (key.base != "text").then(|| key.base.clone());
-    let statements = Statements::new(column, key_type.as_deref());
+    let statements = PostgresSql::new(column, key_type.as_deref());
     // Whatever else is wrong (an index in place of a table, a key type that has no equality, a view that cannot be written)
     // shows when the statements are parsed.
     let both = [(&statements.select, 1, "read"), (statements.issue(IssueMode::Rotate), 2, "written")];

@@ -14,7 +14,7 @@ const COMMIT_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE curre
 
 /// The statements for one column.
 #[derive(Clone, Debug)]
-pub(super) struct Statements {
+pub(super) struct PostgresSql {
     /// `$4` the id: the secret, or NULL. Two rows are an error of the server.
     pub(super) select: Tagged,
     /// `$4` the ids, `$5` one more than the rows that there may be if the key column is unique: ids as text with their
@@ -44,7 +44,7 @@ impl Written {
     pub(super) const IS_REWRITTEN: usize = 6;
 }
 
-impl Statements {
+impl PostgresSql {
     /// `key_type` is the type of the key column where it is not text, quoted as SQL wants it.
     pub(super) fn new(column: &Column, key_type: Option<&str>) -> Self {
         let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_key_that_is_not_text_is_compared_as_its_own_type_and_as_text() {
         let column = Column::new("t", "k", "s").unwrap();
-        let statements = Statements::new(&column, Some("uuid"));
+        let statements = PostgresSql::new(&column, Some("uuid"));
         let select = statements.select.text();
         assert!(
             select.contains(

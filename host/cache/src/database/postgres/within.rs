@@ -1,4 +1,4 @@
-//! Statements within a transaction of the program's own, over its connection.
+//! PostgresSql within a transaction of the program's own, over its connection.
 //!
 //! Nothing is tried again here, on this connection or on another one: what came before it in the transaction
 //! would be missing. After an error of the server the transaction can only be rolled back.

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
 
 use super::failure::describe;
-use super::statements::Statements;
+use super::statements::SqliteSql;
 use crate::database::Column;
 use crate::{ConnectError, IssueMode};
 
@@ -89,7 +89,7 @@ pub(super) async fn check(pool: &SqlitePool, column: &Column) -> Result<(), Conn
         return Err(column.not_unique());
     }
     // Whatever else is wrong shows when the statements are parsed.
-    let statements = Statements::new(column);
+    let statements = SqliteSql::new(column);
     let both = [(&statements.select, "read"), (statements.issue(IssueMode::Rotate), "written")];
     for (statement, done) in both.into_iter().take(if column.is_read_only() { 1 } else { 2 }) {
         let text = AssertSqlSafe(Arc::clone(statement)).into_sql_str();

@@ -11,7 +11,7 @@ use crate::database::batch::BATCH_SIZE;
 
 /// The statements for one column. `?1` is the workspace's id, `?2` a minted secret.
 #[derive(Clone, Debug)]
-pub(super) struct Statements {
+pub(super) struct SqliteSql {
     /// No row or one, and two only if the key column is not unique.
     pub(super) select: Arc<str>,
     /// How many rows there are.
@@ -22,7 +22,7 @@ pub(super) struct Statements {
     select_batch: Arc<[(usize, Arc<str>)]>,
 }
 
-impl Statements {
+impl SqliteSql {
     pub(super) fn new(column: &Column) -> Self {
         let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
         // The second comparison is of text, byte for byte; see column.rs.

@@ -21,7 +21,7 @@ use crate::policy::call::Shortage;
 use crate::policy::pool::Loaded;
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
-use crate::source::Source;
+use crate::statements::Statements;
 use crate::stats::Counters;
 use crate::table::{Entry, Snapshot, Table};
 use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, Stage, SwapError, WorkspaceId};
@@ -63,7 +63,7 @@ impl Harness {
             flights: Arc::new(Flights::new()),
             rollout: Rollout::fixed(Arc::clone(&candidate), clock.clone()),
             clock: clock.clone(),
-            source: Arc::new(Source::new(
+            statements: Arc::new(Statements::new(
                 database.clone(),
                 clock.clone(),
                 Arc::clone(&counters),

@@ -6,28 +6,24 @@
 //! a load no task. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and when it
 //! was asked.
 
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod queue;
+mod waiter;
+
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use crate::source::{Obtained, Read};
+use self::queue::{LINGER, Pending, Queue};
+use self::waiter::{BatchWaiter, notify_all};
+use super::contained::{Panicked, contained};
+use super::obtained::{Read, obtained};
 use crate::stats::{Counters, add, count};
-use crate::{Clock, Database, DatabaseError, Instant, Secret, WorkspaceId};
-
-use waiter::{BatchWaiter, notify_all};
-use worker::Worker;
-
-/// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
-/// wrong with, and a hundredth of what a load may wait by default.
-const LINGER: Duration = Duration::from_millis(10);
+use crate::{Clock, Database, DatabaseError, Secret, WorkspaceId};
 
 /// The SELECTs of one cache.
 pub(crate) struct Batcher {
@@ -42,29 +38,6 @@ pub(crate) struct Batcher {
     queue: Mutex<Queue>,
 }
 
-#[derive(Default)]
-struct Queue {
-    pending: VecDeque<Pending>,
-    /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger
-    /// one.
-    in_flight: usize,
-    /// How many have waited so far: the number of the next one.
-    count: u64,
-    /// How many times those who wait have been sent on their way.
-    sent: u64,
-    /// The last one of those statements, while it is under way.
-    newest: Option<u64>,
-}
-
-struct Pending {
-    number: u64,
-    workspace: WorkspaceId,
-    since: Deadline,
-    /// When nobody waits for it any more.
-    deadline: Deadline,
-    waiter: BatchWaiter,
-}
-
 /// How one gets to the database.
 enum Dispatch<'a> {
     Alone(Solo),
@@ -75,6 +48,14 @@ enum Dispatch<'a> {
 /// The right to send one statement, in the task of the load that it is for. Dropping it passes the place on to those who
 /// wait.
 struct Solo(Arc<Batcher>);
+
+/// The right to send statements, one after the other.
+struct Worker {
+    batcher: Arc<Batcher>,
+    is_held: bool,
+    /// The number of the last one that it has sent, if it has.
+    sent: Option<u64>,
+}
 
 impl Batcher {
     pub(crate) fn new(
@@ -290,19 +271,6 @@ impl Batcher {
     }
 }
 
-impl Pending {
-    fn has_no_patience(&self, now: Deadline) -> bool {
-        now.duration_since(self.since) >= LINGER
-    }
-}
-
-impl Queue {
-    /// Where one waits. Numbers rise from the front to the back.
-    fn position(&self, number: u64) -> Result<usize, usize> {
-        self.pending.binary_search_by_key(&number, |pending| pending.number)
-    }
-}
-
 impl Solo {
     async fn send(self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         let batcher = &self.0;
@@ -331,37 +299,67 @@ impl Drop for Solo {
     }
 }
 
-/// What a database found, from when it was asked. The empty secret is absence, whatever the database calls
-/// it: it would be a secret that anybody can present.
-fn obtained(found: Result<Option<Secret>, DatabaseError>, at: Instant) -> Read {
-    found.map(|value| Obtained { value: value.filter(|secret| !secret.is_empty()), at })
+impl Worker {
+    /// One that has been counted.
+    fn of(batcher: &Arc<Batcher>) -> Self {
+        Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
+    }
+
+    /// Sends statements until nobody waits, or others send them.
+    async fn send_all(mut self) {
+        while let Some(batch) = self.take() {
+            self.batcher.send(batch).await;
+            // Those who were answered may ask again before the next one goes, and travel along: their loads go on in the one
+            // turn, and most of them in the other.
+            yield_now().await;
+            yield_now().await;
+        }
+    }
+
+    /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
+    /// same critical section: whoever comes next finds it free. So it is where they are not worth a statement and a younger
+    /// one is under way: when that ends they go with all who have come until then, unless their patience ends before.
+    fn take(&mut self) -> Option<Vec<Pending>> {
+        let mut queue = self.batcher.queue();
+        self.ends_its_statement(&mut queue);
+        let are_few = queue.pending.len() < self.batcher.min_batch();
+        let are_patient = !queue.pending.front().is_some_and(|first| first.has_no_patience(Deadline::now()));
+        if queue.pending.is_empty() || (are_few && are_patient && queue.newest.is_some()) {
+            queue.in_flight -= 1;
+            self.is_held = false;
+            return None;
+        }
+        queue.sent += 1;
+        (self.sent, queue.newest) = (Some(queue.sent), Some(queue.sent));
+        let count = queue.pending.len().min(self.batcher.batch_size);
+        Some(queue.pending.drain(..count).collect())
+    }
+
+    fn ends_its_statement(&self, queue: &mut Queue) {
+        if queue.newest == self.sent {
+            queue.newest = None;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if self.is_held {
+            // The runtime is being shut down, and would take no other task: nobody is to wait for one.
+            let mut queue = self.batcher.queue();
+            self.ends_its_statement(&mut queue);
+            queue.in_flight -= 1;
+            let pending = std::mem::take(&mut queue.pending);
+            // Whoever is told by being dropped is told outside the lock.
+            drop(queue);
+            drop(pending);
+        }
+    }
 }
 
 fn ended_early() -> DatabaseError {
     DatabaseError::Unavailable("the task of a SELECT ended early".into())
 }
 
-/// A statement ended in a panic.
-pub(crate) struct Panicked;
-
-/// Keeps a panic to the statement that it befell: others wait for the task that sent it.
-pub(crate) async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut statement = pin!(statement);
-    poll_fn(|context| poll_contained(statement.as_mut(), context)).await
-}
-
-/// Polls something that is not polled again after a panic.
-fn poll_contained<F: Future + ?Sized>(
-    future: Pin<&mut F>,
-    context: &mut Context<'_>,
-) -> Poll<Result<F::Output, Panicked>> {
-    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
-        Ok(polled) => polled.map(Ok),
-        Err(_) => Poll::Ready(Err(Panicked)),
-    }
-}
-
 #[cfg(test)]
 mod tests;
-mod waiter;
-mod worker;

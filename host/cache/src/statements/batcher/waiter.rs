@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use super::poll_contained;
 use crate::clock::monotonic;
-use crate::source::Read;
+use crate::statements::contained::poll_contained;
+use crate::statements::obtained::Read;
 
 /// How many loads go on in one task: so many that the task hardly counts, and so few that each thread of a runtime has its
 /// share of a statement.
