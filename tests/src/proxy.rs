@@ -34,6 +34,8 @@ pub enum Statement {
     Select,
     /// It writes.
     Update,
+    /// It commits.
+    Commit,
 }
 
 /// What becomes of the next statement of a kind.

@@ -65,8 +65,8 @@ impl SecretCache {
     /// `answer` must be short and must not block: it borrows the entry. While it runs, no entry of this cache
     /// that is replaced or removed, whatever its workspace, is wiped and given back; all but a few are once
     /// it has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each
-    /// load, by some 200 bytes and the secret, until as many are held as the capacity ([`Stats::held`]); from
-    /// then on nothing is stored. For what takes long, take a handle by [`get`](Self::get).
+    /// load, by some 200 bytes and the secret, until as many are held as the capacity, and 1,024 at least
+    /// ([`Stats::held`]); from then on nothing is stored. For what takes long, take a handle by [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
         self.covered(workspace, answer).flatten()

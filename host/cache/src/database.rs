@@ -115,11 +115,17 @@ pub trait Database: Send + Sync + 'static {
     }
 
     /// The transaction that is open on a connection of the program's, by a number that no later one has on
-    /// it; `None` where none is open. An error says that it cannot be committed. What is committed next has
-    /// 30 s at most, where the connection sets no limit.
+    /// it; `None` where none is open. An error says that it cannot be committed.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn open_transaction<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         Box::pin(async { Err(transaction::takes_no_part()) })
+    }
+
+    /// Does, within the transaction, what a COMMIT may have to wait for: after it the COMMIT is carried out at
+    /// once or never. After an error the transaction is not committed.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn prepare_commit<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
     }
 
     /// How many statements were sent since the start.
@@ -167,6 +173,11 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         (**self).open_transaction(connection)
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    fn prepare_commit<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, ()> {
+        (**self).prepare_commit(connection)
     }
 
     fn statements(&self) -> u64 {

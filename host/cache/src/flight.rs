@@ -44,14 +44,25 @@ struct InFlight {
     /// Issues under way or waiting for their turn. No fill may store while there are any: its SELECT may have been
     /// sent before the UPDATE and answered after it.
     writers: usize,
-    /// What a fill that might not store has told those who waited for it: `Some(None)` is absence. While anything is under
-    /// way, nothing else may be stored by what may be older, nor told to whoever comes later: nobody is shown an older
+    /// What fills that might not store have delivered. While anything is in flight, nothing else may be
+    /// stored by what may be older, nor delivered to a caller that comes later: no caller is shown an older
     /// value after a newer one.
-    last_delivered: Option<Option<Secret>>,
+    delivered: Delivered,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
     issue: Option<IssueId>,
     /// The issues' turn, once there are any.
     turn: Option<Arc<AsyncMutex<()>>>,
+}
+
+/// What fills that might not store have delivered to those who waited for them.
+#[derive(Default)]
+enum Delivered {
+    #[default]
+    Nothing,
+    /// This and nothing else; `None` is absence.
+    Only(Option<Secret>),
+    /// Different values. Which of them is the newest is not known, so that none is known to be as new.
+    Several,
 }
 
 struct Flight {
@@ -231,19 +242,21 @@ impl InFlight {
     /// Notes what a fill that may not store tells. Whoever comes after that may have heard of it, so that another fill
     /// under way, which may bring something older, is not joined any more. It may store if it brings the same.
     fn record_delivery(&mut self, value: Option<&Secret>) {
-        if self.last_delivered.is_none() || !self.has_delivered_only(value) {
-            self.last_delivered = Some(value.cloned());
-            if let Some(fill) = &mut self.fill {
-                fill.is_outrun = true;
-            }
+        self.delivered = match &self.delivered {
+            Delivered::Nothing => Delivered::Only(value.cloned()),
+            Delivered::Only(_) if self.has_delivered_only(value) => return,
+            Delivered::Only(_) | Delivered::Several => Delivered::Several,
+        };
+        if let Some(fill) = &mut self.fill {
+            fill.is_outrun = true;
         }
     }
 
     fn has_delivered_only(&self, value: Option<&Secret>) -> bool {
-        match (&self.last_delivered, value) {
-            (None, _) | (Some(None), None) => true,
-            (Some(Some(last)), Some(value)) => last.same_as(value),
-            (Some(_), _) => false,
+        match (&self.delivered, value) {
+            (Delivered::Nothing, _) | (Delivered::Only(None), None) => true,
+            (Delivered::Only(Some(only)), Some(value)) => only.same_as(value),
+            (Delivered::Only(_) | Delivered::Several, _) => false,
         }
     }
 
@@ -342,7 +355,7 @@ impl Writer {
             let tells_the_same = in_flight.has_delivered_only(issued);
             let may_store = is_latest && in_flight.writers == 1 && tells_the_same;
             // Whatever is sent from now on is newer than what was told.
-            in_flight.last_delivered = None;
+            in_flight.delivered = Delivered::Nothing;
             in_flight.fill = None;
             change(may_store);
         });

@@ -146,7 +146,9 @@ impl Connection {
             self.statements.insert(name.to_vec(), statement);
         }
         let bound = message::bound(request).and_then(|name| self.statements.get(name)).copied();
-        let Some(statement) = bound else { return self.pass(request, to_server).await };
+        let Some(statement) = bound.or_else(|| message::sent_as_text(request)) else {
+            return self.pass(request, to_server).await;
+        };
         let fate = {
             let mut next = self.state.next.lock().unwrap();
             next.take_if(|(kind, _)| *kind == statement).map(|(_, fate)| fate)
@@ -155,11 +157,11 @@ impl Connection {
             self.state.met.send_modify(|met| *met += 1);
             return Err(End);
         }
-        let sent = match statement {
-            Statement::Select => &self.state.selects,
-            Statement::Update => &self.state.updates,
-        };
-        sent.fetch_add(1, Ordering::SeqCst);
+        match statement {
+            Statement::Select => drop(self.state.selects.fetch_add(1, Ordering::SeqCst)),
+            Statement::Update => drop(self.state.updates.fetch_add(1, Ordering::SeqCst)),
+            Statement::Commit => {}
+        }
         self.pass(request, to_server).await?;
         match fate {
             None | Some(Fate::CutBefore) => {}

@@ -65,6 +65,12 @@ pub(super) fn parsed(request: &[u8]) -> Option<(&[u8], Statement)> {
     Some((name, statement))
 }
 
+/// What a statement does that is sent as its text alone.
+pub(super) fn sent_as_text(request: &[u8]) -> Option<Statement> {
+    let (text, _) = word(body(request, b'Q')?)?;
+    (text == b"COMMIT").then_some(Statement::Commit)
+}
+
 /// The name of the statement that a client binds, in order to execute it.
 pub(super) fn bound(request: &[u8]) -> Option<&[u8]> {
     let (_portal, rest) = word(body(request, b'B')?)?;

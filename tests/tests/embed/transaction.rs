@@ -36,6 +36,7 @@ on_both! {
     several_secrets_and_caches_share_one_transaction,
     a_thousand_secrets_are_issued_in_one_transaction,
     a_workspace_may_be_created_in_it,
+    an_issue_of_an_unknown_workspace_leaves_the_transaction_as_it_is,
     an_issue_that_was_given_up_is_not_committed,
     a_commit_goes_on_without_its_caller,
     a_savepoint_that_is_rolled_back_leaves_the_old_secret,
@@ -190,6 +191,18 @@ async fn a_workspace_may_be_created_in_it(engine: Engine) -> Result<()> {
     let issued = transaction.issue(&cache, &id("new")).await?;
     transaction.commit().await?;
     assert_eq!(text(cache.read(&id("new")).await?.secret), text(issued));
+    is_at_rest(&fixture, &cache).await
+}
+
+async fn an_issue_of_an_unknown_workspace_leaves_the_transaction_as_it_is(engine: Engine) -> Result<()> {
+    let (fixture, cache) = bench(engine).await?;
+    let mut transaction = Begun::on(&fixture).await?;
+    transaction.execute("UPDATE workspaces SET platform_inbound_secret = 'by hand' WHERE id = 'w'").await?;
+    assert_eq!(transaction.issue(&cache, &id("new")).await.err(), Some(Error::UnknownWorkspace));
+    transaction.commit().await?;
+    assert_eq!(stored(&fixture).await?.as_deref(), Some("by hand"));
+    cache.remove(&id("w"));
+    assert_eq!(read(&cache).await?, "by hand");
     is_at_rest(&fixture, &cache).await
 }
 

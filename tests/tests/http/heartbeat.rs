@@ -85,7 +85,7 @@ async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> 
     assert_eq!(bench.stored(W).await?, delivered.pop());
     // A heartbeat that comes while another one heals may have read that there is nothing, and heals in
     // its turn: it is given what is there by then. So there may be several heals, each after a SELECT of
-    // its own, and never one for each heartbeat.
+    // its own, and never one for each heartbeat. How many for whom: races.rs.
     let (selects, issues) = (bench.server.stat("selects")?, bench.server.stat("issues")?);
     assert!((1..=selects).contains(&issues) && selects < 16, "{issues} heals after {selects} SELECTs");
     Ok(())

@@ -31,7 +31,8 @@ use crate::{
 
 pub use self::check::BuildError;
 
-/// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full.
+/// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full,
+/// and twice that beside an `answer` that blocks.
 const CAPACITY: usize = 1_000_000;
 const MAX_FRESH: Duration = Duration::from_secs(3600);
 const MAX_KEEP: Duration = Duration::from_secs(24 * 3600);

@@ -62,10 +62,11 @@ impl<DB: Engine> Transaction<DB> {
     /// answered with a secret that was replaced in it, and the new ones have been read into the cache, as far
     /// as the database answered in time.
     ///
-    /// Once it has been polled it runs to its end, whatever becomes of its caller. The COMMIT has 30 s,
-    /// unless the connection sets another `statement_timeout`: with a longer one, a COMMIT whose connection
-    /// is lost may take effect when it is no longer waited for. A transaction without an issue is committed
-    /// as sqlx does it.
+    /// Once it has been polled it runs to its end, whatever becomes of its caller. In PostgreSQL what was
+    /// deferred to the end of the transaction, triggers and constraints, runs before the COMMIT, and has 30 s
+    /// unless the connection sets another `statement_timeout`. A COMMIT that waits for a synchronous standby
+    /// when its connection is lost may take effect after its end is no longer waited for, which is 35 s. A
+    /// transaction without an issue is committed as sqlx does it.
     ///
     /// # Errors
     ///
@@ -162,8 +163,14 @@ impl<DB: Engine> Transaction<DB> {
     /// driver.
     async fn check(&mut self, core: &Core) -> Result<(), Error> {
         match self.open_number(core).await? {
-            Some(open) if Some(open) == self.number => Ok(()),
-            _ => Err(Error::OutcomeUnknown(ENDED.into())),
+            Some(open) if Some(open) == self.number => {}
+            _ => return Err(Error::OutcomeUnknown(ENDED.into())),
+        }
+        let prepared = core.statements.database.prepare_commit(DB::connection(&mut self.inner));
+        match timeout(LOST_LIMIT, contained(prepared)).await {
+            Ok(Ok(prepared)) => prepared.map_err(read_error),
+            Ok(Err(Panicked)) => Err(read_error(DatabaseError::panicked())),
+            Err(_elapsed) => Err(Error::Timeout),
         }
     }
 
@@ -181,9 +188,11 @@ impl<DB: Engine> Transaction<DB> {
         if self.is_spoiled {
             return Err(spoiled());
         }
+        let minted =
+            Secret::mint().map_err(|error| Error::Unavailable(format!("no random bytes: {error}").into()))?;
         let known = self.issues.iter().position(|issue| issue.is_of(core, workspace));
         let mut issue = match known {
-            Some(place) => self.issues.remove(place),
+            Some(index) => self.issues.remove(index),
             None => {
                 let mut writer = core.flights.write(workspace);
                 if timeout_at(core.statements.deadline(), writer.turn()).await.is_err() {
@@ -192,8 +201,6 @@ impl<DB: Engine> Transaction<DB> {
                 Issue { core: Arc::clone(core), writer, was_sent: false }
             }
         };
-        let minted =
-            Secret::mint().map_err(|error| Error::Unavailable(format!("no random bytes: {error}").into()))?;
         count(&core.counters.issues);
         // Until there is an answer: this future may be dropped.
         self.is_spoiled = true;
@@ -201,6 +208,10 @@ impl<DB: Engine> Transaction<DB> {
         self.issues.push(issue);
         let outcome = self.send(core, workspace, minted).await;
         self.is_spoiled = !matches!(outcome, Ok(_) | Err(Error::UnknownWorkspace));
+        if known.is_none() && matches!(outcome, Err(Error::UnknownWorkspace)) {
+            // Nothing was written: what is committed has no issue of it.
+            self.issues.pop();
+        }
         outcome
     }
 

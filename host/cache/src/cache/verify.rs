@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::SecretCache;
 use crate::flight::{Join, Kind, Waiter};
 use crate::stats::count;
-use crate::{Error, WorkspaceId};
+use crate::{Error, Instant, Lookup, Status, WorkspaceId};
 
 /// Loads that one `verify` waits for at most beside its own read: one that began before it, and one of its
 /// own.
@@ -43,8 +43,8 @@ impl SecretCache {
                 let begun_at = self.core.clock.now();
                 match self.read(workspace).await {
                     Ok(lookup) if lookup.secret.verify(presented) => return Ok(true),
-                    Ok(lookup) if lookup.obtained_at >= begun_at => return Ok(false),
-                    // The policy answered with a kept value, or the load had begun before this call.
+                    Ok(lookup) if was_read_since(begun_at, &lookup) => return Ok(false),
+                    // It was kept or issued, or the load had begun before this call.
                     Ok(_) => {}
                     Err(Error::Absent | Error::UnknownWorkspace) => return Ok(false),
                     Err(error) => return Err(error),
@@ -67,7 +67,7 @@ impl SecretCache {
             };
             match self.wait_for(workspace, Kind::Fill, waiter).await {
                 Ok(lookup) if lookup.secret.verify(presented) => return true,
-                Ok(lookup) if lookup.obtained_at >= begun_at => return false,
+                Ok(lookup) if was_read_since(begun_at, &lookup) => return false,
                 // It is no younger than this call, or it failed: one of its own may say more.
                 _ if !is_own && may_begin => {}
                 _ => return false,
@@ -100,5 +100,29 @@ impl SecretCache {
                 Some(Reread::Own(waiter))
             }
         }
+    }
+}
+
+/// Whether the database was asked for it at this moment or later. The instant of an issued secret is that of
+/// its answer: another one may have been committed before that.
+fn was_read_since(begun_at: Instant, lookup: &Lookup) -> bool {
+    matches!(lookup.status, Status::Miss | Status::Bypassed) && lookup.obtained_at >= begun_at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+
+    #[test]
+    fn what_was_issued_or_kept_was_not_read_since() {
+        let at = Instant::from_nanos;
+        let since = |status, obtained: u64| {
+            was_read_since(at(5), &Lookup::new(Secret::new("s"), status, at(obtained), at(9)))
+        };
+        assert!(since(Status::Miss, 5) && since(Status::Bypassed, 6));
+        assert!(!since(Status::Miss, 4) && !since(Status::Bypassed, 4));
+        let others = [Status::Hit, Status::Renewed, Status::Stale, Status::Healed];
+        assert!(others.into_iter().all(|status| !since(status, 9)));
     }
 }

@@ -296,6 +296,10 @@ impl Database for Postgres {
         Box::pin(within::open_transaction(self, connection))
     }
 
+    fn prepare_commit<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, ()> {
+        Box::pin(within::prepare_commit(self, connection))
+    }
+
     fn statements(&self) -> u64 {
         self.link.sent()
     }

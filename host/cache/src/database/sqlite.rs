@@ -183,13 +183,18 @@ impl Sqlite {
     }
 
     /// Whether a transaction is open on this connection, which SQLite may have ended without a word to the
-    /// driver: another one cannot be begun then.
+    /// driver. Within one SQLite refuses to set the safety level, be it to what it is: nothing changes, and
+    /// nothing is left behind by a caller that goes away in between.
     async fn is_in_transaction(connection: &mut SqliteConnection) -> Result<bool, DatabaseError> {
-        if sqlx::raw_sql("BEGIN").execute(&mut *connection).await.is_err() {
-            return Ok(true);
+        let failed = |error| Failure::Sent(error).of_select();
+        let level = sqlx::raw_sql("PRAGMA main.synchronous").fetch_one(&mut *connection).await;
+        let level: i64 = level.and_then(|row| row.try_get(0)).map_err(failed)?;
+        let set = AssertSqlSafe(format!("PRAGMA main.synchronous = {level}"));
+        match sqlx::raw_sql(set).execute(connection).await {
+            Ok(_) => Ok(false),
+            Err(sqlx::Error::Database(error)) if error.message().contains("inside a transaction") => Ok(true),
+            Err(error) => Err(failed(error)),
         }
-        let ended = sqlx::raw_sql("ROLLBACK").execute(connection).await;
-        ended.map(|_| false).map_err(|error| Failure::Sent(error).of_select())
     }
 
     /// The secret as text, if the column may be written.
@@ -315,3 +320,6 @@ impl fmt::Debug for Sqlite {
         f.debug_struct("Sqlite").field("column", &self.column).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,17 +204,20 @@ async fn issues_of_one_workspace_take_turns_in_order() {
 /// `issue` commits; others replace its value, which `newer` tells; `older` tells the absence from before the
 /// commit.
 #[tokio::test]
-async fn an_absence_that_is_told_late_does_not_hide_what_was_told_before_it() {
-    let flights = Arc::new(Flights::new());
-    let (_early, older) = lead(&flights);
-    let mut issue = flights.write(&id());
-    issue.turn().await;
-    let Join::Leader(_, newer) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
-        panic!("not joinable")
-    };
-    assert!(!stores(newer), "it tells a, and an issue is under way");
-    older.complete(Err(Error::Absent), |may_store| assert!(!may_store));
-    let stored = Cell::new(false);
-    issue.finish(Some(&Secret::new("issued")), |may_store| stored.set(may_store));
-    assert!(!stored.get(), "a was told, and what was issued may be older");
+async fn what_is_delivered_late_does_not_hide_what_was_delivered_before_it() {
+    let late = [Err(Error::Absent), Ok(lookup("issued"))];
+    for late in late {
+        let flights = Arc::new(Flights::new());
+        let (_early, older) = lead(&flights);
+        let mut issue = flights.write(&id());
+        issue.turn().await;
+        let Join::Leader(_, newer) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
+            panic!("not joinable")
+        };
+        assert!(!stores(newer), "it delivers a, and an issue is in flight");
+        older.complete(late, |may_store| assert!(!may_store));
+        let stored = Cell::new(false);
+        issue.finish(Some(&Secret::new("issued")), |may_store| stored.set(may_store));
+        assert!(!stored.get(), "a was delivered, and what was issued may be older");
+    }
 }

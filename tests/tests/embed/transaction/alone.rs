@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use leasehold::{Error, SecretCache, Transaction};
+use leasehold_tests::proxy::{Fate, Proxy, Statement};
 use leasehold_tests::{Engine, Fixture};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgPoolOptions;
 
 use super::super::{cache, id};
 use super::begun::Begun;
 use super::{bench, cached, is_at_rest, read, stored, text};
+
+type PgLock = sqlx::Transaction<'static, sqlx::Postgres>;
 
 #[tokio::test]
 async fn a_transaction_that_sqlite_has_rolled_back_by_itself_is_not_committed() -> Result<()> {
@@ -100,26 +105,72 @@ async fn a_commit_that_the_server_refuses_changes_nothing() -> Result<()> {
     Ok(())
 }
 
+/// A trigger that waits for a lock at the end of the transaction, the lock, and an issue in the transaction.
+async fn waits_for_a_lock(fixture: &Fixture, cache: &SecretCache) -> Result<(PgLock, Begun, String)> {
+    at_commit(fixture, "PERFORM pg_advisory_xact_lock(1);").await?;
+    let Fixture::Postgres(database) = fixture else { bail!("it is another engine") };
+    let mut lock = database.pool().begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *lock).await?;
+    let mut transaction = Begun::on(fixture).await?;
+    let issued = text(transaction.issue(cache, &id("w")).await?);
+    Ok((lock, transaction, issued))
+}
+
+#[tokio::test]
+async fn what_is_deferred_to_the_end_is_waited_for_and_the_old_secret_is_answered_meanwhile() -> Result<()> {
+    let (fixture, cache) = bench(Engine::Postgres).await?;
+    let (lock, transaction, issued) = waits_for_a_lock(&fixture, &cache).await?;
+    let (workspace, mut commit) = (id("w"), pin!(transaction.commit()));
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            ended = &mut commit => bail!("it did not wait: {ended:?}"),
+            answer = cache.read(&workspace) => assert_eq!(text(answer?.secret), "old"),
+        }
+    }
+    lock.rollback().await?;
+    commit.await?;
+    assert_eq!((cached(&cache), stored(&fixture).await?), (Some(issued.clone()), Some(issued)));
+    is_at_rest(&fixture, &cache).await
+}
+
+#[tokio::test]
+async fn what_is_deferred_to_the_end_has_a_limit_and_is_not_committed_after_it() -> Result<()> {
+    let (fixture, cache) = bench(Engine::Postgres).await?;
+    let (lock, mut transaction, _) = waits_for_a_lock(&fixture, &cache).await?;
+    transaction.execute("SET LOCAL statement_timeout = '100ms'").await?;
+    assert_eq!(transaction.commit().await.err(), Some(Error::Timeout));
+    lock.rollback().await?;
+    assert_eq!((read(&cache).await?.as_str(), stored(&fixture).await?.as_deref()), ("old", Some("old")));
+    is_at_rest(&fixture, &cache).await
+}
+
+/// A COMMIT that meets this fate on its way: the proxy, and the transaction that it ends with what was issued.
+async fn on_its_way(fixture: &Fixture, cache: &SecretCache, fate: Fate) -> Result<(Proxy, Begun, String)> {
+    let Fixture::Postgres(database) = fixture else { bail!("it is another engine") };
+    let (proxy, inside) = Proxy::start(&database.options()).await?;
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(inside).await?;
+    let mut transaction = Begun::Postgres(pool.begin().await?.into());
+    let issued = text(transaction.issue(cache, &id("w")).await?);
+    proxy.next(Statement::Commit, fate);
+    Ok((proxy, transaction, issued))
+}
+
 #[tokio::test]
 async fn a_commit_that_is_late_is_in_doubt_until_it_has_ended() -> Result<()> {
     let fixture = Engine::Postgres.workspaces().await?;
     fixture.insert("w", Some("old")).await?;
-    at_commit(&fixture, "PERFORM pg_advisory_xact_lock(1);").await?;
     let builder = SecretCache::builder().database(fixture.secrets().await?);
-    let cache = builder.database_timeout(Duration::from_millis(300)).build().await?;
-    let Fixture::Postgres(database) = &fixture else { bail!("it is another engine") };
-    let mut blocker = database.pool().begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *blocker).await?;
+    let cache = builder.database_timeout(Duration::from_secs(1)).build().await?;
     cache.read(&id("w")).await?;
-    let mut transaction = Begun::on(&fixture).await?;
-    let issued = text(transaction.issue(&cache, &id("w")).await?);
+    let (proxy, transaction, issued) = on_its_way(&fixture, &cache, Fate::Held).await?;
     assert!(matches!(transaction.commit().await, Err(Error::OutcomeUnknown(_))));
-    // It may be committed at any moment from now on, so that nothing is cached.
+    // Where it is not known when it is committed, nothing is cached.
     for _ in 0..3 {
-        assert_eq!(text(cache.read(&id("w")).await?.secret), "old");
+        assert_eq!(text(cache.read(&id("w")).await?.secret), issued);
         assert_eq!(cached(&cache), None);
     }
-    blocker.rollback().await?;
+    proxy.release();
     while cache.stats().in_flight > 0 {
         tokio::task::yield_now().await;
     }
@@ -128,14 +179,29 @@ async fn a_commit_that_is_late_is_in_doubt_until_it_has_ended() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_commit_whose_server_goes_away_is_in_doubt() -> Result<()> {
+async fn a_commit_whose_connection_is_lost_is_in_doubt() -> Result<()> {
+    for (fate, is_committed) in [(Fate::CutBefore, false), (Fate::CutAfter, true)] {
+        let (fixture, cache) = bench(Engine::Postgres).await?;
+        let (_proxy, transaction, issued) = on_its_way(&fixture, &cache, fate).await?;
+        assert!(matches!(transaction.commit().await, Err(Error::OutcomeUnknown(_))), "{fate:?}");
+        assert_eq!(cached(&cache), None);
+        let row = if is_committed { issued } else { "old".to_owned() };
+        assert_eq!(
+            (text(cache.read(&id("w")).await?.secret), stored(&fixture).await?),
+            (row.clone(), Some(row))
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_before_the_commit_has_committed_nothing() -> Result<()> {
     let (fixture, cache) = bench(Engine::Postgres).await?;
     at_commit(&fixture, "PERFORM pg_terminate_backend(pg_backend_pid());").await?;
     let mut transaction = Begun::on(&fixture).await?;
     transaction.issue(&cache, &id("w")).await?;
-    assert!(matches!(transaction.commit().await, Err(Error::OutcomeUnknown(_))));
-    assert_eq!(cached(&cache), None);
-    assert_eq!(Some(text(cache.read(&id("w")).await?.secret)), stored(&fixture).await?);
+    assert!(matches!(transaction.commit().await, Err(Error::Unavailable(_))));
+    assert_eq!((read(&cache).await?.as_str(), stored(&fixture).await?.as_deref()), ("old", Some("old")));
     Ok(())
 }
 
@@ -145,8 +211,11 @@ async fn the_settings_of_the_transaction_are_left_alone() -> Result<()> {
     let Fixture::Postgres(database) = &fixture else { bail!("it is another engine") };
     let mut transaction = Transaction::from(database.pool().begin().await?);
     cache.issue_in(&mut transaction, &id("w")).await?;
-    let lock_timeout: String = sqlx::query_scalar("SHOW lock_timeout").fetch_one(&mut *transaction).await?;
-    assert_eq!(lock_timeout, "0");
+    for setting in ["lock_timeout", "statement_timeout"] {
+        let show = sqlx::query_scalar(AssertSqlSafe(format!("SHOW {setting}")));
+        let value: String = show.fetch_one(&mut *transaction).await?;
+        assert_eq!(value, "0", "{setting}");
+    }
     transaction.rollback().await?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use scopeguard::{ScopeGuard, guard};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Handle;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
 use super::connect::{self, RETURN_TIMEOUT};
@@ -34,6 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct PostgresPool(Arc<Shared>);
 
 struct Shared {
+    /// Where it was made. That of a caller may be one that nothing drives any more.
+    runtime: Handle,
     pool: PgPool,
     /// Where it comes from, to be read again. `None` for a pool that somebody else has made.
     origin: Option<connect::Origin>,
@@ -209,6 +212,7 @@ impl PostgresPool {
         getrandom::fill(&mut prefix)
             .map_err(|error| ConnectError::Unreachable { reason: format!("no random bytes: {error}") })?;
         Ok(Self(Arc::new(Shared {
+            runtime: Handle::current(),
             pool,
             origin,
             is_checked: sessions.is_some(),
@@ -235,7 +239,7 @@ impl PostgresPool {
         tracing::error!("{SUSPECTED}");
         // What others have at hand is no better than what is idle, and comes back later.
         self.0.epoch.end();
-        tokio::spawn(Shared::look_until_it_is_over(Arc::downgrade(&self.0)));
+        self.0.runtime.spawn(Shared::look_until_it_is_over(Arc::downgrade(&self.0)));
     }
 }
 

@@ -7,9 +7,9 @@ use super::tagged::{Tagged, literal};
 use crate::IssueMode;
 use crate::database::Column;
 
-/// Limit of a COMMIT where the connection sets none: that of the cache's own statements. A COMMIT whose outcome
-/// is unknown is waited for no longer.
-const COMMIT_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE current_setting('statement_timeout') WHEN '0' THEN \
+/// Limit of what a transaction has deferred to its end, where the connection sets none: that of the cache's own
+/// statements.
+const DEFERRED_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE current_setting('statement_timeout') WHEN '0' THEN \
      '30s' ELSE current_setting('statement_timeout') END, true)) IS NOT NULL";
 
 /// The statements for one column.
@@ -26,6 +26,8 @@ pub(super) struct PostgresSql {
     pub(super) rotate_within: Tagged,
     /// The number of the transaction, or NULL where none has written yet or none is open.
     pub(super) open_transaction: Tagged,
+    /// Gives what the transaction has deferred a limit of time.
+    pub(super) limit_deferred: Tagged,
     rotate: Tagged,
     heal: Tagged,
 }
@@ -86,8 +88,9 @@ impl PostgresSql {
                 format!("EXISTS (SELECT FROM {table} WHERE {found}) AND {guard}")
             }),
             open_transaction: Tagged::read("open-transaction", |guard| {
-                format!("CASE WHEN {guard} AND {COMMIT_TIMEOUT} THEN txid_current_if_assigned() END")
+                format!("CASE WHEN {guard} THEN txid_current_if_assigned() END")
             }),
+            limit_deferred: Tagged::read("limit-deferred", |guard| format!("{guard} AND {DEFERRED_TIMEOUT}")),
             rotate_within: Tagged::write_within(
                 &format!("rotate-within:{column}"),
                 |guard| change("$5", guard),

@@ -1,4 +1,4 @@
-//! PostgresSql within a transaction of the program's own, over its connection.
+//! Statements within a transaction of the program's own, over its connection.
 //!
 //! Nothing is tried again here, on this connection or on another one: what came before it in the transaction
 //! would be missing. After an error of the server the transaction can only be rolled back.
@@ -57,6 +57,21 @@ pub(super) async fn open_transaction(
     let rows = sent.await.map_err(Failure::of_select)?;
     let number = rows.first().map(|row| row.try_get(ANSWER));
     number.transpose().map(Option::flatten).map_err(|_| database.refused("is asked for with other columns"))
+}
+
+/// Runs what the transaction has deferred, under a limit. PostgreSQL puts none on a COMMIT: a deferred trigger
+/// that waits for a lock there is waited for without end, and its COMMIT takes effect after a client that is
+/// gone.
+pub(super) async fn prepare_commit(
+    database: &Postgres,
+    connection: TransactionConnection<'_>,
+) -> Result<(), DatabaseError> {
+    let connection = connection.of_postgres()?;
+    let sent = database.link.send_within(connection, &database.statements.limit_deferred, &[]);
+    sent.await.map_err(Failure::of_select)?;
+    // A statement without a name, which no pooler takes for another one.
+    let run = sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(connection).await;
+    run.map(drop).map_err(|error| Failure::Sent(error).of_select())
 }
 
 async fn select(

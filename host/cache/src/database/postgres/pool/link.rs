@@ -102,8 +102,9 @@ impl Link {
         }
     }
 
-    /// Sends a statement over a connection of somebody else's, in the middle of a transaction: once, since
-    /// nothing but the whole of it could be tried again.
+    /// Sends a statement over a connection of the program's, in the middle of a transaction: once, since
+    /// nothing but the whole of it could be tried again. It may take another way to the server than the
+    /// pool's, so that a mix-up there says nothing about the pool.
     pub(in crate::database::postgres) async fn send_within(
         &self,
         connection: &mut PgConnection,
@@ -113,11 +114,7 @@ impl Link {
         self.shared().held()?;
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let answer = exchange(connection, statement, &self.pool.nonce(), parameters).await;
-        if answer.as_ref().is_err_and(Failure::is_mix_up) {
-            self.pool.suspect();
-        }
-        Ok(answer?.0)
+        Ok(exchange(connection, statement, &self.pool.nonce(), parameters).await?.0)
     }
 
     /// A connection for a look at the table, which does not count.
