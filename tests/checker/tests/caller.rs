@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 use crate::patience::{Ended, Patience};
 use crate::policies::SETTINGS;
 use crate::slow::LOST;
+use crate::transactions::End;
 use crate::world::{Log, WORKSPACES, World, content, text, value};
 use crate::writer::Write;
 
@@ -22,6 +23,7 @@ enum Kind {
     GetMany,
     Verify,
     Issue,
+    IssueIn,
     ReadOrIssue,
     Remove,
     Reset,
@@ -33,14 +35,15 @@ enum Kind {
 }
 
 /// The kinds of operation, their names and how many there are of each in a thousand.
-const KINDS: [(Kind, &str, u32); 15] = [
+const KINDS: [(Kind, &str, u32); 16] = [
     (Kind::Get, "get", 110),
     (Kind::With, "with", 80),
-    (Kind::Read, "read", 230),
+    (Kind::Read, "read", 210),
     (Kind::ReadWith, "read_with", 80),
     (Kind::GetMany, "get_many", 20),
     (Kind::Verify, "verify", 120),
     (Kind::Issue, "issue", 90),
+    (Kind::IssueIn, "issue_in", 20),
     (Kind::ReadOrIssue, "read_or_issue", 80),
     (Kind::Remove, "remove", 40),
     (Kind::Reset, "reset", 1),
@@ -105,6 +108,7 @@ impl Caller {
             Kind::GetMany => self.get_many().await,
             Kind::Verify => self.verify(workspace).await,
             Kind::Issue => self.issue(workspace).await,
+            Kind::IssueIn => self.issue_in(workspace).await,
             Kind::ReadOrIssue => self.read_or_issue(workspace).await,
             Kind::Remove => self.remove(workspace),
             Kind::Reset => self.reset(),
@@ -219,6 +223,27 @@ impl Caller {
                 if let Error::OutcomeUnknown(reason) = &error {
                     let lost = world.losses.first_from(workspace, span.0).filter(|_| reason.contains(LOST));
                     self.log.note(workspace, (lost.unwrap_or(span.0).min(span.1), span.1), Did::Removed);
+                }
+                self.failed(workspace, span, &error);
+            }
+        }
+    }
+
+    async fn issue_in(&mut self, workspace: usize) {
+        let world = Arc::clone(&self.world);
+        let end =
+            self.rng.choice([End::Commit, End::Commit, End::Rollback, End::Drop]).expect("there are some");
+        let issue = world.transactions.issue(&world.cache, &world.ids[workspace], end);
+        let Some((outcome, span)) = self.wait_for(issue).await else { return };
+        match outcome {
+            Ok(Some(issued)) => {
+                self.log.tally.count("committed");
+                self.log.note(workspace, span, Did::Issued(issued));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if matches!(error, Error::OutcomeUnknown(_)) {
+                    self.log.note(workspace, span, Did::Removed);
                 }
                 self.failed(workspace, span, &error);
             }

@@ -21,6 +21,7 @@ mod segment;
 mod site;
 mod slow;
 mod tally;
+mod transactions;
 mod world;
 mod writer;
 

@@ -14,10 +14,13 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use leasehold::{Column, Database, Postgres, Sqlite};
+use leasehold_tests::sqlite::TestDatabase;
 use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, SqliteConnection, SqlitePool};
+
+use crate::transactions::Transactions;
 
 /// Whether the cache sees the triggers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,9 @@ macro_rules! on_either {
         }
     };
 }
+
+/// Transactions of the program's own that are open at once.
+const TRANSACTIONS: u32 = 2;
 
 const SECRET: &str = "platform_inbound_secret";
 
@@ -79,18 +85,30 @@ impl Site {
                 Arc::new(Postgres::from_pool(pool.connect_lazy_with(options), column).await?)
             }
             Fixture::Sqlite(database) => {
-                let own = self.own_triggers();
-                let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(MAX_WAIT);
-                let pool = pool.after_connect(move |connection, _| {
-                    let own = own.clone();
-                    Box::pin(
-                        async move { sqlx::raw_sql(AssertSqlSafe(own)).execute(connection).await.map(drop) },
-                    )
-                });
-                let pool = pool.connect_lazy_with(sqlite(database.options()));
-                Arc::new(Sqlite::from_pool(pool, column).await?)
+                Arc::new(Sqlite::from_pool(self.sqlite_pool(database, connections), column).await?)
             }
         })
+    }
+
+    /// The program's own way to the database.
+    pub(crate) fn transactions(&self) -> Transactions {
+        match &self.fixture {
+            Fixture::Postgres(database) => {
+                let pool = PgPoolOptions::new().max_connections(TRANSACTIONS).acquire_timeout(MAX_WAIT);
+                Transactions::Postgres(pool.connect_lazy_with(postgres(database.options())))
+            }
+            Fixture::Sqlite(database) => Transactions::Sqlite(self.sqlite_pool(database, TRANSACTIONS)),
+        }
+    }
+
+    fn sqlite_pool(&self, database: &TestDatabase, connections: u32) -> SqlitePool {
+        let own = self.own_triggers();
+        let pool = SqlitePoolOptions::new().max_connections(connections).acquire_timeout(MAX_WAIT);
+        let pool = pool.after_connect(move |connection, _| {
+            let own = own.clone();
+            Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(own)).execute(connection).await.map(drop) })
+        });
+        pool.connect_lazy_with(sqlite(database.options()))
     }
 
     pub(crate) async fn outside(&self) -> Result<Outside> {

@@ -5,7 +5,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use leasehold::{Answer, Answers, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
+use leasehold::{
+    Answer, Answers, Database, DatabaseError, IssueMode, Secret, TransactionConnection, WorkspaceId,
+};
 use leasehold_checker::{Content, Did, Operation, Span};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -138,6 +140,31 @@ impl Database for Slow {
             self.travel().await;
             answer
         })
+    }
+
+    fn issue_in<'a>(
+        &'a self,
+        connection: TransactionConnection<'a>,
+        workspace: &'a WorkspaceId,
+        minted: Secret,
+    ) -> Answer<'a, Secret> {
+        Box::pin(async move {
+            self.travel().await;
+            let answer = self.database.issue_in(connection, workspace, minted).await;
+            self.travel().await;
+            answer
+        })
+    }
+
+    fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
+        Box::pin(async move {
+            self.travel().await;
+            self.database.open_transaction(connection).await
+        })
+    }
+
+    fn prepare_commit<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, ()> {
+        self.database.prepare_commit(connection)
     }
 
     fn statements(&self) -> u64 {

@@ -19,7 +19,7 @@ pub(crate) struct Tally {
 }
 
 /// What has to have happened.
-const EXPECTED: [&str; 13] = [
+const EXPECTED: [&str; 15] = [
     "hits",
     "misses",
     "joined",
@@ -33,6 +33,8 @@ const EXPECTED: [&str; 13] = [
     "verified",
     "refused",
     "error: Refused",
+    "error: OutcomeUnknown",
+    "committed",
 ];
 
 impl Tally {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::policies;
 use crate::slow::Losses;
 use crate::tally::Tally;
+use crate::transactions::Transactions;
 
 /// Few enough to be met by several tasks at once.
 pub(crate) const WORKSPACES: usize = 128;
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) policies: Vec<Policy>,
     began: Instant,
     pub(crate) losses: Arc<Losses>,
+    pub(crate) transactions: Transactions,
     recent: Vec<Mutex<VecDeque<Arc<str>>>>,
     /// Operations of this round that no caller has begun.
     left: AtomicU64,
@@ -39,7 +41,12 @@ pub(crate) struct Log {
 }
 
 impl World {
-    pub(crate) fn new(cache: SecretCache, began: Instant, losses: Arc<Losses>) -> Self {
+    pub(crate) fn new(
+        cache: SecretCache,
+        began: Instant,
+        losses: Arc<Losses>,
+        transactions: Transactions,
+    ) -> Self {
         let id = |number| WorkspaceId::new(format!("w{number}")).expect("a good id");
         Self {
             cache,
@@ -47,6 +54,7 @@ impl World {
             policies: policies::all(),
             began,
             losses,
+            transactions,
             recent: (0..WORKSPACES).map(|_| Mutex::default()).collect(),
             left: AtomicU64::new(0),
         }
