@@ -40,6 +40,7 @@ mod lease;
 mod load;
 mod lookup;
 mod policy;
+mod rehearsal;
 mod reread;
 mod secret;
 mod statements;

@@ -13,6 +13,7 @@ mod compiled;
 mod compiler;
 mod describe;
 mod engine;
+mod error;
 pub(crate) mod execution;
 mod fuel;
 pub(crate) mod gate;
@@ -22,13 +23,13 @@ mod imports;
 mod inspect;
 mod instance;
 mod limits;
-mod loader;
+pub(crate) mod loader;
 mod meter;
 pub(crate) mod notices;
 pub(crate) mod pool;
+mod printable;
 mod priority;
 pub(crate) mod probation;
-pub(crate) mod rehearse;
 mod report;
 pub(crate) mod rollout;
 mod shortage;
@@ -44,12 +45,12 @@ use sha2::{Digest as _, Sha256};
 pub use card::{Measure, OnError, PolicyCard, Range, WriteOrder};
 pub use compile_cache::{CompileCacheError, compile_cache};
 use compiled::Compiled;
+pub use error::{Stage, SwapError};
 use execution::Each;
 pub use execution::Execution;
 pub use probation::Probation;
 pub use report::{
-    BreakerStatus, Cause, PolicyChange, PolicyFailure, PolicyStatus, RetainedPolicy, Stage, SwapError,
-    SwapRecord, SwapReport,
+    BreakerStatus, Cause, PolicyChange, PolicyFailure, PolicyStatus, RetainedPolicy, SwapRecord, SwapReport,
 };
 pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 
@@ -170,7 +171,7 @@ impl Policy {
     }
 
     /// The bytes, for a thread that may keep them for longer than the policy is wanted.
-    fn shared_component(&self) -> compiler::Bytes {
+    fn shared_component(&self) -> compiled::Bytes {
         self.source.clone()
     }
 
@@ -182,7 +183,7 @@ impl Policy {
     /// Keeps the compiled component for as long as any handle of this one lives.
     fn set_compiled(&self, compiled: &Arc<Compiled>) {
         // It may be known already: then it is the same.
-        let _ = self.source.compiled.of(compiled.engine.execution).set(Arc::clone(compiled));
+        let _ = self.source.compiled.of(compiled.execution()).set(Arc::clone(compiled));
     }
 }
 

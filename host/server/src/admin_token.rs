@@ -18,7 +18,7 @@ use crate::auth::{AdminToken, new_token};
 const FILE: &str = "leasehold.admin-token";
 
 /// Enough for any token that a person or a tool writes, and a bound on a wrong file.
-const FILE_BYTES_MAX: u64 = 4096;
+const MAX_FILE_BYTES: u64 = 4096;
 
 /// Where the token was found, for the operator who needs it.
 pub(crate) enum Source {
@@ -96,7 +96,7 @@ fn read_text(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
          file to have a new one made, or run chmod 600 if nobody else has read it"
     );
     let mut text = Zeroizing::new(String::new());
-    file.take(FILE_BYTES_MAX)
+    file.take(MAX_FILE_BYTES)
         .read_to_string(&mut text)
         .with_context(|| format!("{}; remove it to have a new one made", cannot_read()))?;
     check(text.trim_end()).with_context(|| {

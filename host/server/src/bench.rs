@@ -9,6 +9,7 @@ mod hit;
 mod miss;
 mod turns;
 
+use clap::Args;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,13 +18,20 @@ use anyhow::Context as _;
 use leasehold::{Column, Policy, SecretCache, Sqlite, WorkspaceId};
 
 use self::turns::{Turn, Turns};
-use crate::cli::Bench;
 use crate::print::print;
 use crate::store::{Migrate, Store};
 
 /// So many that they do not fit the fastest memory of a processor, as a fleet does not.
 const WORKSPACES: usize = 10_000;
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// How to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// How long to measure in all; the shorter, the less the numbers are worth
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+}
 
 /// What all sides have in common.
 struct Fixture {

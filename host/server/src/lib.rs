@@ -23,7 +23,10 @@ mod auth;
 mod bench;
 mod cli;
 mod commands;
+mod options;
+mod peer;
 mod policy;
+mod policy_source;
 mod print;
 mod respond;
 mod routes;
@@ -34,11 +37,13 @@ mod state;
 mod store;
 mod tokens;
 
-pub use cli::{
-    ApplyPolicy, Bench, Candidate, Card, Check, Cli, Command, NewPolicy, PolicyCommand, RemoteServer, Serve,
+pub use bench::Bench;
+pub use cli::{Cli, Command};
+pub use commands::{Backup, CheckDatabase, DatabaseCommand, MigrateDatabase, Restore};
+pub use options::Serve;
+pub use policy::{
+    ApplyPolicy, Candidate, Card, Check, Expectation, NewPolicy, Outcome, PolicyCommand, RemoteServer,
     StatusOfPolicy,
 };
-pub use commands::{Backup, CheckDatabase, DatabaseCommand, MigrateDatabase, Restore};
-pub use policy::{Expectation, Outcome};
 pub use server::Server;
 pub use shutdown::{hangups, signals};

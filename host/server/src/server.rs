@@ -25,8 +25,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
-use crate::cli::Serve;
+use crate::options::Serve;
+use crate::peer::Peer;
 use crate::policy::watch::{Named, stamp};
+use crate::policy_source;
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
@@ -39,13 +41,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// More than this many connections wait in the system's queue. Each costs some ten kilobytes.
-const CONNECTIONS_MAX: usize = 4096;
+const MAX_CONNECTIONS: usize = 4096;
 /// How many connections the system lets wait for us.
 const BACKLOG: u32 = 1024;
-
-/// Where a request comes from.
-#[derive(Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// A server that is ready: its port is open, its schema is current, its policies are active.
 pub struct Server {
@@ -67,11 +65,11 @@ impl Server {
         // From here on SIGHUP ends the process no more.
         let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let stamp = stamp(&serve.policy);
-        let chosen = policy::choose(&serve.policy, &serve.settings);
+        let chosen = policy_source::choose(&serve.policy, &serve.settings);
         let trust = policy::TrustConfig::of(serve)?;
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
-            !serve.watch_policy || !policy::is_bundled(&serve.policy),
+            !serve.watch_policy || !policy_source::is_bundled(&serve.policy),
             "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
             serve.policy
         );
@@ -142,7 +140,7 @@ impl Server {
     pub(crate) async fn run_quietly(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let (mut stop, mut abort) = (pin!(stop), pin!(abort));
         let connections = GracefulShutdown::new();
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let (stream, peer, permit) = tokio::select! {
                 accepted = accept(&self.listener, &permits) => accepted,

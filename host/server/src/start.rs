@@ -4,7 +4,7 @@
 
 use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stage};
 
-use crate::cli::Serve;
+use crate::options::Serve;
 use crate::policy::TrustConfig;
 use crate::state::{Candidate, Journal, Requested, State, candidates};
 use crate::store::Store;

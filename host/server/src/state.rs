@@ -20,7 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 pub(crate) use self::journal::Journal;
 use self::policies::{Found, Named, Policies};
 pub(crate) use self::saved::{Candidate, Requested, SavedState, candidates};
-use crate::policy::{COMPONENT_BYTES_MAX, read_file};
+use crate::policy_source::{MAX_COMPONENT_BYTES, read_file};
 
 const LOCK: &str = "lock";
 const POLICIES: &str = "policies.json";
@@ -28,7 +28,7 @@ const COMPONENTS: &str = "components";
 const AUDIT: &str = "audit.jsonl";
 const REVISION: &str = "highest-revision";
 /// A number and a line's end, and room for whoever wrote it by hand.
-const REVISION_BYTES_MAX: usize = 4096;
+const MAX_REVISION_BYTES: usize = 4096;
 
 /// The folder, locked for as long as this lives.
 pub(crate) struct State {
@@ -118,7 +118,7 @@ impl State {
         if !path.exists() {
             return Ok(0);
         }
-        let text = read_file(&path, REVISION_BYTES_MAX).and_then(|text| Ok(String::from_utf8(text)?));
+        let text = read_file(&path, MAX_REVISION_BYTES).and_then(|text| Ok(String::from_utf8(text)?));
         text.and_then(|text| Ok(text.trim().parse()?)).with_context(|| {
             format!(
                 "{} does not say which signed revision was the highest; write it there, or remove the file to take any",
@@ -129,7 +129,7 @@ impl State {
 
     fn policy(&self, named: &Named) -> Option<RetainedPolicy> {
         let path = self.component(&named.digest);
-        let component = read_file(&path, COMPONENT_BYTES_MAX)
+        let component = read_file(&path, MAX_COMPONENT_BYTES)
             .inspect_err(|error| {
                 let error = format!("{error:#}");
                 tracing::error!(file = %path.display(), error, "a policy that was kept cannot be read");

@@ -26,6 +26,9 @@ use self::file::{Change, Guarded};
 pub(crate) use self::report::Report;
 pub(crate) use self::schema::{Migrate, Migrated};
 
+/// The database where none is named.
+pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
+
 /// How long a statement may take, a connection from the pool included. The caller is a person or a probe.
 const STATEMENT: Duration = Duration::from_secs(5);
 /// How long a probe waits.

@@ -9,11 +9,9 @@
 use anyhow::Context as _;
 use leasehold::{BuildError, Builder, Policy, SecretCache};
 
-use crate::cli::{Serve, bundled_names};
-use crate::policy::with_settings;
+use crate::options::{Serve, TOKEN_POLICY};
+use crate::policy_source::{bundled_names, with_settings};
 
-/// The policy where the command line names none.
-pub(crate) const POLICY: &str = "resilient";
 /// The bound of `stale` where the command line sets none: with `ttl` an hour since the token was last read,
 /// which is as long as the host lets a lease last. Beyond that every heartbeat would ask a database that is
 /// down.
@@ -31,7 +29,7 @@ pub(crate) fn policy(serve: &Serve) -> anyhow::Result<Policy> {
         )
     })?;
     let policy = Policy::from_bytes(*component);
-    let policy = if name == POLICY { policy.setting(STALE.0, STALE.1) } else { policy };
+    let policy = if name == TOKEN_POLICY { policy.setting(STALE.0, STALE.1) } else { policy };
     with_settings(policy, "--token-setting", &serve.token_settings)
 }
 

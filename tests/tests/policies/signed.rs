@@ -49,14 +49,14 @@ async fn where_a_key_is_trusted_a_component_needs_its_signature() {
     let cache = builder().trusted_keys([ours.public_key()]).build().await.expect("the built-in needs none");
     let id = ours.public_key().id();
     refused(&cache, policy.clone(), Stage::Signature, &["not signed", &id, "leasehold policy sign"]).await;
-    let signed = policy.clone().signed(theirs.sign(&policy, 1));
+    let signed = policy.clone().signed(theirs.sign(policy.digest(), 1));
     refused(&cache, signed, Stage::Signature, &[&theirs.public_key().id(), "not trusted here", &id]).await;
     // Another key under our name, another component, another revision, another signature of ours.
-    let good = ours.sign(&policy, 1);
-    let renamed = theirs.sign(&policy, 1).replace(&theirs.public_key().id(), &id);
+    let good = ours.sign(policy.digest(), 1);
+    let renamed = theirs.sign(policy.digest(), 1).replace(&theirs.public_key().id(), &id);
     let words: Vec<&str> = good.split(' ').collect();
     let later = format!("{} 2 {} {}", words[0], words[2], words[3]);
-    for wrong in [renamed, ours.sign(&other, 1), later] {
+    for wrong in [renamed, ours.sign(other.digest(), 1), later] {
         refused(&cache, policy.clone().signed(wrong), Stage::Signature, &["does not hold", policy.digest()])
             .await;
     }
@@ -83,7 +83,7 @@ async fn where_a_key_is_trusted_a_component_needs_its_signature() {
 async fn an_older_revision_is_refused_unless_it_is_forced_which_is_on_record() {
     let [first, second] = components();
     let ours = key(1);
-    let revision = |policy: &Policy, revision| policy.clone().signed(ours.sign(policy, revision));
+    let revision = |policy: &Policy, revision| policy.clone().signed(ours.sign(policy.digest(), revision));
     let trusting = || builder().trusted_keys([ours.public_key()]);
     let cache = trusting().policy(revision(&first, 7)).build().await.expect("it is signed");
     assert_eq!(cache.policy().highest_revision, 7, "the first policy counts");
@@ -109,7 +109,7 @@ async fn a_policy_that_was_not_let_in_raises_no_revision() {
     let ours = key(1);
     let cache = builder().trusted_keys([ours.public_key()]).build().await.expect("the built-in");
     let bad = Policy::from_bytes(wat::parse_str("(component)").expect("the test's own WAT"));
-    let bad = bad.clone().signed(ours.sign(&bad, 100));
+    let bad = bad.clone().signed(ours.sign(bad.digest(), 100));
     refused(&cache, bad, Stage::World, &["does not export"]).await;
     assert_eq!(cache.policy().highest_revision, 0);
 }
@@ -119,7 +119,7 @@ async fn the_breaker_falls_back_on_the_built_in_policy_whatever_is_asked_of_othe
     let ours = key(1);
     let failing = Policy::from_bytes(hostile::COMPONENT).setting("does", "traps");
     let pinned = failing.digest().to_owned();
-    let failing = failing.clone().signed(ours.sign(&failing, 1));
+    let failing = failing.clone().signed(ours.sign(failing.digest(), 1));
     let builder = builder().trusted_keys([ours.public_key()]).pinned_digests([pinned]);
     let cache =
         builder.breaker(1, std::time::Duration::from_secs(1)).policy(failing).build().await.expect("signed");
@@ -149,13 +149,13 @@ async fn the_active_policy_gets_other_settings_whatever_its_revision() {
     let ours = key(1);
     let cache =
         builder().trusted_keys([ours.public_key()]).build().await.expect("the built-in needs no signature");
-    cache.swap(old.clone().signed(ours.sign(&old, 1))).await.expect("it is signed");
-    cache.swap(new.clone().signed(ours.sign(&new, 2))).await.expect("it is signed");
+    cache.swap(old.clone().signed(ours.sign(old.digest(), 1))).await.expect("it is signed");
+    cache.swap(new.clone().signed(ours.sign(new.digest(), 2))).await.expect("it is signed");
     cache.rollback().await.expect("there is one");
     cache.on_behalf_of("").reconfigure(Vec::new()).await.expect("it is active");
     refused(
         &cache,
-        old.clone().signed(ours.sign(&old, 1)),
+        old.clone().signed(ours.sign(old.digest(), 1)),
         Stage::Signature,
         &["its revision is 1", "2 was active"],
     )

@@ -3,12 +3,14 @@
 //! Every bound is checked before anything is made, so that nothing behind it has to.
 
 mod check;
+mod error;
+mod runtime;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use self::check::check_runtime;
+use self::runtime::check_runtime;
 use super::{SecretCache, housekeeping};
 use crate::admission::Admission;
 use crate::flight::Flights;
@@ -16,10 +18,11 @@ use crate::lease::Ceilings;
 use crate::load::Core;
 use crate::policy::breaker::Breaker;
 use crate::policy::gate::Gate;
+use crate::policy::loader::Rehearsal;
 use crate::policy::notices::Observer;
 use crate::policy::pool::CallLimits;
-use crate::policy::rehearse::load_and_rehearse;
 use crate::policy::rollout::{Rollout, RolloutConfig};
+use crate::rehearsal::{load_and_rehearse, rehearsing};
 use crate::reread::Rereads;
 use crate::statements::Statements;
 use crate::stats::Counters;
@@ -29,7 +32,7 @@ use crate::{
     SystemClock,
 };
 
-pub use self::check::BuildError;
+pub use self::error::BuildError;
 
 /// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full,
 /// and twice that beside an `answer` that blocks.
@@ -316,7 +319,7 @@ impl Builder {
         let config = RolloutConfig {
             gate: self.gate,
             calls: self.calls,
-            rehearsal: self.rehearsal.then_some(self.ceilings),
+            rehearsal: self.rehearsal.then_some(Rehearsal { ceilings: self.ceilings, run: rehearsing }),
             breaker: Breaker::new(faults, window),
             probation: self.probation,
             first_on_probation: self.first_on_probation,

@@ -4,8 +4,10 @@
 //! its rows mean is known here; how it gets to the database and back in `pool.rs`.
 
 mod connect;
+mod exchange;
 mod failure;
 mod key;
+mod look_up;
 mod pool;
 mod sessions;
 mod statements;
@@ -85,7 +87,7 @@ impl Postgres {
     /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
     pub async fn new(pool: &PostgresPool, column: Column) -> Result<Self, ConnectError> {
         let link = pool.link();
-        let key_type = connect::check(&link, &column).await?;
+        let key_type = look_up::check(&link, &column).await?;
         Ok(Self {
             link,
             statements: Arc::new(PostgresSql::new(&column, key_type.as_deref())),

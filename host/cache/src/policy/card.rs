@@ -179,7 +179,7 @@ impl fmt::Display for PolicyCard {
 
 impl Range {
     /// Takes one more into account.
-    pub(super) fn widen(spread: &mut Option<Self>, seen: Duration) {
+    pub(crate) fn widen(spread: &mut Option<Self>, seen: Duration) {
         let Self { min, max } = spread.unwrap_or(Self { min: seen, max: seen });
         *spread = Some(Self { min: min.min(seen), max: max.max(seen) });
     }

@@ -10,20 +10,23 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::card::PolicyCard;
-use super::compiler::Bytes;
-use super::engine::PolicyEngine;
+use super::execution::Execution;
 use crate::lease::Ceilings;
 use crate::{Stage, SwapError, blocking};
 
 /// Rehearsals of one component that are remembered: more than a process has settings for it.
 const MAX_REHEARSALS: usize = 16;
 
+/// The bytes of a component, shared with its policy.
+pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
 /// A component that is compiled, or is going to be.
 pub(super) struct Compiled {
-    pub(super) engine: &'static PolicyEngine,
+    register: &'static Register,
     digest: String,
     /// Until the compiler takes it.
     source: Mutex<Option<Bytes>>,
@@ -43,8 +46,9 @@ pub(super) struct Rehearsed {
 }
 
 /// The components of one engine, by their SHA-256.
-#[derive(Default)]
 pub(super) struct Register {
+    engine: Engine,
+    execution: Execution,
     shared: Mutex<HashMap<String, Weak<Compiled>>>,
     /// Those that came with this binary stay once they are compiled: every cache falls back on one of them,
     /// and programs build caches one after the other.
@@ -52,15 +56,25 @@ pub(super) struct Register {
 }
 
 impl Compiled {
-    fn new(engine: &'static PolicyEngine, digest: &str, source: Bytes) -> Self {
+    fn new(register: &'static Register, digest: &str, source: Bytes) -> Self {
         Self {
-            engine,
+            register,
             digest: digest.to_owned(),
             source: Mutex::new(Some(source)),
             outcome: OnceLock::new(),
             waiters: Mutex::default(),
             rehearsals: Mutex::default(),
         }
+    }
+
+    /// How it is run.
+    pub(super) fn execution(&self) -> Execution {
+        self.register.execution
+    }
+
+    /// The engine that it is compiled for.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.register.engine
     }
 
     /// The native code, once it is there.
@@ -77,7 +91,7 @@ impl Compiled {
     pub(super) fn complete(&self, outcome: Result<Component, SwapError>) {
         if outcome.is_err() {
             // Whoever comes later tries anew: the fault may have been the machine's.
-            self.engine.register.forget(&self.digest);
+            self.register.forget(&self.digest);
         }
         // It is completed once: the source is taken once.
         let _ = self.outcome.set(outcome);
@@ -145,6 +159,10 @@ impl Compiled {
 }
 
 impl Register {
+    pub(super) fn new(engine: Engine, execution: Execution) -> Self {
+        Self { engine, execution, shared: Mutex::default(), bundled: Mutex::default() }
+    }
+
     /// The component with this digest, if anyone holds it or waits for it.
     pub(super) fn shared(&self, digest: &str) -> Option<Arc<Compiled>> {
         lock(&self.shared).get(digest).and_then(Weak::upgrade)
@@ -153,8 +171,7 @@ impl Register {
     /// The component with this digest, and whether it is new here: then it has been given to `enqueue`,
     /// under the lock, so that no two callers compile the same.
     pub(super) fn join_or_begin(
-        &self,
-        engine: &'static PolicyEngine,
+        &'static self,
         digest: &str,
         source: Bytes,
         enqueue: impl FnOnce(&Arc<Compiled>) -> Result<(), SwapError>,
@@ -163,7 +180,7 @@ impl Register {
         if let Some(compiled) = shared.get(digest).and_then(Weak::upgrade) {
             return Ok((compiled, false));
         }
-        let compiled = Arc::new(Compiled::new(engine, digest, source));
+        let compiled = Arc::new(Compiled::new(self, digest, source));
         enqueue(&compiled)?;
         // It never holds more than are alive and one more.
         shared.retain(|_, known| known.strong_count() > 0);
@@ -172,8 +189,10 @@ impl Register {
     }
 
     /// Keeps one for as long as the process lives.
-    pub(super) fn keep(&self, compiled: &Arc<Compiled>) {
-        lock(&self.bundled).entry(compiled.digest.clone()).or_insert_with(|| Arc::clone(compiled));
+    pub(super) fn keep(compiled: &Arc<Compiled>) {
+        lock(&compiled.register.bundled)
+            .entry(compiled.digest.clone())
+            .or_insert_with(|| Arc::clone(compiled));
     }
 
     fn forget(&self, digest: &str) {

@@ -14,7 +14,7 @@ use wasmtime::{Cache, Engine};
 
 use super::compile_cache::CompileCache;
 use super::compiled::Compiled;
-use super::describe::printable;
+use super::printable::printable;
 use super::priority::{COMPILER, lower_priority};
 use super::shortage::{is_forbidden, is_shortage};
 use crate::{Stage, SwapError};
@@ -30,9 +30,6 @@ pub(super) struct Compiler {
     queue: Arc<Queue>,
     cache: Option<Cache>,
 }
-
-/// The bytes of a component, shared with whoever gave it.
-pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 #[derive(Default)]
 struct Queue {
@@ -99,7 +96,7 @@ fn run(queue: &Queue, cache: Option<&CompileCache>) {
         let Some(source) = compiled.take_source() else { continue };
         // A panic of the compiler is one component's misfortune. Nothing of ours is shared with it but the engine, which
         // wasmtime keeps sound.
-        let engine = &compiled.engine.engine;
+        let engine = compiled.engine();
         let outcome = catch_unwind(AssertUnwindSafe(|| compile(engine, cache, (*source).as_ref())));
         compiled.complete(outcome.unwrap_or_else(|_| {
             let reason =
@@ -146,7 +143,7 @@ mod tests {
         let begin = |number: usize| {
             let (engine, digest) = (engine(None)?, format!("of the queue's test: {number}"));
             let enqueue = |compiled: &_| compiler.enqueue(compiled);
-            engine.register.join_or_begin(engine, &digest, Arc::new(b"".as_slice()), enqueue)
+            engine.register.join_or_begin(&digest, Arc::new(b"".as_slice()), enqueue)
         };
         let mut waiting: Vec<_> = (0..MAX_QUEUE).map(|number| begin(number).unwrap().0).collect();
         let full = begin(MAX_QUEUE).map(drop).unwrap_err();

@@ -1,18 +1,11 @@
 //! What a policy says of itself, and how much of that is let through to an operator.
 
-use super::Policy;
 use super::bindings::exports::leasehold::policy::control::Description;
+use super::printable::MAX_SENTENCE_BYTES;
 
 /// Bounds on what a policy says of itself.
 const MAX_SETTINGS: usize = 32;
 const MAX_WORD_BYTES: usize = 64;
-const MAX_SENTENCE_BYTES: usize = 512;
-
-/// Text of a policy's making, for an operator's eyes: bounded, on one line.
-pub(super) fn printable(text: &str) -> String {
-    let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE_BYTES)).unwrap_or_default();
-    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
 
 /// Whether an operator can be shown it.
 pub(super) fn check_description(description: &Description) -> Result<(), String> {
@@ -54,9 +47,9 @@ pub(super) fn check_description(description: &Description) -> Result<(), String>
 }
 
 /// Whether the policy knows every setting that it is given.
-pub(super) fn check_names(policy: &Policy, description: &Description) -> Result<(), String> {
+pub(super) fn check_names(settings: &[(String, String)], description: &Description) -> Result<(), String> {
     let known: Vec<&str> = description.settings.iter().map(|setting| setting.name.as_str()).collect();
-    let unknown = policy.settings().iter().find(|(name, _)| !known.contains(&name.as_str()));
+    let unknown = settings.iter().find(|(name, _)| !known.contains(&name.as_str()));
     match unknown {
         Some((name, _)) if known.is_empty() => {
             Err(format!("unknown setting {name:?}; this policy has no settings"))

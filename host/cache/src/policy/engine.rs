@@ -11,15 +11,14 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
-use super::Policy;
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::compile_cache::CompileCache;
-use super::compiled::{Compiled, Register};
+use super::compiled::{Bytes, Compiled, Register};
 use super::compiler::Compiler;
-use super::describe::printable;
 use super::execution::{Each, Execution, allowed};
 use super::fuel;
 use super::imports::HostState;
+use super::printable::printable;
 use super::slow_worker::SlowWorker;
 use crate::{Stage, SwapError};
 
@@ -27,7 +26,7 @@ use crate::{Stage, SwapError};
 const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
-const MEMORY_RESERVATION_BYTES: u64 = super::instance::MAX_MEMORY_BYTES as u64;
+const MEMORY_RESERVATION_BYTES: u64 = super::limits::MAX_MEMORY_BYTES as u64;
 /// Behind it. By default there are 32 MiB on either side, so that a few hundred instances fill a process
 /// whose address space is limited; their use, checks that are left out, needs a reservation of 4 GiB
 /// besides.
@@ -117,13 +116,17 @@ impl PolicyEngine {
         let mut linker = Linker::new(&engine);
         CachePolicy::add_to_linker::<_, HasSelf<HostState>>(&mut linker, |state| state)?;
         let slow_worker = started(&SLOW_WORKER, || Ok(SlowWorker::start()?))?;
-        Ok(Self { engine, execution, slow_worker, register: Register::default(), compiler, linker })
+        let register = Register::new(engine.clone(), execution);
+        Ok(Self { engine, execution, slow_worker, register, compiler, linker })
     }
 
-    /// The policy's component, compiled or on its way to be, and whether this is what has it compiled.
-    pub(super) fn compile(&'static self, policy: &Policy) -> Result<(Arc<Compiled>, bool), SwapError> {
-        let enqueue = |compiled: &_| self.compiler.enqueue(compiled);
-        self.register.join_or_begin(self, policy.digest(), policy.shared_component(), enqueue)
+    /// The component, compiled or on its way to be, and whether this is what has it compiled.
+    pub(super) fn compile(
+        &'static self,
+        digest: &str,
+        component: Bytes,
+    ) -> Result<(Arc<Compiled>, bool), SwapError> {
+        self.register.join_or_begin(digest, component, |compiled| self.compiler.enqueue(compiled))
     }
 
     /// Checks that a component fits the contract, in words before in types.

@@ -5,7 +5,7 @@
 
 use wasmtime::{Config, Engine, Module};
 
-use super::describe::printable;
+use super::printable::printable;
 use super::shortage::is_forbidden;
 use crate::{Stage, SwapError};
 

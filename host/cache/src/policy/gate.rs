@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Policy;
-use super::compiled::Compiled;
+use super::compiled::{Compiled, Register};
 use super::engine::{engine, made};
 use super::execution::Execution;
 use super::inspect::inspect;
@@ -86,7 +86,8 @@ pub(super) async fn admit(
             let work = move || {
                 let signed = gate.check(&checked, is_active)?;
                 let inspected = clock.now();
-                let (compiled, is_new) = engine(execution)?.compile(&checked)?;
+                let (compiled, is_new) =
+                    engine(execution)?.compile(checked.digest(), checked.shared_component())?;
                 Ok((signed, inspected, compiled, is_new))
             };
             blocking::run(work).await.map_err(|reason| SwapError::new(Stage::Host, reason))??
@@ -95,7 +96,7 @@ pub(super) async fn admit(
     let compiled = compiled.wait(gate.compile_limit).await?;
     policy.set_compiled(&compiled);
     if is_bundled(policy) {
-        compiled.engine.register.keep(&compiled);
+        Register::keep(&compiled);
     }
     Ok(Admitted { compiled, is_new, signed, stages: stages(began, inspected, clock.now()) })
 }

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use super::Policy;
 use super::activation::ActivePolicy;
 use super::breaker::Breaker;
+use super::error::SwapError;
 use super::pool::Loaded;
 use super::probation::Trial;
-use super::report::{Cause, PolicyFailure, RetainedPolicy, SwapError, SwapRecord};
+use super::report::{Cause, PolicyFailure, RetainedPolicy, SwapRecord};
 
 /// How many swaps and refusals are remembered.
 const MAX_RECORDS: usize = 16;

@@ -14,18 +14,14 @@ use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
 use super::bindings::{CachePolicy, CachePolicyPre};
 use super::call::{Answer, Call, CallError, Fault, Handle, Request, Shortage};
-use super::describe::printable;
 use super::engine::PolicyEngine;
 use super::fuel;
 use super::imports::HostState;
-use super::limits::{Limits, Taken};
+use super::limits::{Limits, MAX_MEMORY_BYTES, Taken};
 use super::meter::Meter;
+use super::printable::printable;
 use super::shortage::is_shortage;
 
-/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
-/// all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
-/// a call's processor time.
-pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
 /// The bytes that one import or export may carry.
 const MAX_TRANSFER_BYTES: usize = 64 << 10;
 /// The handles that one call may hold.

@@ -10,6 +10,11 @@ use wasmtime::{ResourceLimiter, Result, StoreLimits};
 
 use super::shortage::is_shortage;
 
+/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
+/// all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
+/// a call's processor time.
+pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
+
 /// The linear memory of all instances of a policy together. As many calls as there are at once by default have room in it,
 /// each with the largest memory that an instance may have.
 pub(crate) const MAX_POLICY_BYTES: usize = 384 << 20;

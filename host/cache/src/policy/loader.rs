@@ -2,35 +2,45 @@
 //!
 //! Each stage may refuse it, and none of them changes what serves. It does not know what is active.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Policy;
 use super::compiled::Rehearsed;
 use super::gate::{Admitted, Gate, admit};
 use super::pool::{CallLimits, Loaded};
-use super::rehearse::rehearse;
 use crate::lease::Ceilings;
 use crate::stats::{Counters, count};
-use crate::{Clock, Stage, SwapError};
+use crate::{Clock, Policy, PolicyCard, Stage, SwapError};
 
 /// What every policy is loaded under.
-pub(super) struct Loader {
-    pub(super) gate: Arc<Gate>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) calls: CallLimits,
-    pub(super) counters: Arc<Counters>,
-    /// The ceilings under which a policy is rehearsed; `None`: it is not.
-    pub(super) rehearsal: Option<Ceilings>,
+pub(crate) struct Loader {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) calls: CallLimits,
+    pub(crate) counters: Arc<Counters>,
+    /// `None`: nothing is rehearsed.
+    pub(crate) rehearsal: Option<Rehearsal>,
 }
 
+/// How a policy is rehearsed.
+#[derive(Clone, Copy)]
+pub(crate) struct Rehearsal {
+    pub(crate) ceilings: Ceilings,
+    /// Drives it through the rehearsal, which is made of what stands above this.
+    pub(crate) run: fn(Arc<Loaded>, Ceilings) -> Rehearsing,
+}
+
+/// A rehearsal in progress.
+pub(crate) type Rehearsing = Pin<Box<dyn Future<Output = Result<PolicyCard, SwapError>> + Send>>;
+
 /// How long each stage took, in order.
-pub(super) type Stages = Vec<(Stage, Duration)>;
+pub(crate) type Stages = Vec<(Stage, Duration)>;
 
 impl Loader {
     /// Takes a policy through all stages. A component that the process has already is not compiled again;
     /// `active` is the digest of the active one, where that is to get other settings.
-    pub(super) async fn load(
+    pub(crate) async fn load(
         &self,
         mut policy: Policy,
         active: Option<&str>,
@@ -45,15 +55,16 @@ impl Loader {
         let loaded = Arc::new(Loaded::new(policy, compiled, self.calls).await?);
         let configured = self.clock.now();
         stages.push((Stage::Configure, configured.saturating_since(began)));
-        if let Some(ceilings) = self.rehearsal {
-            self.rehearse_once(&loaded, ceilings).await?;
+        if let Some(rehearsal) = self.rehearsal {
+            self.rehearse_once(&loaded, rehearsal).await?;
             stages.push((Stage::Rehearsal, self.clock.now().saturating_since(configured)));
         }
         Ok((loaded, stages))
     }
 
     /// Rehearses a policy, unless the same component has come through the same rehearsal in this process.
-    async fn rehearse_once(&self, loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<(), SwapError> {
+    async fn rehearse_once(&self, loaded: &Arc<Loaded>, rehearsal: Rehearsal) -> Result<(), SwapError> {
+        let Rehearsal { ceilings, run } = rehearsal;
         let settings = loaded.policy.settings().to_vec();
         let rehearsed = Rehearsed { settings, ceilings, cpu_limit: self.calls.cpu_limit };
         if let Some(card) = loaded.compiled.rehearsal(&rehearsed) {
@@ -61,7 +72,7 @@ impl Loader {
             let _ = loaded.card.set(card);
             return Ok(());
         }
-        let card = rehearse(loaded, ceilings).await?;
+        let card = run(Arc::clone(loaded), ceilings).await?;
         loaded.compiled.remember_rehearsal(rehearsed, card);
         Ok(())
     }

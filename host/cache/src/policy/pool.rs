@@ -17,7 +17,7 @@ use super::call::{Answer, Call, CallError, Fault, Request, Shortage};
 use super::card::PolicyCard;
 use super::compiled::Compiled;
 use super::describe::{check_description, check_names};
-use super::engine::PolicyEngine;
+use super::engine::{self, PolicyEngine};
 use super::execution::Execution;
 use super::imports::HostState;
 use super::instance::Instance;
@@ -52,11 +52,11 @@ pub(crate) struct Loaded {
     /// The processor time of all calls, in nanoseconds.
     pub(crate) call_nanos: AtomicU64,
     /// What was wrong with the first call that did not count.
-    pub(super) first_fault: OnceLock<Fault>,
+    pub(crate) first_fault: OnceLock<Fault>,
     /// What the machine lacked for the first call that it had not enough for.
-    pub(super) first_shortage: OnceLock<Shortage>,
+    pub(crate) first_shortage: OnceLock<Shortage>,
     /// What a rehearsal has found, if there was one.
-    pub(super) card: OnceLock<PolicyCard>,
+    pub(crate) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
     terms: CallLimits,
@@ -83,7 +83,7 @@ impl Loaded {
         compiled: Arc<Compiled>,
         terms: CallLimits,
     ) -> Result<Self, SwapError> {
-        let engine = compiled.engine;
+        let engine = engine::engine(Some(compiled.execution()))?;
         let meter = Arc::new(Meter::new(terms.cpu_limit));
         let loading = Box::pin(Self::load(engine, policy, compiled, terms, Arc::clone(&meter)));
         engine.slow_worker.run_if_long(loading, || terms.may_leave && meter.is_long()).await
@@ -130,7 +130,7 @@ impl Loaded {
         meter.reset();
         loaded.description = instance.describe().await.map_err(refused)?;
         check_description(&loaded.description).map_err(refuse)?;
-        check_names(&loaded.policy, &loaded.description).map_err(refuse)?;
+        check_names(loaded.policy.settings(), &loaded.description).map_err(refuse)?;
         instance.configure(loaded.policy.settings()).await.map_err(refused)?;
         loaded.give_back(instance);
         Ok(loaded)
@@ -146,7 +146,7 @@ impl Loaded {
     }
 
     /// Its calls stay where they are made until the rehearsal is over.
-    pub(super) fn set_rehearsed(&self, is_rehearsed: bool) {
+    pub(crate) fn set_rehearsed(&self, is_rehearsed: bool) {
         self.is_rehearsed.store(is_rehearsed, Ordering::SeqCst);
     }
 
@@ -265,7 +265,7 @@ impl Loaded {
 
     /// The processor time of the last call, and the bytes of memory that its instance has. For a rehearsal, which makes
     /// one call at a time: otherwise there is no last one.
-    pub(super) fn last_call(&self) -> Option<(Duration, usize)> {
+    pub(crate) fn last_call(&self) -> Option<(Duration, usize)> {
         let idle = self.idle();
         let instance = idle.as_ref()?.instances.last()?;
         Some((instance.used(), instance.memory_bytes()))

@@ -17,15 +17,16 @@ use super::Policy;
 use super::activation::{Activation, ActivePolicy};
 use super::active::ActiveCell;
 use super::breaker::Breaker;
+use super::error::SwapError;
 use super::gate::Gate;
 use super::history::History;
-use super::loader::Loader;
+use super::loader::{Loader, Rehearsal};
 use super::notices::{Notice, Notices, Observer};
 use super::pool::{CallLimits, Loaded};
 use super::probation::{Probation, Trial, Usage};
-use super::report::{BreakerStatus, Cause, PolicyStatus, SwapError, SwapRecord};
+use super::report::{BreakerStatus, Cause, PolicyStatus, SwapRecord};
 use super::shortage::Shortages;
-use crate::lease::{Ceilings, Generation};
+use crate::lease::Generation;
 use crate::stats::Counters;
 use crate::{Clock, RetainedPolicy, Stage};
 
@@ -48,8 +49,8 @@ pub(crate) struct Rollout {
 pub(crate) struct RolloutConfig {
     pub(crate) gate: Gate,
     pub(crate) calls: CallLimits,
-    /// The ceilings for rehearsals, if there are to be any.
-    pub(crate) rehearsal: Option<Ceilings>,
+    /// `None`: nothing is rehearsed.
+    pub(crate) rehearsal: Option<Rehearsal>,
     pub(crate) breaker: Breaker,
     pub(crate) probation: Probation,
     /// Whether the first policy is still to prove itself.
@@ -124,8 +125,8 @@ impl Rollout {
         Ok(slot)
     }
 
-    /// A slot that nothing replaces the policy of: for a rehearsal.
-    pub(super) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
+    /// One that nothing replaces the policy of: for a rehearsal.
+    pub(crate) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
         let history = History::new(Breaker::new(u32::MAX, Duration::ZERO));
         Self {
             active: ActiveCell::new(Activation::first(&loaded, &*clock)),

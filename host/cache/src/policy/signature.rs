@@ -13,8 +13,6 @@ use ed25519_dalek::{Signer as _, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::Policy;
-
 /// The first word of a signature, and with it the version of everything here.
 const FORMAT: &str = "leasehold-signature-v1";
 /// The world that a signed component is for. Another version of the contract needs another signature.
@@ -92,10 +90,10 @@ impl SigningKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// Signs the policy's component under this revision; its settings are not signed. The text is for
-    /// [`Policy::signed`].
-    pub fn sign(&self, policy: &Policy, revision: u64) -> String {
-        let signature = self.0.sign(statement(policy.digest(), revision).as_bytes());
+    /// Signs a component by its [`digest`](crate::Policy::digest) under this revision; settings are not
+    /// signed. The text is for [`Policy::signed`](crate::Policy::signed).
+    pub fn sign(&self, digest: &str, revision: u64) -> String {
+        let signature = self.0.sign(statement(digest, revision).as_bytes());
         format!("{FORMAT} {revision} {} {}", self.public_key().id(), STANDARD.encode(signature.to_bytes()))
     }
 }

@@ -20,7 +20,7 @@ pub struct Backup {
     pub force: bool,
 
     /// The database, as in `leasehold serve`; of PostgreSQL, pg_dump makes backups
-    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 }
 

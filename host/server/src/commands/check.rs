@@ -18,7 +18,7 @@ pub enum DatabaseCommand {
 #[derive(Clone, Debug, Args)]
 pub struct CheckDatabase {
     /// As in `leasehold serve`; nothing is made and nothing is changed
-    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 }
 

@@ -10,7 +10,7 @@ use crate::store::{self, Migrated};
 #[derive(Clone, Debug, Args)]
 pub struct MigrateDatabase {
     /// As in `leasehold serve`, with a user who may create tables
-    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 }
 

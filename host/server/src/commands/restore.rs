@@ -16,7 +16,7 @@ pub struct Restore {
     pub file: PathBuf,
 
     /// The database, as in `leasehold serve`
-    #[arg(long, value_name = "URL", default_value = crate::cli::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 }
 

@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use leasehold::{Measure, PolicyCard, Range, SecretCache};
 use serde_json::{Map, Value, json};
 
-use super::{Outcome, choose};
-use crate::cli::{Candidate, Card};
+use super::Outcome;
+use super::arguments::{Candidate, Card};
+use crate::policy_source::choose;
 use crate::print::print;
 
 pub(super) async fn run(command: &Card) -> anyhow::Result<Outcome> {

@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use super::Outcome;
+use super::arguments::Check;
 use super::card::rehearse;
-use crate::cli::Check;
 use crate::print::print;
 
 pub(super) async fn run(command: &Check) -> anyhow::Result<Outcome> {

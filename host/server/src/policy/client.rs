@@ -13,9 +13,9 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
-use super::{choose, split};
+use super::arguments::{ApplyPolicy, RemoteServer, StatusOfPolicy};
 use crate::admin_token;
-use crate::cli::{ApplyPolicy, RemoteServer, StatusOfPolicy};
+use crate::policy_source::{choose, split};
 
 /// A swap compiles and rehearses; the server bounds both.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -3,10 +3,9 @@
 //! The secret half of a key is in one file that its owner alone can read, and is printed nowhere. What is signed, and how,
 //! is the library's to know.
 
-use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -14,14 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use leasehold::{Policy, SigningKey};
 use zeroize::Zeroizing;
 
-use super::{COMPONENT_BYTES_MAX, LINE_BYTES_MAX, read_file};
-
-/// The signature of a component is beside it.
-pub(super) fn signature_file(component: impl AsRef<Path>) -> PathBuf {
-    let mut name = OsString::from(component.as_ref());
-    name.push(".sig");
-    name.into()
-}
+use crate::policy_source::{MAX_COMPONENT_BYTES, MAX_LINE_BYTES, read_file, signature_file};
 
 /// Makes a key, keeps it in `file`, and says its public half.
 pub(super) fn generate(file: &Path) -> anyhow::Result<String> {
@@ -52,12 +44,12 @@ pub(super) fn generate(file: &Path) -> anyhow::Result<String> {
 /// Signs the component in `file` and keeps the signature beside it.
 pub(super) fn sign(file: &Path, key: &Path, revision: u64) -> anyhow::Result<String> {
     let key = read_key(key)?;
-    let component = read_file(file, COMPONENT_BYTES_MAX)
+    let component = read_file(file, MAX_COMPONENT_BYTES)
         .with_context(|| format!("cannot read the component {}", file.display()))?;
     let policy = Policy::from_bytes(component);
     policy.inspect().with_context(|| format!("{} would never be let in", file.display()))?;
     let beside = signature_file(file);
-    std::fs::write(&beside, format!("{}\n", key.sign(&policy, revision)))
+    std::fs::write(&beside, format!("{}\n", key.sign(policy.digest(), revision)))
         .with_context(|| format!("cannot write the signature {}", beside.display()))?;
     let (digest, id) = (policy.digest(), key.public_key().id());
     Ok(format!("{}: revision {revision} of {digest}, signed by {id}", beside.display()))
@@ -66,7 +58,7 @@ pub(super) fn sign(file: &Path, key: &Path, revision: u64) -> anyhow::Result<Str
 fn read_key(file: &Path) -> anyhow::Result<SigningKey> {
     let shown = file.display();
     let cannot_use = || format!("cannot use the key file {shown}");
-    let text = Zeroizing::new(read_file(file, LINE_BYTES_MAX).with_context(cannot_use)?);
+    let text = Zeroizing::new(read_file(file, MAX_LINE_BYTES).with_context(cannot_use)?);
     let mode = std::fs::metadata(file).with_context(cannot_use)?.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode & 0o077 == 0,

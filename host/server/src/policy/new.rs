@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::cli::NewPolicy;
+use super::arguments::NewPolicy;
 
 /// Where the SDK is in Leasehold's sources, and what its manifest says.
 const SDK: &str = "guest/sdk";
@@ -29,7 +29,7 @@ const FILES: [(&str, &str); 6] = [
 ];
 
 /// The longest name. A policy's own name has the same bound.
-const NAME_BYTES_MAX: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// Names that a crate cannot have, or not with this dependency: Rust's keywords, crates and folders that are always
 /// there, and the SDK's own.
@@ -83,7 +83,7 @@ fn crate_name(folder: &Path) -> anyhow::Result<&str> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     match name.to_str() {
         Some(name)
-            if name.len() <= NAME_BYTES_MAX
+            if name.len() <= MAX_NAME_BYTES
                 && name.starts_with(|c: char| c.is_ascii_lowercase())
                 && name.chars().all(good)
                 && !is_taken(name) =>
@@ -91,7 +91,7 @@ fn crate_name(folder: &Path) -> anyhow::Result<&str> {
             Ok(name)
         }
         _ => bail!(
-            "the folder's name {shown:?} cannot be a crate's; expected a-z, then a-z, 0-9, '-' or '_', {NAME_BYTES_MAX} \
+            "the folder's name {shown:?} cannot be a crate's; expected a-z, then a-z, 0-9, '-' or '_', {MAX_NAME_BYTES} \
              at most, and no word that Rust or Cargo uses itself: {:?} would do",
             suggestion(&shown)
         ),
@@ -106,7 +106,7 @@ fn is_taken(name: &str) -> bool {
 /// A name like this one that would do.
 fn suggestion(name: &str) -> String {
     let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-    let name: String = name.chars().map(dashed).take(NAME_BYTES_MAX / 2).collect();
+    let name: String = name.chars().map(dashed).take(MAX_NAME_BYTES / 2).collect();
     let name = name.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     match name.chars().next() {
         None => "my-policy".to_owned(),

@@ -5,7 +5,7 @@
 use anyhow::Context as _;
 use leasehold::{Builder, PublicKey};
 
-use crate::cli::Serve;
+use crate::options::Serve;
 
 /// Who may bring a policy, as the command line says.
 #[derive(Clone)]

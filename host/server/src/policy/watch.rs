@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::choose;
-use super::keys::signature_file;
 use crate::app::App;
+use crate::policy_source::{choose, signature_file};
 use crate::state::Requested;
 
 /// How often the file is looked at.

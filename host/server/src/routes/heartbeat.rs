@@ -32,7 +32,7 @@ pub(super) async fn heartbeat(State(app): State<Arc<App>>, request: Request) -> 
     // Taken apart here: axum's extractor of headers copies them all.
     let (head, body) = request.into_parts();
     let token = bearer(&head.headers).ok_or_else(ApiError::unauthorized)?;
-    let body = input::body(body, input::JSON_BYTES_MAX).await?;
+    let body = input::body(body, input::MAX_JSON_BYTES).await?;
     let heartbeat: Heartbeat<'_> = input::json(&body)?;
     let workspace = WorkspaceId::new(heartbeat.workspace_id)?;
     app.authenticate(&workspace, token).await?;

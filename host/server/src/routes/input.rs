@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use crate::respond::ApiError;
 
 /// The largest JSON body. A heartbeat carries an id and whatever else its sender adds for others to read.
-pub(super) const JSON_BYTES_MAX: usize = 16 * 1024;
+pub(super) const MAX_JSON_BYTES: usize = 16 * 1024;
 
 /// How long a body may take to arrive: a slow client must not hold memory for ever.
 const BODY: Duration = Duration::from_secs(10);

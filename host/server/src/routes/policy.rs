@@ -15,17 +15,18 @@ use leasehold::{BreakerStatus, Policy};
 use serde_json::{Value, json};
 
 use crate::app::{App, Swapped};
+use crate::peer::Peer;
 use crate::policy;
+use crate::policy_source::MAX_COMPONENT_BYTES;
 use crate::respond::{self, ApiError, change, settings, time};
 use crate::routes::{input, run_to_completion};
-use crate::server::Peer;
 
 /// Who asks, in the asker's own words; for the record, and proof of nothing.
 const OPERATOR: &str = "leasehold-operator";
 /// Twice what the library takes: it refuses what is too large in words of its own, which are recorded.
-const BODY_BYTES_MAX: usize = 2 * policy::COMPONENT_BYTES_MAX;
+const MAX_BODY_BYTES: usize = 2 * MAX_COMPONENT_BYTES;
 /// As much as is kept of it, in bytes.
-const OPERATOR_BYTES_MAX: usize = 64;
+const MAX_OPERATOR_BYTES: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let active = app.secrets.policy();
@@ -73,7 +74,7 @@ pub(super) async fn swap(
     let signature = input::header(&headers, SIGNATURE)?.map(str::to_owned);
     // A client that brings a component says of what type it is, even of an empty one.
     let brings_one = headers.contains_key(CONTENT_TYPE);
-    let component = input::body(body, BODY_BYTES_MAX).await?;
+    let component = input::body(body, MAX_BODY_BYTES).await?;
     let swapped = run_to_completion(async move {
         if component.is_empty() && !brings_one && signature.is_none() && !forced {
             return Ok(app.reconfigure(given, &by).await?);
@@ -103,11 +104,11 @@ fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError
     let Some(given) = headers.get(OPERATOR) else { return Ok(from) };
     let name = given.to_str().ok().filter(|name| {
         !name.is_empty()
-            && name.len() <= OPERATOR_BYTES_MAX
+            && name.len() <= MAX_OPERATOR_BYTES
             && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
     });
     let name = name.ok_or_else(|| {
-        let message = format!("{OPERATOR} must have 1 to {OPERATOR_BYTES_MAX} printable ASCII characters");
+        let message = format!("{OPERATOR} must have 1 to {MAX_OPERATOR_BYTES} printable ASCII characters");
         ApiError::bad_request("invalid_operator", message)
     })?;
     Ok(format!("{name}, {from}"))

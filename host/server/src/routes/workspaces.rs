@@ -28,7 +28,7 @@ struct Create {
 }
 
 pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
-    let body = input::body(body, input::JSON_BYTES_MAX).await?;
+    let body = input::body(body, input::MAX_JSON_BYTES).await?;
     let create: Create = if body.trim_ascii().is_empty() { Create::default() } else { input::json(&body)? };
     let workspace = WorkspaceId::new(create.id.unwrap_or_else(|| Uuid::new_v4().to_string()))?;
     let token = new_token().map_err(|error| ApiError::internal(format!("no random bytes: {error}")))?;

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Requested;
-use crate::policy::read_file;
+use crate::policy_source::read_file;
 
 /// More than nine policies with all their settings take.
-const BYTES_MAX: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// The version that this server writes. It goes up when a field that is known changes its meaning, and not
 /// for a new field. The first one is not written down: servers from before there were versions refuse the
 /// field.
@@ -79,7 +79,7 @@ impl Found {
             return Self::Nothing;
         }
         let read = || -> anyhow::Result<(u64, Value)> {
-            let value: Value = serde_json::from_slice(&read_file(path, BYTES_MAX)?)?;
+            let value: Value = serde_json::from_slice(&read_file(path, MAX_BYTES)?)?;
             let version = match value.get("version") {
                 None => u64::from(first()),
                 Some(version) => {

@@ -3,7 +3,7 @@
 use leasehold::{Policy, RetainedPolicy};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::is_bundled;
+use crate::policy_source::is_bundled;
 
 /// The policies that an earlier run kept.
 pub(crate) struct SavedState {

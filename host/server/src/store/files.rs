@@ -25,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(2);
 /// SQLite's header as far as the versions, which say whether the file has a log.
 const HEADER_BYTES: usize = 20;
 /// How many files a restore leaves beside the database at most.
-const KEPT_MAX: u32 = 1000;
+const MAX_KEPT: u32 = 1000;
 
 /// What a restore did.
 pub(crate) struct Restored {
@@ -223,7 +223,7 @@ async fn close_log(database: &Path, options: &SqliteConnectOptions) -> anyhow::R
 
 /// Gives the file and what belongs to it another name; under its own it stays until the next takes its place.
 fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
-    let names = (1..=KEPT_MAX).map(|n| beside(database, &format!(".before-restore-{n}")));
+    let names = (1..=MAX_KEPT).map(|n| beside(database, &format!(".before-restore-{n}")));
     let mut free = names.filter(|name| !name.exists());
     let before = free.next().ok_or_else(|| std::io::Error::other("too many files from earlier restores"))?;
     for end in ["-wal", "-shm"] {

@@ -52,7 +52,7 @@ impl Bench {
         let (store, _) = Store::open(&file, Migrate::IfNeeded).await.unwrap();
         let clock = Arc::new(ManualClock::new());
         let secrets = store.cache("platform_inbound_secret").await.unwrap().clock(Arc::clone(&clock));
-        let secrets = secrets.policy(crate::policy::choose(&serve.policy, &serve.settings).unwrap());
+        let secrets = secrets.policy(crate::policy_source::choose(&serve.policy, &serve.settings).unwrap());
         let builder = store.cache("auth_token_hash").await.unwrap().clock(Arc::clone(&clock));
         let tokens = cache(builder, policy(&serve).unwrap()).await.unwrap();
         let state = State::open(&folder.path().join("state")).unwrap();

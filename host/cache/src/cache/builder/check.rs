@@ -1,49 +1,15 @@
-//! What a cache is not built with: bounds that cannot be kept, and a runtime that it cannot live on.
+//! The bounds that a cache is built with, checked.
 //!
 //! It makes nothing, and changes nothing of what it looks at.
 
 use std::ops::RangeInclusive;
-use std::panic::catch_unwind;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::time::sleep;
-
 use super::Builder;
-use crate::SwapError;
+use super::error::BuildError;
 
 /// What a database may be waited for: a caller that waits for a secret has gone long before an hour is over.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
-
-/// Why a cache could not be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// Something that has no default was not given.
-    #[error("SecretCache needs a {0}: call Builder::{0}")]
-    Missing(&'static str),
-    /// A bound that cannot be kept.
-    #[error("{name} is out of range: {expected}")]
-    OutOfRange {
-        /// The builder's method.
-        name: &'static str,
-        /// What it accepts.
-        expected: &'static str,
-    },
-    /// `build` was not called on a tokio runtime.
-    #[error("SecretCache must be built inside a tokio runtime: its loads run as tasks there")]
-    NoRuntime,
-    /// `build` was called on a tokio runtime without a timer. That is found out by asking for one, so that
-    /// the panic hook has been told as well.
-    #[error(
-        "SecretCache needs a tokio runtime with time enabled, and this one has none: call enable_time or \
-         enable_all on the runtime's builder"
-    )]
-    NoTime,
-    /// The first policy was refused.
-    #[error(transparent)]
-    Policy(#[from] SwapError),
-}
 
 impl Builder {
     /// Whether every bound is one that can be kept.
@@ -76,14 +42,6 @@ impl Builder {
         }
         Ok(())
     }
-}
-
-/// Whether this is a runtime that the cache can live on.
-pub(super) fn check_runtime() -> Result<(), BuildError> {
-    Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-    // The one way to ask: a timer panics where there is no clock to drive it. So would each read.
-    let timer = catch_unwind(|| drop(sleep(Duration::ZERO)));
-    timer.map_err(|_| BuildError::NoTime)
 }
 
 fn is_digest(text: &str) -> bool {

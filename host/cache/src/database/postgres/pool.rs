@@ -20,10 +20,10 @@ use super::connect::{self, RETURN_TIMEOUT};
 use super::failure::Failure;
 use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
-use crate::database::sticky::{Epoch, StickyConnection};
+use crate::database::sticky::Epoch;
 use crate::{ConnectError, DatabaseError};
 
-pub(super) use self::link::{Link, exchange};
+pub(super) use self::link::Link;
 
 /// How long a statement of a server's own may wait for a connection.
 const OWN_PATIENCE: Duration = Duration::from_secs(2);
@@ -194,12 +194,6 @@ impl PostgresPool {
         let rows = self.link().write(&statement.0, &parameters, send_by).await.map_err(Failure::of_issue)?;
         let changed: i64 = rows.first().map_or(0, |row| sqlx::Row::try_get(row, ANSWER).unwrap_or(0));
         Ok(u64::try_from(changed).unwrap_or(0))
-    }
-
-    pub(super) fn link(&self) -> Link {
-        let shared = &self.0;
-        let kept = StickyConnection::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
-        Link::new(self.clone(), kept)
     }
 
     /// `sessions` is what was seen; nothing is looked at later where nobody has looked before.

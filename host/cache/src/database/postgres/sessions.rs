@@ -11,8 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::time::timeout;
 
+use super::exchange::exchange;
 use super::failure::{Failure, describe};
-use super::pool::exchange;
+
 use super::tagged::{Nonce, Parameter, Tagged};
 use crate::{ConnectError, DatabaseError};
 

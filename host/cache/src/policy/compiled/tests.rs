@@ -4,7 +4,7 @@ use super::*;
 use crate::policy::engine::engine;
 
 fn compiled(digest: &str) -> Arc<Compiled> {
-    Arc::new(Compiled::new(engine(None).unwrap(), digest, Arc::new(b"".as_slice())))
+    Arc::new(Compiled::new(&engine(None).unwrap().register, digest, Arc::new(b"".as_slice())))
 }
 
 #[tokio::test]
@@ -23,9 +23,7 @@ async fn a_wait_that_is_dropped_holds_nothing_that_the_compiler_could_be_busy_wi
 async fn all_who_wait_are_told_and_a_refusal_is_not_kept_for_those_who_come_later() {
     let register = &engine(None).unwrap().register;
     let digest = "all_who_wait_are_told";
-    let begin = || {
-        register.join_or_begin(engine(None).unwrap(), digest, Arc::new(b"".as_slice()), |_| Ok(())).unwrap()
-    };
+    let begin = || register.join_or_begin(digest, Arc::new(b"".as_slice()), |_| Ok(())).unwrap();
     let (one, is_new) = begin();
     let (other, is_new_again) = begin();
     assert_eq!((is_new, is_new_again, Arc::ptr_eq(&one, &other)), (true, false, true));

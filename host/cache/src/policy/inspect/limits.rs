@@ -48,7 +48,7 @@ pub(super) const GLOBALS: Limit = Limit::new("globals", 1_000);
 pub(super) const MEMORIES: Limit = Limit::new("memories", 16);
 /// As large as the memory of an instance may be: 17.
 pub(super) const MEMORY_PAGES: Limit =
-    Limit::new("pages of initial memory", (crate::policy::instance::MAX_MEMORY_BYTES >> 16) as u64);
+    Limit::new("pages of initial memory", (crate::policy::limits::MAX_MEMORY_BYTES >> 16) as u64);
 /// 2.
 pub(super) const TABLES: Limit = Limit::new("tables", 16);
 /// 14.

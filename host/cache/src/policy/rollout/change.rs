@@ -10,11 +10,12 @@ use super::Rollout;
 use crate::lease::Generation;
 use crate::policy::Policy;
 use crate::policy::activation::{Activation, ActivePolicy};
+use crate::policy::error::{Stage, SwapError};
 use crate::policy::history::History;
 use crate::policy::loader::Stages;
 use crate::policy::pool::Loaded;
 use crate::policy::probation::rate;
-use crate::policy::report::{Cause, Stage, SwapError, SwapRecord, SwapReport};
+use crate::policy::report::{Cause, SwapRecord, SwapReport};
 
 /// What is to become active, and why.
 pub(super) struct Switch {

@@ -16,9 +16,11 @@ use sqlx::postgres::PgRow;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
 use super::{PostgresPool, Shared};
+use crate::database::postgres::connect;
+use crate::database::postgres::exchange::exchange;
 use crate::database::postgres::failure::Failure;
 use crate::database::postgres::sessions::{self, Sessions};
-use crate::database::postgres::tagged::{Nonce, Parameter, Tagged};
+use crate::database::postgres::tagged::{Parameter, Tagged};
 use crate::database::sticky::{Borrowed, StickyConnection};
 
 /// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
@@ -38,14 +40,16 @@ pub(in crate::database::postgres) struct Link {
     sent: Arc<AtomicU64>,
 }
 
-impl Link {
-    pub(in crate::database::postgres) fn new(
-        pool: PostgresPool,
-        sticky: StickyConnection<sqlx::Postgres>,
-    ) -> Self {
-        Self { pool, sticky, sent: Arc::default() }
+impl PostgresPool {
+    /// A way to its connections for one more user.
+    pub(in crate::database::postgres) fn link(&self) -> Link {
+        let shared = &self.0;
+        let sticky = StickyConnection::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
+        Link { pool: self.clone(), sticky, sent: Arc::default() }
     }
+}
 
+impl Link {
     pub(in crate::database::postgres) fn sent(&self) -> u64 {
         // A statistic that orders nothing else.
         self.sent.load(Ordering::Relaxed)
@@ -307,16 +311,4 @@ impl Glance<'_> {
     pub(in crate::database::postgres) fn end(self) {
         self.link.sticky.keep(ScopeGuard::into_inner(self.lent));
     }
-}
-
-/// Sends a statement, and holds the answer against it: the rows, and the server's process that has answered.
-pub(in crate::database::postgres) async fn exchange(
-    connection: &mut PgConnection,
-    statement: &Tagged,
-    nonce: &Nonce,
-    parameters: &[Parameter<'_>],
-) -> Result<(Vec<PgRow>, i32), Failure> {
-    let rows = statement.query(nonce, parameters).fetch_all(connection).await.map_err(Failure::Sent)?;
-    let process = statement.check(nonce, &rows).map_err(Failure::Mixed)?;
-    Ok((rows, process))
 }

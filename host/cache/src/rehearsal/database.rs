@@ -37,6 +37,11 @@ pub(super) enum Fault {
     AnswersLate,
 }
 
+/// The fault of a database that is down.
+pub(super) fn down() -> Fault {
+    Fault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
+}
+
 /// A statement that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Statement {

@@ -8,9 +8,8 @@
 use std::time::Duration;
 
 use super::check;
-use super::database::Fault;
+use super::database::{Fault, down};
 use super::harness::Harness;
-use super::scenario::down;
 use crate::lease::{Ceilings, Lease};
 use crate::policy::card::Range;
 use crate::{Clock as _, DatabaseError, Instant, Secret, SwapError, WorkspaceId};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bisect::{Bisect, millis};
 use super::check;
-use super::database::Fault;
+use super::database::{Fault, down};
 use super::harness::Harness;
 use super::inherited;
 use crate::lease::Ceilings;
@@ -342,8 +342,4 @@ async fn late_issue(harness: &mut Harness) -> Result<(), SwapError> {
         harness.hold(check::finds(&read, &row))?;
     }
     Ok(())
-}
-
-pub(super) fn down() -> Fault {
-    Fault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
 }

@@ -1,8 +1,8 @@
-//! The rehearsal: a candidate is driven through a fixed script before it serves anybody.
+//! The rehearsal: a candidate is driven through a fixed scenario before it serves anybody.
 //!
 //! Around the candidate stands a whole cache of its own, with the operator's ceilings, a clock that is moved by hand and a
 //! database in memory: leases, ceilings and judging are the host's real ones, and every figure of the card is one that was
-//! seen there. It is the one place below `policy/` that knows the cache above it, because it is one of its users.
+//! seen there. It is a user of the cache, so that it stands above it; who loads policies is handed it.
 //!
 //! It runs on a thread of its own, beside the requests: what it costs a server is a core for some milliseconds. An operator in an
 //! incident waits for it, so that it does not stand back as the compiler does. No time passes in it but on its own clock, so that a slow machine changes no verdict.
@@ -23,13 +23,11 @@ use tracing::callsite::rebuild_interest_cache;
 use tracing::dispatcher::with_default;
 use tracing::subscriber::NoSubscriber;
 
-use super::Policy;
-use super::card::PolicyCard;
-use super::gate::Gate;
-use super::loader::Loader;
-use super::pool::{CallLimits, Loaded};
 use crate::lease::Ceilings;
-use crate::{Clock, Stage, SwapError};
+use crate::policy::gate::Gate;
+use crate::policy::loader::{Loader, Rehearsing};
+use crate::policy::pool::{CallLimits, Loaded};
+use crate::{Clock, Policy, PolicyCard, Stage, SwapError};
 
 /// Compiles, configures and rehearses a policy that nobody is going to use.
 pub(crate) async fn load_and_rehearse(
@@ -45,8 +43,13 @@ pub(crate) async fn load_and_rehearse(
     rehearse(&loaded, ceilings).await
 }
 
-/// Drives a policy through the script, and leaves the card with it.
-pub(super) async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
+/// The rehearsal of [`Loader`], which is below the cache that this one builds.
+pub(crate) fn rehearsing(loaded: Arc<Loaded>, ceilings: Ceilings) -> Rehearsing {
+    Box::pin(async move { rehearse(&loaded, ceilings).await })
+}
+
+/// Drives a policy through the scenario, and leaves the card with it.
+async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let candidate = Arc::clone(loaded);
     let (tx, rx) = oneshot::channel();
     candidate.set_rehearsed(true);

@@ -1,0 +1,17 @@
+//! The runtime that a cache is built on, checked.
+
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use super::error::BuildError;
+
+/// Whether this is a runtime that the cache can live on.
+pub(super) fn check_runtime() -> Result<(), BuildError> {
+    Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+    // The one way to ask: a timer panics where there is no clock to drive it. So would each read.
+    let timer = catch_unwind(|| drop(sleep(Duration::ZERO)));
+    timer.map_err(|_| BuildError::NoTime)
+}

@@ -1,0 +1,105 @@
+//! The arguments of `leasehold serve`. What they ask for is checked where it is used.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::policy_source::bundled_names;
+use crate::store::DATABASE;
+
+/// The policy of the tokens' cache where none is named.
+pub(crate) const TOKEN_POLICY: &str = "resilient";
+
+/// How to serve.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Where to listen for HTTP; port 0 takes a free one, and the line on stdout says which
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+
+    /// sqlite://FILE?mode=rwc, or postgres://USER@HOST:PORT/NAME with the password in PGPASSWORD or ~/.pgpass
+    #[arg(long, value_name = "URL", default_value = DATABASE)]
+    pub database: String,
+
+    /// Change no schema: say what is missing where it is not up to date; `leasehold migrate` makes it
+    #[arg(long)]
+    pub no_migrate: bool,
+
+    /// The policy of the secrets' cache
+    #[arg(long, value_name = "NAME|FILE", default_value = "ttl", help = policy_help())]
+    pub policy: String,
+
+    /// A setting for the policy, such as ttl=30s; may be given once for each setting
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// The policy of the tokens' cache, a bundled one by name; it is never swapped
+    #[arg(long, value_name = "NAME", default_value = TOKEN_POLICY)]
+    pub token_policy: String,
+
+    /// A setting for the tokens' policy, such as stale=15m (default 55m): how long tokens outlast a database
+    /// that is down
+    #[arg(long = "token-setting", value_name = "NAME=VALUE")]
+    pub token_settings: Vec<String>,
+
+    /// Apply the policy file whenever it changes; SIGHUP applies what --policy names in any case
+    #[arg(long)]
+    pub watch_policy: bool,
+
+    /// Where the active policy, those to go back to and the record of changes are kept from one run to the next
+    #[arg(long, value_name = "DIR", default_value = "leasehold.state")]
+    pub state_dir: PathBuf,
+
+    /// How long a policy is on probation after a swap, such as 5m; 0s for not at all
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = span)]
+    pub probation: Duration,
+
+    /// At which failed call a policy on probation is replaced by the last good one
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub probation_faults: u32,
+
+    /// The mean processor time of a call at which a policy on probation is replaced
+    #[arg(long, value_name = "SPAN", default_value = "2ms", value_parser = span)]
+    pub probation_call_time: Duration,
+
+    /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
+    #[arg(long, value_name = "RATIO", value_parser = ratio)]
+    pub probation_loads: Option<f64>,
+    /// Take policies that are signed by this key only, besides the bundled ones; may be given for each of several keys
+    #[arg(long = "trusted-key", value_name = "BASE64")]
+    pub trusted_keys: Vec<String>,
+
+    /// Refuse signed policies of a lower revision than this; the highest that was active is remembered in any case
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub revision_floor: u64,
+
+    /// Take the component with this digest only, besides the bundled ones; may be given for each of several
+    #[arg(long = "pin-digest", value_name = "SHA256")]
+    pub pinned_digests: Vec<String>,
+
+    /// Run policies by an interpreter in place of machine code; chosen by itself where the system forbids
+    /// executable memory
+    #[arg(long)]
+    pub interpreter: bool,
+
+    /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
+    #[arg(long, value_name = "DIR")]
+    pub compile_cache: Option<PathBuf>,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as 2ms, 30s, 5m or 0s".to_owned())
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio: &f64| ratio.is_finite() && *ratio > 0.0);
+    ratio.ok_or_else(|| "expected a number above zero, such as 3 or 1.5".to_owned())
+}
+
+fn policy_help() -> String {
+    format!(
+        "The policy of the secrets' cache: a bundled one by name ({}), or a component file",
+        bundled_names()
+    )
+}
