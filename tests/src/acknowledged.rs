@@ -1,4 +1,4 @@
-//! What clients were told, in a log on disk: each acknowledgement is there, and synced, before anybody counts it.
+//! What clients were answered, in a log on disk: each acknowledgement is there, and synced, before anybody counts it.
 //!
 //! It knows no server and no database. What is compared with a database is what [`Log::fresh`] reads back from the file,
 //! never what a client remembers: a test that forgets an acknowledgement would find that nothing was lost.
@@ -22,7 +22,7 @@ pub enum Row {
     Holds(String),
 }
 
-/// The last thing that a client was told of a workspace.
+/// The last thing that a client was answered of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
     /// Its number among the workspace's acknowledgements.
@@ -41,7 +41,7 @@ pub struct Log {
 
 /// What was read back from a log.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Responses {
     /// The last acknowledgement of each workspace.
     pub last: HashMap<String, Acknowledged>,
     /// Every secret of the rows, the replaced ones too.
@@ -72,25 +72,25 @@ impl Log {
     }
 
     /// Reads back what was appended since the last time. Nobody may be appending.
-    pub fn fresh(&mut self) -> Result<Told> {
+    pub fn fresh(&mut self) -> Result<Responses> {
         self.file.seek(SeekFrom::Start(self.read)).context("reading the log")?;
         let mut text = String::new();
         self.read += self.file.read_to_string(&mut text).context("reading the log")? as u64;
-        let mut told = Told::default();
+        let mut responses = Responses::default();
         for line in text.lines() {
             let (workspace, acknowledged) = parse(line).with_context(|| format!("the log says {line:?}"))?;
             if let Row::Holds(secret) = &acknowledged.row {
-                told.secrets.push(secret.clone());
+                responses.secrets.push(secret.clone());
             }
-            if let Some(earlier) = told.last.get(workspace)
+            if let Some(earlier) = responses.last.get(workspace)
                 && earlier.sequence >= acknowledged.sequence
             {
                 bail!("the log says {line:?} after {earlier:?}");
             }
-            told.last.insert(workspace.to_owned(), acknowledged);
-            told.count += 1;
+            responses.last.insert(workspace.to_owned(), acknowledged);
+            responses.count += 1;
         }
-        Ok(told)
+        Ok(responses)
     }
 }
 

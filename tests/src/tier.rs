@@ -1,6 +1,6 @@
-//! How much a test does: the gate that every change passes, or the long lane.
+//! How much a test does: the gate that every change passes, or the long tier.
 //!
-//! The same test runs in both, with another count: what only the long lane runs is what nobody runs.
+//! The same test runs in both, with another count: what only the long tier runs is what nobody runs.
 
 use std::env;
 
@@ -19,7 +19,7 @@ impl Tier {
         if env::var_os("LEASEHOLD_TEST_LONG").is_some() { Self::Long } else { Self::Gate }
     }
 
-    /// The count for this lane.
+    /// The count for this tier.
     pub fn pick(self, gate: u64, long: u64) -> u64 {
         match self {
             Self::Gate => gate,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use leasehold::{Error, InvalidWorkspace, Status, WorkspaceId};
 
-use self::bench::{Bench, text, workspace};
+use self::bench::{TestBed, text, workspace};
 
 const W: &str = "8c3f2b4e-5f1d-4a77-9f0e-2d0f3c1b7a55";
 
@@ -19,25 +19,25 @@ macro_rules! everywhere {
         mod on_sqlite {
             $(#[tokio::test]
             async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Bench::real(leasehold_tests::Engine::Sqlite).await?).await
+                super::$name(super::TestBed::real(leasehold_tests::Engine::Sqlite).await?).await
             })*
         }
         mod on_postgres {
             $(#[tokio::test]
             async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Bench::real(leasehold_tests::Engine::Postgres).await?).await
+                super::$name(super::TestBed::real(leasehold_tests::Engine::Postgres).await?).await
             })*
         }
         mod on_the_scripted_database {
             $(#[tokio::test]
             async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Bench::scripted().await?).await
+                super::$name(super::TestBed::scripted().await?).await
             })*
         }
         mod on_the_database_in_memory {
             $(#[tokio::test]
             async fn $name() -> anyhow::Result<()> {
-                super::$name(super::Bench::in_memory().await?).await
+                super::$name(super::TestBed::in_memory().await?).await
             })*
         }
     };
@@ -69,7 +69,7 @@ fn is_minted(secret: &str) -> bool {
     secret.len() == 43 && secret.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-async fn issue_stores_43_characters_and_returns_them_and_the_next_one_differs(bench: Bench) -> Result<()> {
+async fn issue_stores_43_characters_and_returns_them_and_the_next_one_differs(bench: TestBed) -> Result<()> {
     bench.row(W, None).await?;
     let first = bench.issue(W).await?;
     assert!(is_minted(&first), "{first}");
@@ -80,7 +80,7 @@ async fn issue_stores_43_characters_and_returns_them_and_the_next_one_differs(be
     Ok(())
 }
 
-async fn bad_ids_are_refused_before_any_statement(bench: Bench) -> Result<()> {
+async fn bad_ids_are_refused_before_any_statement(bench: TestBed) -> Result<()> {
     assert_eq!(WorkspaceId::new(""), Err(InvalidWorkspace::Empty));
     assert_eq!(WorkspaceId::new("é".repeat(129)), Err(InvalidWorkspace::TooLong { bytes: 258 }));
     assert_eq!(WorkspaceId::new("a\r\nb"), Err(InvalidWorkspace::ControlCharacter { offset: 1 }));
@@ -92,7 +92,7 @@ async fn bad_ids_are_refused_before_any_statement(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn read_returns_what_is_stored_and_absence_is_an_error_of_its_own(bench: Bench) -> Result<()> {
+async fn read_returns_what_is_stored_and_absence_is_an_error_of_its_own(bench: TestBed) -> Result<()> {
     bench.row(W, Some("s3cret \"quoted\" ✓")).await?;
     assert_eq!(bench.read(W).await?, ("s3cret \"quoted\" ✓".into(), Status::Miss));
     bench.row("null", None).await?;
@@ -104,7 +104,7 @@ async fn read_returns_what_is_stored_and_absence_is_an_error_of_its_own(bench: B
     Ok(())
 }
 
-async fn two_reads_within_the_ttl_execute_one_select(bench: Bench) -> Result<()> {
+async fn two_reads_within_the_ttl_execute_one_select(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     assert_eq!(bench.read(W).await?, ("a".into(), Status::Miss));
     assert_eq!(bench.read(W).await?, ("a".into(), Status::Hit));
@@ -112,7 +112,7 @@ async fn two_reads_within_the_ttl_execute_one_select(bench: Bench) -> Result<()>
     Ok(())
 }
 
-async fn a_value_is_served_until_the_ttl_and_read_again_after_it(bench: Bench) -> Result<()> {
+async fn a_value_is_served_until_the_ttl_and_read_again_after_it(bench: TestBed) -> Result<()> {
     bench.row(W, Some("old")).await?;
     bench.read(W).await?;
     bench.row(W, Some("new")).await?;
@@ -124,7 +124,7 @@ async fn a_value_is_served_until_the_ttl_and_read_again_after_it(bench: Bench) -
     Ok(())
 }
 
-async fn a_read_after_an_issue_executes_no_select(bench: Bench) -> Result<()> {
+async fn a_read_after_an_issue_executes_no_select(bench: TestBed) -> Result<()> {
     bench.row(W, Some("old")).await?;
     bench.read(W).await?;
     let issued = bench.issue(W).await?;
@@ -133,7 +133,7 @@ async fn a_read_after_an_issue_executes_no_select(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn absence_is_not_stored(bench: Bench) -> Result<()> {
+async fn absence_is_not_stored(bench: TestBed) -> Result<()> {
     bench.row(W, None).await?;
     assert_eq!(bench.read(W).await, Err(Error::Absent));
     assert_eq!(bench.cache.stats().entries, 0);
@@ -142,7 +142,7 @@ async fn absence_is_not_stored(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn reset_clears_every_entry(bench: Bench) -> Result<()> {
+async fn reset_clears_every_entry(bench: TestBed) -> Result<()> {
     for n in 0..10 {
         bench.row(&format!("w{n}"), Some("a")).await?;
         bench.read(&format!("w{n}")).await?;
@@ -155,7 +155,7 @@ async fn reset_clears_every_entry(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn read_or_issue_heals_once_for_a_hundred_callers_together(bench: Bench) -> Result<()> {
+async fn read_or_issue_heals_once_for_a_hundred_callers_together(bench: TestBed) -> Result<()> {
     bench.row(W, None).await?;
     let callers: Vec<_> = (0..100)
         .map(|_| {
@@ -177,7 +177,7 @@ async fn read_or_issue_heals_once_for_a_hundred_callers_together(bench: Bench) -
     Ok(())
 }
 
-async fn read_or_issue_leaves_a_stored_secret_alone(bench: Bench) -> Result<()> {
+async fn read_or_issue_leaves_a_stored_secret_alone(bench: TestBed) -> Result<()> {
     bench.row(W, Some("stored")).await?;
     let lookup = bench.cache.read_or_issue(&workspace(W)).await?;
     assert_eq!((text(&lookup.secret), lookup.status), ("stored".into(), Status::Miss));
@@ -190,7 +190,7 @@ async fn read_or_issue_leaves_a_stored_secret_alone(bench: Bench) -> Result<()> 
     Ok(())
 }
 
-async fn issue_without_a_row_is_unknown_workspace_and_leaves_nothing(bench: Bench) -> Result<()> {
+async fn issue_without_a_row_is_unknown_workspace_and_leaves_nothing(bench: TestBed) -> Result<()> {
     assert_eq!(bench.issue("no row").await, Err(Error::UnknownWorkspace));
     let healed = bench.cache.read_or_issue(&workspace("no row")).await;
     assert_eq!(healed.map(|lookup| lookup.status), Err(Error::UnknownWorkspace));
@@ -199,7 +199,7 @@ async fn issue_without_a_row_is_unknown_workspace_and_leaves_nothing(bench: Benc
     Ok(())
 }
 
-async fn remove_drops_the_entry_and_only_that_one(bench: Bench) -> Result<()> {
+async fn remove_drops_the_entry_and_only_that_one(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.row("other", Some("b")).await?;
     bench.read(W).await?;
@@ -211,7 +211,7 @@ async fn remove_drops_the_entry_and_only_that_one(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn a_database_error_is_an_error_and_is_not_stored(bench: Bench) -> Result<()> {
+async fn a_database_error_is_an_error_and_is_not_stored(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.break_database(true).await?;
     for _ in 0..2 {
@@ -229,7 +229,7 @@ async fn a_database_error_is_an_error_and_is_not_stored(bench: Bench) -> Result<
     Ok(())
 }
 
-async fn a_hit_executes_no_policy_call_and_no_statement(bench: Bench) -> Result<()> {
+async fn a_hit_executes_no_policy_call_and_no_statement(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.read(W).await?;
     let before = bench.cache.stats();
@@ -245,7 +245,7 @@ async fn a_hit_executes_no_policy_call_and_no_statement(bench: Bench) -> Result<
     Ok(())
 }
 
-async fn verify_compares_with_the_stored_secret(bench: Bench) -> Result<()> {
+async fn verify_compares_with_the_stored_secret(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     for _ in 0..2 {
         assert!(bench.cache.verify(&workspace(W), b"a").await?);
@@ -262,7 +262,7 @@ async fn verify_compares_with_the_stored_secret(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn read_with_lends_what_read_returns(bench: Bench) -> Result<()> {
+async fn read_with_lends_what_read_returns(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     for _ in 0..2 {
         assert_eq!(bench.cache.read_with(&workspace(W), text).await?, "a");
@@ -275,7 +275,7 @@ async fn read_with_lends_what_read_returns(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn an_answer_says_how_old_it_is(bench: Bench) -> Result<()> {
+async fn an_answer_says_how_old_it_is(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     let age = async || Ok::<_, Error>(bench.cache.read(&workspace(W)).await?.age());
     assert_eq!(age().await?, Duration::ZERO);
@@ -291,7 +291,7 @@ async fn an_answer_says_how_old_it_is(bench: Bench) -> Result<()> {
     Ok(())
 }
 
-async fn an_entry_leaves_the_table_once_its_lease_has_run_out(bench: Bench) -> Result<()> {
+async fn an_entry_leaves_the_table_once_its_lease_has_run_out(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.read(W).await?;
     bench.delete(W).await?;
@@ -304,7 +304,7 @@ async fn an_entry_leaves_the_table_once_its_lease_has_run_out(bench: Bench) -> R
     Ok(())
 }
 
-async fn a_swap_takes_effect_for_the_next_read_and_keeps_what_is_young_enough(bench: Bench) -> Result<()> {
+async fn a_swap_takes_effect_for_the_next_read_and_keeps_what_is_young_enough(bench: TestBed) -> Result<()> {
     bench.row(W, Some("a")).await?;
     bench.read(W).await?;
     bench.row(W, Some("b")).await?;

@@ -22,7 +22,7 @@ use leasehold_tests::server::{Client, Ended, no_body};
 use leasehold_tests::{Engine, MAX_WAIT, Tier};
 
 use self::clients::{Habit, Left, Worker};
-use self::rows::Place;
+use self::rows::Site;
 use crate::database::on_both;
 
 on_both! {
@@ -70,7 +70,7 @@ async fn a_server_that_is_killed_while_clients_issue_loses_nothing_that_it_ackno
 
 /// One database, and all that clients were ever told of it.
 struct Siege {
-    place: Place,
+    site: Site,
     workers: Vec<Worker>,
     log: Log,
     /// What the rows were when they were last looked at.
@@ -91,22 +91,22 @@ struct Tally {
 
 impl Siege {
     async fn new(engine: Engine, seed: u64) -> Result<Self> {
-        let place = Place::new(engine).await?;
-        let server = place.launch.server()?;
+        let site = Site::new(engine).await?;
+        let server = site.launch.server()?;
         for (id, _) in WORKSPACES {
             server.create(id)?;
         }
         server.stop()?;
-        let log = Log::create(place.launch.folder())?;
+        let log = Log::create(site.launch.folder())?;
         let workers = WORKSPACES.iter().map(|&(id, habit)| Worker::new(id, habit)).collect();
         let held = WORKSPACES.iter().map(|(id, _)| ((*id).to_owned(), Row::Empty)).collect();
         let random = Random(seed);
-        Ok(Self { place, workers, log, held, known: HashSet::new(), random, tally: Tally::default() })
+        Ok(Self { site, workers, log, held, known: HashSet::new(), random, tally: Tally::default() })
     }
 
     /// Starts a server on what the last one left, lets the clients work, kills it, and looks at the rows.
     async fn cycle(&mut self) -> Result<()> {
-        let server = self.place.launch.server()?;
+        let server = self.site.launch.server()?;
         for (id, row) in &self.held {
             let served = served(&server, id)?;
             let expected = if *row == Row::Gone { &Row::Empty } else { row };
@@ -122,14 +122,14 @@ impl Siege {
 
     /// Holds the rows against the log.
     async fn check(&mut self, left: Vec<Left>) -> Result<()> {
-        let told = self.log.fresh()?;
-        self.tally.acknowledged += told.count;
-        self.known.extend(told.secrets);
-        let mut rows = self.place.rows().await?;
+        let acknowledged = self.log.fresh()?;
+        self.tally.acknowledged += acknowledged.count;
+        self.known.extend(acknowledged.secrets);
+        let mut rows = self.site.rows().await?;
         ensure!(rows.keys().all(|id| self.held.contains_key(id)), "rows of nobody: {rows:?}");
         for Left { id, pending, refused } in left {
             let found = rows.remove(id).unwrap_or(Row::Gone);
-            let expected = told.last.get(id).map_or(&self.held[id], |last| &last.row);
+            let expected = acknowledged.last.get(id).map_or(&self.held[id], |last| &last.row);
             self.tally.refused += refused;
             self.tally.in_flight += u64::from(pending.is_some());
             if found != *expected {
@@ -150,8 +150,8 @@ impl Siege {
 
     /// After a server that was stopped as it should be, the rows are the same once more.
     async fn last_look(&mut self) -> Result<()> {
-        self.place.launch.server()?.stop()?;
-        let rows = self.place.rows().await?;
+        self.site.launch.server()?.stop()?;
+        let rows = self.site.rows().await?;
         for (id, row) in &self.held {
             let found = rows.get(id).unwrap_or(&Row::Gone);
             ensure!(found == row, "{id} was {row} and is {found}");
@@ -219,17 +219,17 @@ fn served(client: &Client, id: &str) -> Result<Row> {
 async fn a_server_that_is_killed_while_it_starts_starts_again(engine: Engine) -> Result<()> {
     let mut random = Random(0x5eed_0003);
     for round in 0..Tier::current().pick(4, 50) {
-        let place = Place::new(engine).await?;
+        let site = Site::new(engine).await?;
         // Three on the same database: some find no table, some find it, some find what another one left of it.
         for _ in 0..3 {
-            let ended = place.launch.killed_within(Duration::from_millis(random.below(300)))?;
+            let ended = site.launch.killed_within(Duration::from_millis(random.below(300)))?;
             ensure!(ended.code.is_none(), "round {round}: it ended by itself:\n{}", ended.log);
         }
-        let server = place.launch.server().with_context(|| format!("round {round}"))?;
+        let server = site.launch.server().with_context(|| format!("round {round}"))?;
         let token = server.create("w")?;
         let secret = server.delivered("w", &token)?;
         server.kill()?;
-        ensure!(place.rows().await?["w"] == Row::Holds(secret), "round {round}");
+        ensure!(site.rows().await?["w"] == Row::Holds(secret), "round {round}");
     }
     Ok(())
 }

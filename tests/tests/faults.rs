@@ -45,7 +45,7 @@ fn in_flight(cache: &SecretCache) -> u64 {
 }
 
 /// A cache over a real database, and a way to look at the database past both.
-struct Bench {
+struct TestBed {
     cache: SecretCache,
     clock: Arc<ManualClock>,
     /// The connections that the cache uses.
@@ -72,7 +72,7 @@ impl Limits {
     }
 }
 
-impl Bench {
+impl TestBed {
     /// Makes the tables over `outside`, and a cache that connects as `inside` says.
     async fn new(outside: PgConnectOptions, inside: PgConnectOptions, limits: Limits) -> Result<Self> {
         let outside = PgPoolOptions::new()

@@ -14,12 +14,12 @@ use leasehold_tests::sqlite::TestDatabase;
 use sqlx::AssertSqlSafe;
 
 /// A cache with the default policy over a file.
-struct Bench {
+struct TestBed {
     cache: SecretCache,
     rows: TestDatabase,
 }
 
-impl Bench {
+impl TestBed {
     async fn over(rows: TestDatabase, database: Sqlite) -> Result<Self> {
         let policy = Policy::from_bytes(leasehold_policies::TTL);
         Ok(Self { cache: SecretCache::builder().database(database).policy(policy).build().await?, rows })

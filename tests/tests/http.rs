@@ -17,12 +17,12 @@ use leasehold_tests::{Engine, Fixture};
 const W: &str = "8c3f2b4e-5f1d-4a77-9f0e-2d0f3c1b7a55";
 
 /// A server and its database. The server ends first.
-struct Bench {
+struct TestBed {
     server: Server,
     rows: Fixture,
 }
 
-impl Bench {
+impl TestBed {
     async fn new(engine: Engine) -> Result<Self> {
         Self::with(engine, &[]).await
     }

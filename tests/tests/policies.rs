@@ -31,14 +31,14 @@ fn hostile(does: &str) -> Policy {
     leasehold_tests::hostile::does(does, &Marker::new())
 }
 
-struct Bench {
+struct TestBed {
     cache: SecretCache,
     database: Scripted,
     clock: Arc<ManualClock>,
     id: WorkspaceId,
 }
 
-impl Bench {
+impl TestBed {
     async fn new(policy: Policy) -> Self {
         let database = Scripted::new();
         database.store(W, Some("stored"));

@@ -10,14 +10,14 @@ use leasehold_tests::scripted::{Fault, Gate, Scripted};
 
 const W: &str = "w";
 
-struct Bench {
+struct TestBed {
     cache: SecretCache,
     database: Scripted,
     clock: Arc<ManualClock>,
     id: WorkspaceId,
 }
 
-async fn bench() -> Bench {
+async fn bench() -> TestBed {
     let database = Scripted::new();
     database.store(W, Some("old"));
     let clock = Arc::new(ManualClock::new());
@@ -28,10 +28,10 @@ async fn bench() -> Bench {
         .build()
         .await
         .expect("the default policy is good");
-    Bench { cache, database, clock, id: WorkspaceId::new(W).unwrap() }
+    TestBed { cache, database, clock, id: WorkspaceId::new(W).unwrap() }
 }
 
-impl Bench {
+impl TestBed {
     async fn read(&self) -> Result<(String, Status), Error> {
         let lookup = self.cache.read(&self.id).await?;
         Ok((lookup.secret.expose_str().unwrap().to_string(), lookup.status))

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tracing::{Instrument as _, Span, debug_span, field};
 
 use crate::error::RUNTIME_ENDED;
-use crate::flight::{Join, Kind, LeaderGuard, Outcome, Waiter};
+use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
 use crate::lease::Generation;
 use crate::load::Core;
 use crate::policy::activation::ActivePolicy;
@@ -89,7 +89,7 @@ impl SecretCache {
         let outcome = match self.hit(workspace) {
             Some(Some(lookup)) => return Ok(lookup),
             Some(None) => Err(Error::Absent),
-            None => self.join_or_lead(workspace, Kind::Fill).await,
+            None => self.join_or_lead(workspace, FlightKind::Fill).await,
         };
         self.count_read(outcome)
     }
@@ -154,8 +154,8 @@ impl SecretCache {
 
     /// Issues a secret where the database holds none, as [`read_or_issue`](Self::read_or_issue) does after
     /// its read.
-    pub(crate) async fn heal(&self, workspace: &WorkspaceId) -> Outcome {
-        self.join_or_lead(workspace, Kind::Heal).await
+    pub(crate) async fn heal(&self, workspace: &WorkspaceId) -> ReadOutcome {
+        self.join_or_lead(workspace, FlightKind::Heal).await
     }
 
     /// Drops the workspace's entry, and whatever is being read for it: the next read asks the database. For a server
@@ -217,7 +217,7 @@ impl SecretCache {
     }
 
     /// Waits for a flight of this kind, starting it if there is none.
-    async fn join_or_lead(&self, workspace: &WorkspaceId, kind: Kind) -> Outcome {
+    async fn join_or_lead(&self, workspace: &WorkspaceId, kind: FlightKind) -> ReadOutcome {
         match self.find_or_start(workspace, kind) {
             Ok(waiter) => self.wait_for(workspace, kind, waiter).await,
             Err(outcome) => {
@@ -230,18 +230,18 @@ impl SecretCache {
     }
 
     /// Waits for the outcome of a flight, in a span.
-    async fn wait_for(&self, workspace: &WorkspaceId, kind: Kind, waiter: Waiter) -> Outcome {
+    async fn wait_for(&self, workspace: &WorkspaceId, kind: FlightKind, waiter: Waiter) -> ReadOutcome {
         let (status, error) = (field::Empty, field::Empty);
         let span = match kind {
-            Kind::Fill => debug_span!(target: "leasehold", "miss", %workspace, status, error),
-            Kind::Heal => debug_span!(target: "leasehold", "heal", %workspace, status, error),
+            FlightKind::Fill => debug_span!(target: "leasehold", "miss", %workspace, status, error),
+            FlightKind::Heal => debug_span!(target: "leasehold", "heal", %workspace, status, error),
         };
         let outcome = match (waiter.outcome().instrument(span.clone()).await, kind) {
-            (Err(Error::Internal(_)), Kind::Fill) if self.core.statements.runtime_has_ended() => {
+            (Err(Error::Internal(_)), FlightKind::Fill) if self.core.statements.runtime_has_ended() => {
                 Err(Error::RuntimeEnded)
             }
             // What it had sent by then is not known.
-            (Err(Error::Internal(_)), Kind::Heal) if self.core.statements.runtime_has_ended() => {
+            (Err(Error::Internal(_)), FlightKind::Heal) if self.core.statements.runtime_has_ended() => {
                 Err(Error::OutcomeUnknown(RUNTIME_ENDED.into()))
             }
             (outcome, _) => outcome,
@@ -251,11 +251,11 @@ impl SecretCache {
     }
 
     /// A waiter for a flight of this kind, or the answer if it has just been stored.
-    fn find_or_start(&self, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
+    fn find_or_start(&self, workspace: &WorkspaceId, kind: FlightKind) -> Result<Waiter, ReadOutcome> {
         let core = &self.core;
         let active = core.rollout.active();
         let generation = active.generation;
-        let stored = || core.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
+        let stored = || core.stored(workspace).filter(|outcome| kind == FlightKind::Fill || outcome.is_ok());
         match core.flights.join_or_lead(workspace, kind, generation, stored) {
             Join::Cached(outcome) => Err(outcome),
             Join::Follower(waiter) => {
@@ -270,19 +270,19 @@ impl SecretCache {
     }
 
     /// Starts a flight, unless too many wait already: then the flight ends here.
-    fn start(&self, kind: Kind, active: Arc<ActivePolicy>, leader: LeaderGuard) {
+    fn start(&self, kind: FlightKind, active: Arc<ActivePolicy>, leader: LeaderGuard) {
         let core = Arc::clone(&self.core);
         let admission = match kind {
-            Kind::Fill => &self.core.reading,
-            Kind::Heal => &self.core.writing,
+            FlightKind::Fill => &self.core.reading,
+            FlightKind::Heal => &self.core.writing,
         };
         let slot = match admission.try_enqueue() {
             Ok(slot) => slot,
             Err(error) => return leader.complete_without_store(Err(core.reject(error))),
         };
         match kind {
-            Kind::Fill => core.begin_fill(active, leader, slot),
-            Kind::Heal => drop(self.core.statements.runtime.spawn(core.heal(active, leader, slot))),
+            FlightKind::Fill => core.begin_fill(active, leader, slot),
+            FlightKind::Heal => drop(self.core.statements.runtime.spawn(core.heal(active, leader, slot))),
         }
     }
 
@@ -290,14 +290,14 @@ impl SecretCache {
     #[cold]
     fn refresh(&self, workspace: &WorkspaceId) {
         let active = self.core.rollout.active();
-        let join = self.core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || None);
+        let join = self.core.flights.join_or_lead(workspace, FlightKind::Fill, active.generation, || None);
         if let Join::Leader(_, leader) = join {
             count(&self.core.counters.refreshes);
-            self.start(Kind::Fill, active, leader);
+            self.start(FlightKind::Fill, active, leader);
         }
     }
 
-    fn count_read(&self, outcome: Outcome) -> Outcome {
+    fn count_read(&self, outcome: ReadOutcome) -> ReadOutcome {
         let counters = &self.core.counters;
         match &outcome {
             Ok(lookup) => match lookup.status {
@@ -313,7 +313,7 @@ impl SecretCache {
         outcome
     }
 
-    fn count_error(&self, outcome: Outcome) -> Outcome {
+    fn count_error(&self, outcome: ReadOutcome) -> ReadOutcome {
         if outcome.is_err() {
             count(&self.core.counters.errors);
         }
@@ -322,7 +322,7 @@ impl SecretCache {
 }
 
 /// Notes in a span how it ended: the status and the error of a read, never the secret.
-fn record(span: &Span, outcome: &Outcome) {
+fn record(span: &Span, outcome: &ReadOutcome) {
     match outcome {
         Ok(lookup) => span.record("status", lookup.status.as_str()),
         Err(error) => span.record("error", field::display(error)),

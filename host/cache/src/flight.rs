@@ -19,11 +19,11 @@ use crate::{Error, Lookup, Secret, WorkspaceId};
 const STRIPES: usize = 64;
 
 /// How a flight ended. A workspace without a secret is `Error::Absent`.
-pub(crate) type Outcome = Result<Lookup, Error>;
+pub(crate) type ReadOutcome = Result<Lookup, Error>;
 
 /// What a flight is for. Each kind is joined by its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FlightKind {
     /// A read.
     Fill,
     /// An issue that mints only where no secret is stored.
@@ -73,7 +73,7 @@ struct Flight {
 }
 
 /// Where the outcome of a flight will be. It tells one flight from any other, by its address.
-type OutcomeCell = Arc<SetOnce<Outcome>>;
+type OutcomeCell = Arc<SetOnce<ReadOutcome>>;
 
 /// Tells one issue from any other: by the address of an allocation that it keeps alive.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ struct IssueId(Arc<()>);
 /// What became of a caller that wanted a flight.
 pub(crate) enum Join {
     /// The answer was stored a moment ago: no flight is needed.
-    Cached(Outcome),
+    Cached(ReadOutcome),
     /// One is under way.
     Follower(Waiter),
     /// The caller has to start it.
@@ -97,7 +97,7 @@ pub(crate) struct Waiter(OutcomeCell);
 pub(crate) struct LeaderGuard {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
-    kind: Kind,
+    kind: FlightKind,
     outcome: OutcomeCell,
 }
 
@@ -123,9 +123,9 @@ impl Flights {
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
         workspace: &WorkspaceId,
-        kind: Kind,
+        kind: FlightKind,
         generation: Generation,
-        stored: impl FnOnce() -> Option<Outcome>,
+        stored: impl FnOnce() -> Option<ReadOutcome>,
     ) -> Join {
         let mut stripe = self.stripe(workspace);
         if let Some(waiter) = stripe.get(workspace).and_then(|in_flight| in_flight.join(kind, generation)) {
@@ -143,7 +143,12 @@ impl Flights {
     }
 
     /// Joins the flight of this kind, if there is one that may be joined.
-    pub(crate) fn join(&self, workspace: &WorkspaceId, kind: Kind, generation: Generation) -> Option<Waiter> {
+    pub(crate) fn join(
+        &self,
+        workspace: &WorkspaceId,
+        kind: FlightKind,
+        generation: Generation,
+    ) -> Option<Waiter> {
         self.stripe(workspace).get(workspace)?.join(kind, generation)
     }
 
@@ -202,24 +207,24 @@ impl Flights {
 }
 
 impl InFlight {
-    fn flight(&self, kind: Kind) -> Option<&Flight> {
+    fn flight(&self, kind: FlightKind) -> Option<&Flight> {
         match kind {
-            Kind::Fill => self.fill.as_ref(),
-            Kind::Heal => self.heal.as_ref(),
+            FlightKind::Fill => self.fill.as_ref(),
+            FlightKind::Heal => self.heal.as_ref(),
         }
     }
 
     /// Joins a flight that no older policy runs, and since whose beginning no other one has told anything.
-    fn join(&self, kind: Kind, generation: Generation) -> Option<Waiter> {
+    fn join(&self, kind: FlightKind, generation: Generation) -> Option<Waiter> {
         let flight = self.flight(kind)?;
         let may_join = flight.generation >= generation && !flight.is_outrun;
         may_join.then(|| Waiter(Arc::clone(&flight.outcome)))
     }
 
-    fn slot(&mut self, kind: Kind) -> &mut Option<Flight> {
+    fn slot(&mut self, kind: FlightKind) -> &mut Option<Flight> {
         match kind {
-            Kind::Fill => &mut self.fill,
-            Kind::Heal => &mut self.heal,
+            FlightKind::Fill => &mut self.fill,
+            FlightKind::Heal => &mut self.heal,
         }
     }
 
@@ -230,7 +235,7 @@ impl InFlight {
     }
 
     /// Takes a flight out of the register, if it is still in it.
-    fn leave(&mut self, kind: Kind, outcome: &OutcomeCell) -> bool {
+    fn leave(&mut self, kind: FlightKind, outcome: &OutcomeCell) -> bool {
         let slot = self.slot(kind);
         let registered = slot.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.outcome, outcome));
         if registered {
@@ -273,7 +278,7 @@ impl IssueId {
 
 impl Waiter {
     /// The outcome, once the flight has landed.
-    pub(crate) async fn outcome(self) -> Outcome {
+    pub(crate) async fn outcome(self) -> ReadOutcome {
         self.0.wait().await.clone()
     }
 }
@@ -285,7 +290,7 @@ impl LeaderGuard {
 
     /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
     /// be stored.
-    pub(crate) fn complete(self, outcome: Outcome, change: impl FnOnce(bool)) {
+    pub(crate) fn complete(self, outcome: ReadOutcome, change: impl FnOnce(bool)) {
         self.flights.with_in_flight(&self.workspace, |in_flight| {
             let is_current = in_flight.leave(self.kind, &self.outcome) && in_flight.writers == 0;
             let value = match &outcome {
@@ -303,7 +308,7 @@ impl LeaderGuard {
     }
 
     /// Ends a flight that stores nothing by itself: takes it out of the register, and tells everyone who waits.
-    pub(crate) fn complete_without_store(&self, outcome: Outcome) {
+    pub(crate) fn complete_without_store(&self, outcome: ReadOutcome) {
         self.leave();
         self.send(outcome);
     }
@@ -312,7 +317,7 @@ impl LeaderGuard {
         self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.leave(self.kind, &self.outcome));
     }
 
-    fn send(&self, outcome: Outcome) {
+    fn send(&self, outcome: ReadOutcome) {
         // An error says that it has been told already.
         let _ = self.outcome.set(outcome);
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::admission::{Admission, QueueSlot};
-use crate::flight::{Flights, LeaderGuard, Outcome, Writer};
+use crate::flight::{Flights, LeaderGuard, ReadOutcome, Writer};
 use crate::lease::{Ceilings, Generation};
 use crate::policy::activation::ActivePolicy;
-use crate::policy::call::{Answer, Call, CallError, Change, Request};
+use crate::policy::call::{Call, CallError, Change, PolicyAnswer, Request};
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
@@ -41,13 +41,13 @@ pub(crate) struct Core {
 
 /// What there is of a workspace before the policy is asked.
 enum Prior {
-    Kept(Snapshot),
+    Entry(Snapshot),
     /// What the database has just said; and what is kept, where it said nothing.
     Read(Read, Option<Snapshot>),
 }
 
 /// What an issue came to.
-struct Issued {
+struct IssueResult {
     outcome: Result<Obtained<Secret>, Error>,
     status: Status,
     /// What the policy wants stored, where the issue was committed.
@@ -60,7 +60,7 @@ struct Issued {
 
 impl Core {
     /// What the table answers at this moment without anyone being asked.
-    pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+    pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
         let (generation, now) = (self.rollout.generation(), self.clock.now_coarse());
         let value = self.table.peek(workspace, generation, now)?;
         let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, now);
@@ -84,7 +84,7 @@ impl Core {
                 self.fill(active, leader, slot, Prior::Read(read, None), deadline)
             }),
             Some(kept) => {
-                statements.runtime.spawn(self.fill(active, leader, slot, Prior::Kept(kept), deadline));
+                statements.runtime.spawn(self.fill(active, leader, slot, Prior::Entry(kept), deadline));
             }
         }
     }
@@ -117,7 +117,7 @@ impl Core {
     ) {
         let workspace = leader.workspace().clone();
         let (snapshot, read, permits) = match prior {
-            Prior::Kept(snapshot) => (Some(snapshot), None, &self.reading),
+            Prior::Entry(snapshot) => (Some(snapshot), None, &self.reading),
             Prior::Read(read, kept) => (kept, Some(read), &self.answered),
         };
         let _permit = match permits.acquire(&slot, deadline).await {
@@ -178,7 +178,7 @@ impl Core {
         active: Arc<ActivePolicy>,
         writer: Writer,
         slot: QueueSlot,
-        complete: impl FnOnce(Outcome),
+        complete: impl FnOnce(ReadOutcome),
     ) {
         let workspace = writer.workspace().clone();
         self.issue(active, writer, slot, &workspace, IssueMode::Rotate, complete).await;
@@ -191,7 +191,7 @@ impl Core {
         slot: QueueSlot,
         workspace: &WorkspaceId,
         mode: IssueMode,
-        complete: impl FnOnce(Outcome),
+        complete: impl FnOnce(ReadOutcome),
     ) {
         let deadline = self.statements.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
@@ -201,7 +201,7 @@ impl Core {
         let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };
         let issued = match self.writing.acquire(&slot, deadline).await {
             Ok(_permit) => self.issue_in_turn(&active, workspace, mode).await,
-            Err(error) => Issued::refused(self.reject(error)),
+            Err(error) => IssueResult::refused(self.reject(error)),
         };
         unknown_outcome.resolve();
         if issued.changed {
@@ -232,7 +232,7 @@ impl Core {
         active: &Arc<ActivePolicy>,
         workspace: &WorkspaceId,
         mode: IssueMode,
-    ) -> Issued {
+    ) -> IssueResult {
         let request = Request::Issue(mode);
         // The wait for its turn is over: what is sent now has the whole time to be answered.
         let (snapshot, deadline) = (self.snapshot(workspace), self.statements.deadline());
@@ -252,7 +252,7 @@ impl Core {
             (None, Ok(outcome)) => {
                 let (changed, change) = (outcome.is_ok(), call.change());
                 let outcome = outcome.map(|value| Obtained { value, at: asked_at }).map_err(read_error);
-                return Issued { outcome, status, change, changed, pending: None };
+                return IssueResult { outcome, status, change, changed, pending: None };
             }
             // The policy failed before it got that far.
             (None, Err(_)) => {
@@ -267,7 +267,7 @@ impl Core {
             IssueState::Refused(error) => (Err(read_error(error)), None, false, None),
             IssueState::Unknown(error) => (Err(error.into_unknown_outcome()), None, true, Some(sent)),
         };
-        Issued { outcome, status, change, changed, pending }
+        IssueResult { outcome, status, change, changed, pending }
     }
 
     async fn ask(
@@ -278,13 +278,13 @@ impl Core {
         snapshot: Option<Snapshot>,
         read: Option<Read>,
         deadline: Deadline,
-    ) -> (Box<Call>, Result<Answer, CallError>) {
+    ) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         count(&self.counters.policy_calls);
         let statements = Arc::clone(&self.statements);
         let call = Call::new(workspace.clone(), request, snapshot, read, statements, self.ceilings, deadline);
         // Boxed: on its way to the policy and back it changes hands a dozen times.
         let call = Box::new(call);
-        active.value.loaded.call(call).await
+        active.loaded().call(call).await
     }
 
     /// What is kept of a workspace at this moment.
@@ -302,7 +302,7 @@ impl Core {
         match error {
             CallError::Fault(fault) => {
                 count(&self.counters.policy_faults);
-                active.value.loaded.note_fault(workspace.as_str(), request, fault);
+                active.loaded().note_fault(workspace.as_str(), request, fault);
                 self.count_replaced(self.rollout.note_fault(active, fault));
             }
             // The policy has nothing to do with it.
@@ -324,7 +324,7 @@ impl Core {
 
     /// Answers a read without the policy. What was read before the policy was asked will not do: some may have joined since,
     /// who are told what was read after they had come.
-    async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> Outcome {
+    async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> ReadOutcome {
         count(&self.counters.bypassed);
         match self.statements.select(workspace, deadline).await {
             Ok(Obtained { value, at }) => {
@@ -379,7 +379,7 @@ impl Drop for UnknownOutcomeGuard<'_> {
     }
 }
 
-impl Issued {
+impl IssueResult {
     /// Nothing was sent.
     fn refused(error: Error) -> Self {
         Self { outcome: Err(error), status: Status::Healed, change: None, changed: false, pending: None }

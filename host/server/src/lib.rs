@@ -42,7 +42,7 @@ pub use cli::{Cli, Command};
 pub use commands::{Backup, CheckDatabase, DatabaseCommand, MigrateDatabase, Restore};
 pub use options::Serve;
 pub use policy::{
-    ApplyPolicy, Candidate, Card, Check, Expectation, NewPolicy, Outcome, PolicyCommand, RemoteServer,
+    ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand, RemoteServer,
     StatusOfPolicy,
 };
 pub use server::Server;

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use leasehold_server::{Cli, Command, Outcome, PolicyCommand, Serve, Server, signals};
+use leasehold_server::{Cli, Command, CommandOutcome, PolicyCommand, Serve, Server, signals};
 use rustix::fs::Mode;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -63,8 +63,8 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
 /// `leasehold policy`: a short life without logs.
 fn policy(command: &PolicyCommand) -> ExitCode {
     match variable("LEASEHOLD_ADMIN_TOKEN").and_then(|token| command.run(token)) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Differs) => ExitCode::FAILURE,
+        Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Differs) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {}", one_line(&error));
             ExitCode::FAILURE

@@ -27,7 +27,7 @@ pub(crate) use trust::TrustConfig;
 
 /// What became of a command that did what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandOutcome {
     /// There is nothing to complain of.
     Done,
     /// Something is not as it was expected.
@@ -40,7 +40,7 @@ impl PolicyCommand {
     /// # Errors
     ///
     /// What kept it from being done, in words: a file that cannot be read, a policy that is refused.
-    pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<Outcome> {
+    pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<CommandOutcome> {
         let said = match self {
             Self::Card(card) => return on_a_runtime(card::run(card)),
             Self::Cards => return on_a_runtime(card::print_all()),
@@ -53,7 +53,7 @@ impl PolicyCommand {
             Self::Status(status) => client::status(status, admin_token)?,
         };
         print(&format!("{said}\n"))?;
-        Ok(Outcome::Done)
+        Ok(CommandOutcome::Done)
     }
 }
 
@@ -62,7 +62,9 @@ fn around() -> Vec<PathBuf> {
     [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect()
 }
 
-fn on_a_runtime(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::Result<Outcome> {
+fn on_a_runtime(
+    command: impl Future<Output = anyhow::Result<CommandOutcome>>,
+) -> anyhow::Result<CommandOutcome> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

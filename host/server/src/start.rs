@@ -6,7 +6,7 @@ use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stag
 
 use crate::options::Serve;
 use crate::policy::TrustConfig;
-use crate::state::{Candidate, Journal, Requested, State, candidates};
+use crate::state::{Journal, Requested, StartCandidate, State, candidates};
 use crate::store::Store;
 
 /// The cache of the secrets, and the journal of its changes. `chosen` is the policy of the command line, as far as it can be
@@ -56,7 +56,7 @@ pub(crate) async fn secrets(
 
 async fn begin(
     builder: Builder,
-    (first, previous): Candidate,
+    (first, previous): StartCandidate,
     journal: Journal,
     is_first: bool,
 ) -> Result<SecretCache, BuildError> {

@@ -18,8 +18,8 @@ use leasehold::{Policy, RetainedPolicy};
 use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use self::journal::Journal;
-use self::policies::{Found, Named, Policies};
-pub(crate) use self::saved::{Candidate, Requested, SavedState, candidates};
+use self::policies::{FoundState, Policies, SavedPolicy};
+pub(crate) use self::saved::{Requested, SavedState, StartCandidate, candidates};
 use crate::policy_source::{MAX_COMPONENT_BYTES, read_file};
 
 const LOCK: &str = "lock";
@@ -80,10 +80,10 @@ impl State {
     pub(crate) fn kept(&self) -> Option<SavedState> {
         let path = self.folder.join(POLICIES);
         let file = path.display();
-        let policies = match Found::read(&path) {
-            Found::Nothing => return None,
-            Found::Policies(policies) => policies,
-            Found::Newer(version, understood) => {
+        let policies = match FoundState::read(&path) {
+            FoundState::Nothing => return None,
+            FoundState::Policies(policies) => policies,
+            FoundState::Newer(version, understood) => {
                 tracing::error!(
                     %file,
                     version,
@@ -93,7 +93,7 @@ impl State {
                 );
                 understood?
             }
-            Found::Damaged(error) => {
+            FoundState::Damaged(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(%file, error, "which policy was active is damaged, and is set aside");
                 return None;
@@ -127,7 +127,7 @@ impl State {
         })
     }
 
-    fn policy(&self, named: &Named) -> Option<RetainedPolicy> {
+    fn policy(&self, named: &SavedPolicy) -> Option<RetainedPolicy> {
         let path = self.component(&named.digest);
         let component = read_file(&path, MAX_COMPONENT_BYTES)
             .inspect_err(|error| {
@@ -171,8 +171,8 @@ impl State {
             write_whole(&self.folder.join(REVISION), format!("{highest_revision}\n").as_bytes())?;
         }
         let path = self.folder.join(POLICIES);
-        let previous = previous.iter().map(Named::of).collect();
-        let policies = Policies::new(requested.clone(), Named::of(active), previous).succeed(&path)?;
+        let previous = previous.iter().map(SavedPolicy::of).collect();
+        let policies = Policies::new(requested.clone(), SavedPolicy::of(active), previous).succeed(&path)?;
         let text = serde_json::to_vec_pretty(&policies).map_err(std::io::Error::other)?;
         write_whole(&path, &text)?;
         self.forget_unnamed(policies.components()?)
@@ -200,7 +200,7 @@ impl State {
     }
 }
 
-impl Named {
+impl SavedPolicy {
     fn of(RetainedPolicy { policy, proven }: &RetainedPolicy) -> Self {
         Self {
             digest: policy.digest().to_owned(),

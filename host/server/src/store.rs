@@ -22,8 +22,8 @@ use sqlx::error::DatabaseError as _;
 use sqlx::sqlite::SqliteError;
 
 pub(crate) use self::file::DatabaseFile;
-use self::file::{Change, Guarded};
-pub(crate) use self::report::Report;
+use self::file::{FileChange, Guarded};
+pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
 
 /// The database where none is named.
@@ -83,7 +83,7 @@ pub(crate) enum StoreError {
     ReadOnly,
     /// Its file is no longer what was opened. Nothing was changed.
     #[error("the database is unavailable: {0}")]
-    FileChanged(Change),
+    FileChanged(FileChange),
     /// The connection was lost, or the answer was late.
     #[error("the database may or may not have done it: {0}")]
     OutcomeUnknown(Cow<'static, str>),
@@ -295,7 +295,7 @@ fn describe(error: &sqlx::Error) -> Cow<'static, str> {
 }
 
 /// Looks at the database that the URL names, and changes nothing.
-pub(crate) async fn check(url: &str) -> anyhow::Result<Report> {
+pub(crate) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
     connect::check(url).await
 }
 

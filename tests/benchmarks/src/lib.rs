@@ -61,7 +61,7 @@ pub fn run() -> ExitCode {
 
 /// What was measured, where and when.
 fn head() -> String {
-    let told = |program: &str, arguments: &[&str]| {
+    let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
     };
@@ -75,9 +75,9 @@ fn head() -> String {
         "# Benchmarks\n\nWritten by `tests/run --benchmarks`; not by hand. Commit {}, {}, {cores} cores of {model}, Linux {}, {}.\n\n\
          Every comparison was made in one run, in turns, and the range is that of its rounds. The machine is a virtual one \
          that others share: look at ratios, and at the range before a difference.\n",
-        told("git", &["rev-parse", "--short", "HEAD"]),
-        told("date", &["-u", "+%F"]),
-        told("uname", &["-r"]),
-        told("rustc", &["--version"]),
+        run("git", &["rev-parse", "--short", "HEAD"]),
+        run("date", &["-u", "+%F"]),
+        run("uname", &["-r"]),
+        run("rustc", &["--version"]),
     )
 }

@@ -22,7 +22,7 @@ pub enum Author {
 
 /// Where a value was committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Committed {
     /// The row.
     pub workspace: usize,
     /// How many commits of the row came before it.
@@ -33,7 +33,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct History {
     rows: Vec<Row>,
-    places: HashMap<ValueId, Place>,
+    places: HashMap<ValueId, Committed>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,12 +65,17 @@ impl History {
     /// # Errors
     ///
     /// The place of the value, if it was committed before: then it names no position.
-    pub fn commit(&mut self, workspace: usize, value: Option<ValueId>, author: Author) -> Result<(), Place> {
+    pub fn commit(
+        &mut self,
+        workspace: usize,
+        value: Option<ValueId>,
+        author: Author,
+    ) -> Result<(), Committed> {
         let row = &mut self.rows[workspace];
         let position = row.length;
         match value.map(|value| self.places.entry(value)) {
             None => row.absences.push(position),
-            Some(Entry::Vacant(place)) => drop(place.insert(Place { workspace, position })),
+            Some(Entry::Vacant(place)) => drop(place.insert(Committed { workspace, position })),
             Some(Entry::Occupied(place)) => return Err(*place.get()),
         }
         row.length += 1;
@@ -81,7 +86,7 @@ impl History {
     }
 
     /// Where this value was committed.
-    pub(crate) fn place(&self, value: ValueId) -> Option<Place> {
+    pub(crate) fn place(&self, value: ValueId) -> Option<Committed> {
         self.places.get(&value).copied()
     }
 

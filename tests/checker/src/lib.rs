@@ -16,6 +16,6 @@ mod history;
 mod judge;
 mod operation;
 
-pub use history::{Author, History, Place, ValueId};
+pub use history::{Author, Committed, History, ValueId};
 pub use judge::{Judge, Rule, Violation};
 pub use operation::{Content, Did, Operation, Span};

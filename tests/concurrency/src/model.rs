@@ -17,7 +17,7 @@ pub(crate) use database::{Database, Fate};
 pub(crate) use stamp::Stamp;
 
 use crate::active::ActiveCell;
-use crate::flight::{Flights, Join, Kind, LeaderGuard, Outcome, Waiter};
+use crate::flight::{FlightKind, Flights, Join, LeaderGuard, ReadOutcome, Waiter};
 use crate::lease::{Generation, Lease};
 use crate::sync::Arc;
 use crate::table::{Entry, Found, Snapshot, Table};
@@ -77,13 +77,13 @@ impl Model {
     pub(crate) async fn read(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
         match self.covered(workspace) {
             Some(stamp) => Ok(stamp),
-            None => self.join_or_lead(workspace, Kind::Fill).await,
+            None => self.join_or_lead(workspace, FlightKind::Fill).await,
         }
     }
 
     pub(crate) async fn read_or_issue(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
         match self.read(workspace).await {
-            Err(Error::Absent) => self.join_or_lead(workspace, Kind::Heal).await,
+            Err(Error::Absent) => self.join_or_lead(workspace, FlightKind::Heal).await,
             answer => answer,
         }
     }
@@ -104,7 +104,11 @@ impl Model {
         }
     }
 
-    async fn join_or_lead(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Stamp, Error> {
+    async fn join_or_lead(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        kind: FlightKind,
+    ) -> Result<Stamp, Error> {
         let outcome = match self.start(workspace, kind) {
             Ok(waiter) => waiter.outcome().await,
             Err(outcome) => outcome,
@@ -112,16 +116,20 @@ impl Model {
         outcome.map(|lookup| Stamp::of(&lookup.secret))
     }
 
-    pub(crate) fn start(self: &Arc<Self>, workspace: &WorkspaceId, kind: Kind) -> Result<Waiter, Outcome> {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        kind: FlightKind,
+    ) -> Result<Waiter, ReadOutcome> {
         let generation = self.active.load().generation;
-        let stored = || self.stored(workspace).filter(|outcome| kind == Kind::Fill || outcome.is_ok());
+        let stored = || self.stored(workspace).filter(|outcome| kind == FlightKind::Fill || outcome.is_ok());
         match self.flights.join_or_lead(workspace, kind, generation, stored) {
             Join::Cached(outcome) => Err(outcome),
             Join::Follower(waiter) => Ok(waiter),
             Join::Leader(waiter, leader) => {
                 match kind {
-                    Kind::Fill => self.host(Arc::clone(self).fill(generation, leader)),
-                    Kind::Heal => self.host(Arc::clone(self).heal(generation, leader)),
+                    FlightKind::Fill => self.host(Arc::clone(self).fill(generation, leader)),
+                    FlightKind::Heal => self.host(Arc::clone(self).heal(generation, leader)),
                 }
                 Ok(waiter)
             }
@@ -130,13 +138,13 @@ impl Model {
 
     fn refresh(self: &Arc<Self>, workspace: &WorkspaceId) {
         let generation = self.active.load().generation;
-        let join = self.flights.join_or_lead(workspace, Kind::Fill, generation, || None);
+        let join = self.flights.join_or_lead(workspace, FlightKind::Fill, generation, || None);
         if let Join::Leader(_, leader) = join {
             self.host(Arc::clone(self).fill(generation, leader));
         }
     }
 
-    fn stored(&self, workspace: &WorkspaceId) -> Option<Outcome> {
+    fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
         let value = self.table.peek(workspace, self.active.generation(), NOW)?;
         let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, NOW);
         Some(value.map(hit).ok_or(Error::Absent))

@@ -31,7 +31,7 @@ enum Answers {
     /// Dropped up to the end of the statement's, and then the connection is cut.
     Dropped,
     /// Kept since there were so many releases.
-    Kept {
+    Held {
         releases: u64,
     },
     /// Passed on up to the end of the statement's.
@@ -101,7 +101,7 @@ impl Connection {
             }
             let is_forgotten = self.number < weather.dead_below || matches!(self.answers, Answers::Forgotten);
             let moves = !weather.silent && !is_forgotten;
-            if let Answers::Kept { releases } = self.answers
+            if let Answers::Held { releases } = self.answers
                 && weather.releases > releases
             {
                 self.answers = Answers::PassedOn;
@@ -168,7 +168,7 @@ impl Connection {
             Some(Fate::CutAfter) => self.answers = Answers::Dropped,
             Some(Fate::ForgottenAfter) => self.answers = Answers::PassedOnOnce,
             Some(Fate::Held) => {
-                self.answers = Answers::Kept { releases: self.weather.borrow().releases };
+                self.answers = Answers::Held { releases: self.weather.borrow().releases };
             }
             Some(Fate::CutDuring) => {
                 // The client sends the rest of the statement in the same breath; without it the server would
@@ -194,7 +194,7 @@ impl Connection {
                     }
                 }
             }
-            Answers::Kept { .. } => {
+            Answers::Held { .. } => {
                 if answers.ends_ready() {
                     self.state.met.send_modify(|met| *met += 1);
                 }

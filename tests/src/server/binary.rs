@@ -19,7 +19,7 @@ pub(super) fn built() -> Result<&'static Path> {
 
 /// What Cargo tells a test about its package. Build scripts watch these names, and a build that finds them set would
 /// compile half of the libraries again, as would the next one that does not.
-const TOLD_TO_TESTS: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+const PASSED_TO_TESTS: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
 
 fn build() -> Result<PathBuf> {
     // TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/benchmarks
@@ -35,7 +35,7 @@ fn build() -> Result<PathBuf> {
     // With the tests' own package, for the same features: then the libraries that the tests are linked with do as well.
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
-        if TOLD_TO_TESTS.iter().any(|told| name.as_encoded_bytes().starts_with(told.as_bytes())) {
+        if PASSED_TO_TESTS.iter().any(|passed| name.as_encoded_bytes().starts_with(passed.as_bytes())) {
             cargo.env_remove(name);
         }
     }

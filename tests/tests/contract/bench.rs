@@ -18,13 +18,13 @@ enum Rows {
 }
 
 /// A cache over one of them, under a clock that the test moves.
-pub(super) struct Bench {
+pub(super) struct TestBed {
     pub(super) cache: SecretCache,
     pub(super) clock: Arc<ManualClock>,
     rows: Rows,
 }
 
-impl Bench {
+impl TestBed {
     pub(super) async fn real(engine: Engine) -> Result<Self> {
         let fixture = engine.workspaces().await?;
         let database = fixture.secrets().await?;

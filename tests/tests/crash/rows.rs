@@ -18,13 +18,13 @@ const FILE: &str = "crash.db";
 const ROWS: &str = "SELECT id, platform_inbound_secret FROM workspaces";
 
 /// A database, and how to start a server on it.
-pub(super) struct Place {
+pub(super) struct Site {
     pub(super) launch: Launch,
     /// `None`: SQLite, in the folder that the server is started in.
     cluster: Option<Fixture>,
 }
 
-impl Place {
+impl Site {
     pub(super) async fn new(engine: Engine) -> Result<Self> {
         Ok(match engine {
             Engine::Sqlite => {

@@ -8,23 +8,23 @@ use leasehold_tests::server::no_body;
 use leasehold_tests::{Engine, Tier};
 
 use super::Random;
-use super::rows::Place;
+use super::rows::Site;
 
 /// The longest that a swap is given before the kill.
 const LONGEST: u64 = 400;
 
 #[tokio::test]
 async fn a_server_that_is_killed_in_a_swap_comes_back_with_the_old_policy_or_the_new_one() -> Result<()> {
-    let place = Place::new(Engine::Sqlite).await?;
+    let site = Site::new(Engine::Sqlite).await?;
     let mut random = Random(0x5eed_0004);
-    let server = place.launch.server()?;
+    let server = site.launch.server()?;
     let token = server.create("w")?;
     let secret = server.delivered("w", &token)?;
     server.stop()?;
     let (mut old, mut kept_old, mut kept_new) = (300, 0, 0);
     let cycles = Tier::current().pick(8, 100);
     for cycle in 0..=cycles {
-        let server = place.launch.server().with_context(|| format!("cycle {cycle}"))?;
+        let server = site.launch.server().with_context(|| format!("cycle {cycle}"))?;
         let policy = server.admin("GET", "/admin/policy", no_body())?.json(200)?;
         let active = policy["settings"]["ttl"].as_str().and_then(|ttl| ttl.strip_suffix('s')?.parse().ok());
         let active: u64 =

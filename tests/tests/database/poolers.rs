@@ -112,7 +112,7 @@ async fn a_pooler_that_keeps_prepared_statements_is_as_good_as_a_server() -> Res
         let pooler = Pooler::start(Version::New, Mode::Transaction, &fixture.options(), settings)?;
         let options = PostgresOptions::new(&pooler.url()).max_connections(16);
         let pool = PostgresPool::connect_with(options).await.with_context(|| format!("{settings:?}"))?;
-        assert_eq!(pool.sessions(), Sessions::Lent, "{settings:?}");
+        assert_eq!(pool.sessions(), Sessions::PerTransaction, "{settings:?}");
         let load = Load::start(&pool, Duration::from_millis(600)).await?;
         assert_eq!((load.wrong, load.failed), (0, 0), "{settings:?}");
         // How much is late is up to the machine; without a load each row is read.
@@ -250,10 +250,10 @@ async fn a_pool_of_somebody_else_is_looked_at_too() -> Result<()> {
 #[tokio::test]
 async fn a_notice_of_the_server_is_not_even_sent() -> Result<()> {
     let fixture = workspaces().await?;
-    let told = "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+    let sql = "CREATE FUNCTION notice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                 IF current_setting('client_min_messages') <> 'error' THEN \
                 RAISE EXCEPTION 'notices are on'; END IF; RETURN NEW; END $$; \
-                CREATE TRIGGER tell BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION tell(); \
+                CREATE TRIGGER notice BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION notice(); \
                 CREATE FUNCTION seen() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN \
                 IF current_setting('client_min_messages') <> 'error' THEN \
                 RAISE EXCEPTION 'notices are on'; END IF; RETURN true; END $$; \
@@ -263,7 +263,7 @@ async fn a_notice_of_the_server_is_not_even_sent() -> Result<()> {
                 CREATE POLICY looks ON workspaces USING (seen())";
     // A role belongs to the whole cluster, and goes by itself with the name of this database in it.
     let role = format!("reader_of_{}", fixture.options().get_database().context("a name")?);
-    sqlx::raw_sql(AssertSqlSafe(told.replace("reader", &role))).execute(fixture.pool()).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.replace("reader", &role))).execute(fixture.pool()).await?;
     // A pooler that drops `options`, and a pool that nobody has told to keep notices away.
     let pooler = Pooler::start(Version::New, Mode::Transaction, &fixture.options(), &[LENIENT])?;
     let as_role = |options: PgConnectOptions| {

@@ -189,9 +189,9 @@ async fn a_trigger_that_quotes_the_row_is_not_repeated() -> Result<()> {
     fixture.insert("w", None).await?;
     fixture
         .execute(
-            "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS \
+            "CREATE FUNCTION notice() RETURNS trigger LANGUAGE plpgsql AS \
              $$BEGIN RAISE EXCEPTION 'no: %', NEW.platform_inbound_secret USING DETAIL = NEW; END$$; \
-             CREATE TRIGGER tell BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION tell()",
+             CREATE TRIGGER notice BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION notice()",
         )
         .await?;
     let database = fixture.secrets().await?;

@@ -62,24 +62,24 @@ async fn wrong_secrets_cost_one_select_a_second_for_each_workspace(engine: Engin
     Ok(())
 }
 
-struct Bench {
+struct TestBed {
     database: Scripted,
     cache: SecretCache,
     clock: Arc<ManualClock>,
 }
 
 /// A cache that has read the secret `old`, where the database has the secret `new` by now.
-async fn bench() -> Bench {
+async fn bench() -> TestBed {
     let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
     database.store("w", Some("old"));
     let cache = builder(&clock).database(database.clone()).build().await.expect("it is good");
     assert_eq!(cache.verify(&id("w"), b"old").await, Ok(true));
     database.store("w", Some("new"));
     clock.advance(Duration::from_millis(10));
-    Bench { database, cache, clock }
+    TestBed { database, cache, clock }
 }
 
-impl Bench {
+impl TestBed {
     fn verify(&self, presented: &'static str) -> tokio::task::JoinHandle<Result<bool, Error>> {
         let cache = self.cache.clone();
         tokio::spawn(async move { cache.verify(&id("w"), presented.as_bytes()).await })

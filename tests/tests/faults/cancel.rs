@@ -15,7 +15,7 @@ use leasehold::{Error, Policy, Status, WorkspaceId};
 use leasehold_tests::Tier;
 use leasehold_tests::postgres::TestDatabase;
 
-use super::{Bench, Dice, Limits, id, in_flight, text, within};
+use super::{Dice, Limits, TestBed, id, in_flight, text, within};
 
 /// What is dropped. What it answers is no longer of interest then; what it is told if it ends is the same for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl<'a> Polled<'a> {
     }
 }
 
-impl Bench {
+impl TestBed {
     fn start(&self, operation: Operation, workspace: &WorkspaceId, number: u32) -> Polled<'static> {
         let (cache, key) = (self.cache.clone(), workspace.clone());
         Polled::new(async move {
@@ -162,7 +162,7 @@ struct Case {
 }
 
 /// Drops an operation, and says whether it had ended by itself before.
-async fn cut(bench: &Bench, case: &Case, number: u32, stray: u64) -> Result<bool> {
+async fn cut(bench: &TestBed, case: &Case, number: u32, stray: u64) -> Result<bool> {
     let Case { operation, key, pace, joined, polls } = *case;
     let workspace = id(&format!("w{number}"));
     bench.prepare(&workspace, key).await?;
@@ -204,7 +204,7 @@ async fn cut(bench: &Bench, case: &Case, number: u32, stray: u64) -> Result<bool
 
 /// What has to be so once all is quiet.
 async fn check(
-    bench: &Bench,
+    bench: &TestBed,
     case: &Case,
     workspace: &WorkspaceId,
     answers: Vec<(Operation, Answer)>,
@@ -249,7 +249,7 @@ fn next(polls: u32, operation: Operation, pace: Pace) -> u32 {
 /// Drops the operation after 1, 2, ... polls until it ends by itself, several times over. Returns how many drops came
 /// before the end.
 async fn sweep(
-    bench: &Bench,
+    bench: &TestBed,
     (operation, key, pace): (Operation, Key, Pace),
     number: &mut u32,
     dice: &mut Dice,
@@ -274,7 +274,7 @@ async fn sweep(
 
 async fn sweep_over(connections: u32, operations: &[(Operation, &[Key])]) -> Result<()> {
     let database = TestDatabase::create().await?;
-    let bench = Bench::new(database.options(), database.options(), Limits::patient(connections)).await?;
+    let bench = TestBed::new(database.options(), database.options(), Limits::patient(connections)).await?;
     bench.rows("n", 2).await?;
     // All the connections that there will be.
     let held: Vec<_> = (0..connections).map(|_| bench.pool.acquire()).collect();

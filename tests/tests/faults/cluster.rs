@@ -13,19 +13,19 @@ use leasehold_tests::cluster::{Cluster, Stop};
 use leasehold_tests::{MAX_WAIT, Tier};
 use tokio::task::JoinHandle;
 
-use super::{Bench, Dice, Limits, text, within};
+use super::{Dice, Limits, TestBed, text, within};
 
 /// A server that is down is noticed soon; one that is slow is waited for.
 const SHORT_WAIT: Limits = Limits { pool: Some((10, Duration::from_secs(2))), answer: MAX_WAIT };
 
 struct Machine {
     cluster: Arc<Cluster>,
-    bench: Arc<Bench>,
+    bench: Arc<TestBed>,
 }
 
 async fn machine(limits: Limits) -> Result<Machine> {
     let cluster = Arc::new(Cluster::create(&[])?);
-    let bench = Arc::new(Bench::new(cluster.options(), cluster.options(), limits).await?);
+    let bench = Arc::new(TestBed::new(cluster.options(), cluster.options(), limits).await?);
     Ok(Machine { cluster, bench })
 }
 
@@ -196,7 +196,7 @@ async fn sessions_that_end_between_statements_cost_nobody_an_error() -> Result<(
 
 /// Issues of one workspace, one after the other, until told to stop. Returns those that were acknowledged.
 async fn issue_until(
-    bench: Arc<Bench>,
+    bench: Arc<TestBed>,
     workspace: WorkspaceId,
     stop: Arc<tokio::sync::Notify>,
 ) -> Result<Vec<String>> {

@@ -15,7 +15,7 @@ use leasehold_tests::scripted::{Fault, Gate, Scripted};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Bench, Limits, MAX_SELECTS, builder, id, within};
+use super::{Limits, MAX_SELECTS, TestBed, builder, id, within};
 
 /// How long a miss may take by default.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -188,7 +188,7 @@ impl Load {
     }
 }
 
-async fn hit(bench: Arc<Bench>, hot: Vec<WorkspaceId>, load: Arc<Load>) -> Result<()> {
+async fn hit(bench: Arc<TestBed>, hot: Vec<WorkspaceId>, load: Arc<Load>) -> Result<()> {
     // The pace of a load, not a wait for anything.
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     while !load.over.load(Ordering::SeqCst) {
@@ -203,7 +203,7 @@ async fn hit(bench: Arc<Bench>, hot: Vec<WorkspaceId>, load: Arc<Load>) -> Resul
 }
 
 /// Misses one after the other, each of an entry that has just been dropped.
-async fn miss(bench: Arc<Bench>, key: WorkspaceId, load: Arc<Load>) -> Result<()> {
+async fn miss(bench: Arc<TestBed>, key: WorkspaceId, load: Arc<Load>) -> Result<()> {
     let mut served = 0;
     while served < 3 && !load.over.load(Ordering::SeqCst) {
         bench.cache.remove(&key);
@@ -232,7 +232,7 @@ async fn a_real_server_that_is_down_under_load_is_missed_by_misses_only_and_serv
 -> Result<()> {
     const MISSING: u32 = 20;
     let cluster = Arc::new(Cluster::create(&[])?);
-    let bench = Arc::new(Bench::new(cluster.options(), cluster.options(), Limits::default_ones()).await?);
+    let bench = Arc::new(TestBed::new(cluster.options(), cluster.options(), Limits::default_ones()).await?);
     let hot = bench.rows("hot", 100).await?;
     for key in &hot {
         bench.read(key).await?;

@@ -14,7 +14,7 @@ use leasehold_tests::postgres::TestDatabase;
 use leasehold_tests::proxy::Proxy;
 use leasehold_tests::scripted::{Gate, Scripted};
 
-use super::{Bench, Dice, Limits, MAX_SELECTS, builder, id, text, within};
+use super::{Dice, Limits, MAX_SELECTS, TestBed, builder, id, text, within};
 
 const CALLERS: u64 = 1000;
 const LEASE: Duration = Duration::from_secs(301);
@@ -140,7 +140,7 @@ async fn who_finds_the_queue_full_is_told_at_once_and_costs_nothing() -> Result<
 #[tokio::test]
 async fn loads_leave_connections_for_others() -> Result<()> {
     let database = TestDatabase::create().await?;
-    let bench = Bench::new(database.options(), database.options(), Limits::patient(4)).await?;
+    let bench = TestBed::new(database.options(), database.options(), Limits::patient(4)).await?;
     let keys = bench.rows("w", 50).await?;
     let mut lock = bench.outside.begin().await?;
     sqlx::raw_sql("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await?;
@@ -170,7 +170,7 @@ async fn loads_leave_connections_for_others() -> Result<()> {
 async fn a_crowd_costs_a_real_database_one_load_for_each_key_and_far_fewer_statements() -> Result<()> {
     let database = TestDatabase::create().await?;
     let (proxy, inside) = Proxy::start(&database.options()).await?;
-    let bench = Bench::new(database.options(), inside, Limits::patient(8)).await?;
+    let bench = TestBed::new(database.options(), inside, Limits::patient(8)).await?;
     let one: Arc<[WorkspaceId]> = bench.rows("w", 1).await?.into();
     let checked = proxy.selects();
     // Two were no pool's: they looked at what is there, and were closed.

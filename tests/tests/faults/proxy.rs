@@ -16,14 +16,14 @@ use leasehold_tests::proxy::{Fate, Proxy, Statement};
 use leasehold_tests::scripted::{Fault, Scripted};
 use sqlx::postgres::PgConnectOptions;
 
-use super::{Bench, Limits, builder, id, text, within};
+use super::{Limits, TestBed, builder, id, text, within};
 
 /// How long an answer is waited for where the test makes it late.
 const ANSWER: Duration = Duration::from_secs(2);
 
 struct Line {
     proxy: Proxy,
-    bench: Bench,
+    bench: TestBed,
 }
 
 async fn line(limits: Limits) -> Result<Line> {
@@ -32,7 +32,7 @@ async fn line(limits: Limits) -> Result<Line> {
 
 async fn line_to(server: PgConnectOptions, limits: Limits) -> Result<Line> {
     let (proxy, inside) = Proxy::start(&server).await?;
-    let bench = Bench::new(server, inside, limits).await?;
+    let bench = TestBed::new(server, inside, limits).await?;
     Ok(Line { proxy, bench })
 }
 

@@ -12,7 +12,7 @@ use leasehold_tests::server::{Launch, no_body};
 use sqlx::Executor as _;
 use sqlx::sqlite::SqlitePoolOptions;
 
-use super::{Bench, assert_refused, workspaces};
+use super::{TestBed, assert_refused, workspaces};
 
 /// Pages without a gap: rows that follow one another in the order of the table. The filler is what can be given up.
 const PACKED: &str = "
@@ -24,7 +24,7 @@ const PACKED: &str = "
 
 /// The cache's connections take no page more than there is. That is SQLite's way to meet a full disk in a test: from
 /// there on everything is as it is when there is no room.
-async fn bench() -> Result<Bench> {
+async fn bench() -> Result<TestBed> {
     let rows = workspaces(PACKED).await?;
     let pool = SqlitePoolOptions::new()
         .max_connections(2)
@@ -35,7 +35,7 @@ async fn bench() -> Result<Bench> {
         .await?;
     let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
     let database = Sqlite::from_pool(pool, column).await?;
-    Bench::over(rows, database).await
+    TestBed::over(rows, database).await
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use leasehold::{Column, Error, Sqlite, Status};
 use leasehold_tests::server::{Launch, no_body};
 
-use super::{Bench, assert_refused, workspaces};
+use super::{TestBed, assert_refused, workspaces};
 
 const ROWS: &str = "INSERT INTO workspaces (id, platform_inbound_secret) VALUES \
                     ('warm', 'old'), ('cold', 'cold one'), ('cool', 'cool one'), ('empty', NULL)";
@@ -71,14 +71,14 @@ impl Drop for Holder {
     }
 }
 
-async fn bench() -> Result<Bench> {
+async fn bench() -> Result<TestBed> {
     let rows = workspaces(ROWS).await?;
     let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
     let database = Sqlite::connect(rows.url(), column).await?;
-    Bench::over(rows, database).await
+    TestBed::over(rows, database).await
 }
 
-impl Bench {
+impl TestBed {
     fn file(&self) -> std::path::PathBuf {
         self.rows.options().get_filename().to_owned()
     }

@@ -77,20 +77,20 @@ async fn a_standby_follows_is_read_only_and_is_promoted_under_its_sessions() -> 
     let primary = Cluster::create(&[])?;
     let (proxy, moving) = Proxy::start(&primary.options()).await?;
     let mut session = PgConnection::connect_with(&moving).await?;
-    sqlx::raw_sql("CREATE TABLE told (word text); INSERT INTO told VALUES ('first')")
+    sqlx::raw_sql("CREATE TABLE words (word text); INSERT INTO words VALUES ('first')")
         .execute(&mut session)
         .await?;
     let standby = primary.standby()?;
-    sqlx::raw_sql("INSERT INTO told VALUES ('second')").execute(&mut session).await?;
+    sqlx::raw_sql("INSERT INTO words VALUES ('second')").execute(&mut session).await?;
     standby.caught_up_with(&primary).await?;
     proxy.point(&standby.options()).await?;
     let mut moved = PgConnection::connect_with(&moving).await?;
-    let told: i64 = query_scalar("SELECT count(*) FROM told").fetch_one(&mut moved).await?;
-    assert_eq!(told, 2);
-    let refused = sqlx::raw_sql("INSERT INTO told VALUES ('third')").execute(&mut moved).await.unwrap_err();
+    let count: i64 = query_scalar("SELECT count(*) FROM words").fetch_one(&mut moved).await?;
+    assert_eq!(count, 2);
+    let refused = sqlx::raw_sql("INSERT INTO words VALUES ('third')").execute(&mut moved).await.unwrap_err();
     assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("25006"));
     primary.stop(Stop::Fast)?;
     standby.promote()?;
-    sqlx::raw_sql("INSERT INTO told VALUES ('third')").execute(&mut moved).await?;
+    sqlx::raw_sql("INSERT INTO words VALUES ('third')").execute(&mut moved).await?;
     Ok(())
 }

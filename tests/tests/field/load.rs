@@ -301,12 +301,12 @@ impl Work {
         }
         self.seen.created += 1;
         let token = answer.text_of(201, "auth_token")?;
-        let told = self.beat(id, &token)?;
+        let delivered = self.beat(id, &token)?;
         let row = handle.block_on(self.row(id))?;
         if row.is_none() {
             self.seen.damage.push(format!("{id} was made, and has no row"));
-        } else if told.is_some() && row != Some(told.clone()) {
-            self.seen.damage.push(format!("{id} was told {told:?}, and its row holds {row:?}"));
+        } else if delivered.is_some() && row != Some(delivered.clone()) {
+            self.seen.damage.push(format!("{id} was told {delivered:?}, and its row holds {row:?}"));
         }
         let answer = self.client.admin("DELETE", &format!("/workspaces/{id}"), no_body())?;
         if answer.status != 204 {

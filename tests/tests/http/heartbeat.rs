@@ -6,7 +6,7 @@ use anyhow::Result;
 use leasehold_tests::server::{ADMIN_TOKEN, Client, no_body};
 use leasehold_tests::{Engine, Fixture};
 
-use super::{Bench, W};
+use super::{TestBed, W};
 use crate::database::on_both;
 
 on_both! {
@@ -29,7 +29,7 @@ async fn last_statements(rows: &Fixture) -> Result<Option<String>> {
 }
 
 async fn a_heartbeat_whose_token_and_secret_are_cached_executes_no_statement(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let watched = engine == Engine::Postgres;
     let token = bench.server.create(W)?;
     let idle = if watched { last_statements(&bench.rows).await? } else { None };
@@ -59,7 +59,7 @@ async fn a_heartbeat_whose_token_and_secret_are_cached_executes_no_statement(eng
 }
 
 async fn a_missing_secret_is_issued_once_and_delivered_again(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     assert_eq!(bench.stored(W).await?, None);
     let first = bench.server.heartbeat(W, &token)?;
@@ -73,7 +73,7 @@ async fn a_missing_secret_is_issued_once_and_delivered_again(engine: Engine) -> 
 }
 
 async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     let client: &Client = &bench.server;
     let mut delivered = thread::scope(|scope| {
@@ -92,7 +92,7 @@ async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> 
 }
 
 async fn a_rotated_secret_is_delivered_by_the_next_heartbeat(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     let mut last = bench.server.delivered(W, &token)?;
     for _ in 0..3 {
@@ -106,7 +106,7 @@ async fn a_rotated_secret_is_delivered_by_the_next_heartbeat(engine: Engine) -> 
 }
 
 async fn a_secret_written_by_other_hands_is_delivered_after_a_reset(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     let old = bench.server.delivered(W, &token)?;
     bench.store(W, "written-by-hand").await?;
@@ -118,7 +118,7 @@ async fn a_secret_written_by_other_hands_is_delivered_after_a_reset(engine: Engi
 }
 
 async fn a_deleted_workspace_is_locked_out_at_once(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     bench.server.delivered(W, &token)?;
     assert_eq!(bench.server.stat("entries")?, 1);
@@ -136,13 +136,13 @@ async fn a_deleted_workspace_is_locked_out_at_once(engine: Engine) -> Result<()>
 async fn a_workspace_that_another_program_deleted_is_told_so_and_then_locked_out(
     engine: Engine,
 ) -> Result<()> {
-    let bench = Bench::with(engine, &["--setting", "ttl=0s"]).await?;
+    let bench = TestBed::with(engine, &["--setting", "ttl=0s"]).await?;
     let token = bench.server.create(W)?;
     bench.server.delivered(W, &token)?;
     bench.rows.execute("DELETE FROM workspaces").await?;
-    let told = bench.server.heartbeat(W, &token)?;
+    let delivered = bench.server.heartbeat(W, &token)?;
     assert_eq!(
-        (told.status, told.text.as_str()),
+        (delivered.status, delivered.text.as_str()),
         (200, r#"{"secret_error":"unknown_workspace","status":"ok"}"#)
     );
     bench.server.heartbeat(W, &token)?.refusal(401, "unauthorized")?;
@@ -150,7 +150,7 @@ async fn a_workspace_that_another_program_deleted_is_told_so_and_then_locked_out
 }
 
 async fn a_token_opens_its_own_workspace_only(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let (one, other) = (bench.server.create("one")?, bench.server.create("other")?);
     assert_ne!(bench.server.delivered("one", &one)?, bench.server.delivered("other", &other)?);
     for (id, token) in [("one", other.as_str()), ("other", &one), ("one", ADMIN_TOKEN)] {

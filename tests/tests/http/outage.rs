@@ -7,7 +7,7 @@ use leasehold_tests::{Engine, Fixture};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::{Bench, W};
+use super::{TestBed, W};
 use crate::database::on_both;
 
 on_both! {
@@ -17,7 +17,7 @@ on_both! {
 }
 
 /// Stops serving secrets without asking; the tokens' cache is not touched.
-fn forget_secrets(bench: &Bench) -> Result<Answer> {
+fn forget_secrets(bench: &TestBed) -> Result<Answer> {
     bench.server.admin("PUT", "/admin/policy?setting.ttl=0s", no_body())
 }
 
@@ -27,7 +27,7 @@ fn assert_secretless(answer: &Answer) -> Result<()> {
 }
 
 async fn a_heartbeat_is_answered_as_far_as_its_caches_reach(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let (token, newcomer) = (bench.server.create(W)?, bench.server.create("newcomer")?);
     let secret = bench.server.delivered(W, &token)?;
     bench.break_table().await?;
@@ -47,7 +47,7 @@ async fn a_heartbeat_is_answered_as_far_as_its_caches_reach(engine: Engine) -> R
 }
 
 async fn a_change_that_the_database_refuses_is_an_error_and_the_next_one_works(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     bench.break_table().await?;
@@ -74,7 +74,7 @@ async fn a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_sa
     // Every heartbeat asks the database, for the token as for the secret.
     let always = ["--policy", "resilient", "--setting", "ttl=0s", "--token-setting", "ttl=0s"];
     for (bound, outlasts) in [("stale=20m", true), ("stale=0s", false)] {
-        let bench = Bench::with(engine, &[&always[..], &["--token-setting", bound]].concat()).await?;
+        let bench = TestBed::with(engine, &[&always[..], &["--token-setting", bound]].concat()).await?;
         let token = bench.server.create(W)?;
         let secret = bench.server.delivered(W, &token)?;
         database(&bench, false).await?;
@@ -95,7 +95,7 @@ async fn a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_sa
 }
 
 /// Takes the database away, or brings it back: a server lets nobody in, a file has no table.
-async fn database(bench: &Bench, there: bool) -> Result<()> {
+async fn database(bench: &TestBed, there: bool) -> Result<()> {
     match (&bench.rows, there) {
         (Fixture::Postgres(_), there) => let_in(&bench.rows, there).await,
         (Fixture::Sqlite(_), false) => bench.break_table().await,
@@ -120,7 +120,7 @@ async fn let_in(rows: &Fixture, allowed: bool) -> Result<()> {
 
 #[tokio::test]
 async fn an_unreachable_database_is_not_ready_and_the_process_lives_on() -> Result<()> {
-    let bench = Bench::new(Engine::Postgres).await?;
+    let bench = TestBed::new(Engine::Postgres).await?;
     let (token, newcomer) = (bench.server.create(W)?, bench.server.create("newcomer")?);
     let secret = bench.server.delivered(W, &token)?;
     assert_eq!(bench.server.get("/readyz")?.status, 200);

@@ -6,7 +6,7 @@ use leasehold_tests::hostile::COMPONENT as HOSTILE;
 use leasehold_tests::server::{Server, no_body};
 use serde_json::{Value, json};
 
-use super::{Bench, W};
+use super::{TestBed, W};
 use crate::database::on_both;
 
 on_both! {
@@ -24,7 +24,7 @@ fn shown(server: &Server) -> Result<Value> {
 }
 
 async fn new_settings_are_in_force_for_the_next_read(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     bench.store(W, "stored").await?;
     // Once with no body, which keeps the component, and once with the same component as the body.
@@ -48,7 +48,7 @@ async fn new_settings_are_in_force_for_the_next_read(engine: Engine) -> Result<(
 }
 
 async fn a_swap_keeps_what_is_young_enough_without_a_statement(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     let before = bench.server.stat("statements")?;
@@ -62,7 +62,7 @@ async fn a_swap_keeps_what_is_young_enough_without_a_statement(engine: Engine) -
 
 #[tokio::test]
 async fn the_active_policy_is_shown_with_its_history() -> Result<()> {
-    let bench = Bench::with(Engine::Sqlite, &["--setting", "ttl=90s"]).await?;
+    let bench = TestBed::with(Engine::Sqlite, &["--setting", "ttl=90s"]).await?;
     let policy = shown(&bench.server)?;
     assert_eq!((&policy["generation"], &policy["name"]), (&json!(1), &json!("ttl")));
     assert_eq!(policy["settings"], json!({ "ttl": "90s", "jitter": "80%" }));
@@ -86,7 +86,7 @@ async fn the_active_policy_is_shown_with_its_history() -> Result<()> {
 
 #[tokio::test]
 async fn a_swap_reports_what_it_did_and_keeps_the_settings_that_it_was_not_given() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     put(&bench.server, "?setting.ttl=30s", &[])?;
     let report = put(&bench.server, "?setting.jitter=5s", &[])?;
     assert_eq!((&report["generation"], &report["replaced"]), (&json!(3), &json!(2)));
@@ -113,7 +113,7 @@ async fn a_swap_reports_what_it_did_and_keeps_the_settings_that_it_was_not_given
 
 #[tokio::test]
 async fn a_rollback_goes_back_one_policy_at_a_time() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     for ttl in ["1m", "2m"] {
         put(&bench.server, &format!("?setting.ttl={ttl}"), &[])?;
     }
@@ -130,7 +130,7 @@ async fn a_rollback_goes_back_one_policy_at_a_time() -> Result<()> {
 
 #[tokio::test]
 async fn a_policy_that_cannot_be_used_is_refused_with_the_stage_and_the_reason() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     let import = r#"(component (import "wasi:filesystem/types@0.2.6" (instance)))"#;
@@ -161,7 +161,7 @@ async fn a_policy_that_cannot_be_used_is_refused_with_the_stage_and_the_reason()
 
 #[tokio::test]
 async fn a_policy_that_fails_its_rehearsal_is_refused_before_it_has_met_a_heartbeat() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     let card = shown(&bench.server)?["card"].clone();
@@ -182,7 +182,7 @@ async fn a_policy_that_fails_its_rehearsal_is_refused_before_it_has_met_a_heartb
 }
 
 async fn a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told(engine: Engine) -> Result<()> {
-    let bench = Bench::with(engine, &["--probation", "0s"]).await?;
+    let bench = TestBed::with(engine, &["--probation", "0s"]).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
     // One that behaves in its rehearsal.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use leasehold_tests::Engine;
 use leasehold_tests::server::{ADMIN_TOKEN, no_body};
 
-use super::{Bench, W};
+use super::{TestBed, W};
 
 /// Every route of the operator's.
 const OPERATORS: [(&str, &str); 9] = [
@@ -25,7 +25,7 @@ const OPERATORS: [(&str, &str); 9] = [
 
 #[tokio::test]
 async fn the_operators_routes_are_closed_to_everyone_else() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let workspace = bench.server.create("w")?;
     let nearly = &ADMIN_TOKEN[1..];
     for (method, path) in OPERATORS {
@@ -42,7 +42,7 @@ async fn the_operators_routes_are_closed_to_everyone_else() -> Result<()> {
 
 #[tokio::test]
 async fn a_stranger_cannot_tell_which_workspaces_exist() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let token = bench.server.create(W)?;
     let cut = &token[..42];
     let unknown = bench.server.heartbeat("unheard-of", &token)?;
@@ -62,7 +62,7 @@ async fn a_stranger_cannot_tell_which_workspaces_exist() -> Result<()> {
 
 #[tokio::test]
 async fn a_path_or_a_method_that_does_not_exist_is_refused() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     for path in ["/", "/registry", "/admin", "/workspaces/w/secrets", "/healthz/", "//healthz"] {
         bench.server.admin("GET", path, no_body())?.refusal(404, "not_found")?;
     }
@@ -85,7 +85,7 @@ async fn a_path_or_a_method_that_does_not_exist_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_body_that_is_not_what_was_expected_is_refused() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let heartbeat =
         |body: &[u8]| bench.server.send("POST", "/registry/heartbeat", Some("token"), body.to_vec());
     for body in
@@ -107,7 +107,7 @@ async fn a_body_that_is_not_what_was_expected_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_body_beyond_its_limit_is_refused_and_one_at_the_limit_is_not() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let token = bench.server.create(W)?;
     let padded = |bytes: usize| {
         let mut body = format!(r#"{{"workspace_id":"{W}"}}"#).into_bytes();
@@ -131,7 +131,7 @@ async fn a_body_beyond_its_limit_is_refused_and_one_at_the_limit_is_not() -> Res
 
 #[tokio::test]
 async fn an_id_that_cannot_be_one_is_refused_wherever_it_stands() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let long = "x".repeat(257);
     let cases = [("", ""), (long.as_str(), &long), ("a\nb", "a%0Ab"), ("\0", "%00"), ("a\u{85}", "a%C2%85")];
     for (id, in_path) in cases {
@@ -153,7 +153,7 @@ async fn an_id_that_cannot_be_one_is_refused_wherever_it_stands() -> Result<()> 
 
 #[tokio::test]
 async fn a_query_that_is_not_understood_swaps_nothing() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     for (query, code, word) in [
         ("?ttl=30s", "unknown_parameter", "ttl"),
         ("?setting.ttl=30s&dry_run=true", "unknown_parameter", "dry_run"),
@@ -170,7 +170,7 @@ async fn a_query_that_is_not_understood_swaps_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn two_tokens_in_one_request_are_none() -> Result<()> {
-    let bench = Bench::new(Engine::Sqlite).await?;
+    let bench = TestBed::new(Engine::Sqlite).await?;
     let mut connection = TcpStream::connect(bench.server.address())?;
     connection.set_read_timeout(Some(Duration::from_secs(60)))?;
     let header = format!("authorization: Bearer {ADMIN_TOKEN}\r\n");

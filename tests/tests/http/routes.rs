@@ -7,7 +7,7 @@ use leasehold_tests::Engine;
 use leasehold_tests::server::no_body;
 use serde_json::json;
 
-use super::{Bench, W};
+use super::{TestBed, W};
 use crate::database::on_both;
 
 on_both! {
@@ -24,7 +24,7 @@ on_both! {
 }
 
 async fn a_workspace_is_created_once(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let body = || json!({ "id": W }).to_string().into_bytes();
     let created = bench.server.admin("POST", "/workspaces", body())?;
     let token = created.text_of(201, "auth_token")?;
@@ -39,7 +39,7 @@ async fn a_workspace_is_created_once(engine: Engine) -> Result<()> {
 }
 
 async fn a_workspace_without_an_id_gets_one(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let mut ids = HashSet::new();
     for body in ["", "{}", " \n", r#"{"id":null}"#] {
         let created = bench.server.admin("POST", "/workspaces", body.into())?;
@@ -51,7 +51,7 @@ async fn a_workspace_without_an_id_gets_one(engine: Engine) -> Result<()> {
 }
 
 async fn a_workspace_is_deleted_once(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     let path = format!("/workspaces/{W}");
     assert_eq!(bench.server.admin("DELETE", &path, no_body())?.status, 204);
@@ -61,7 +61,7 @@ async fn a_workspace_is_deleted_once(engine: Engine) -> Result<()> {
 }
 
 async fn a_secret_is_read_from_the_database_and_then_from_the_cache(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     bench.store(W, "stored").await?;
     assert_eq!(bench.server.secret(W)?, ("stored".into(), "miss".into()));
@@ -75,7 +75,7 @@ async fn a_secret_is_read_from_the_database_and_then_from_the_cache(engine: Engi
 }
 
 async fn reading_never_issues_a_secret(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     for id in [W, W, "unheard-of"] {
         let absent = bench.server.admin("GET", &format!("/workspaces/{id}/secret"), no_body())?;
@@ -87,7 +87,7 @@ async fn reading_never_issues_a_secret(engine: Engine) -> Result<()> {
 }
 
 async fn rotating_needs_a_workspace(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let answer = bench.server.admin("POST", &format!("/workspaces/{W}/secret"), no_body())?;
     answer.refusal(404, "unknown_workspace")?;
     assert_eq!(bench.rows.text("SELECT id FROM workspaces").await?, None);
@@ -96,7 +96,7 @@ async fn rotating_needs_a_workspace(engine: Engine) -> Result<()> {
 }
 
 async fn an_id_may_hold_anything_that_is_printable(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let long = "x".repeat(256);
     let ids = [
         ("a b/c?d#e", "a%20b%2Fc%3Fd%23e"),
@@ -124,7 +124,7 @@ async fn an_id_may_hold_anything_that_is_printable(engine: Engine) -> Result<()>
 }
 
 async fn the_numbers_tell_what_was_done(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     bench.store(W, "stored").await?;
     for _ in 0..3 {
@@ -154,7 +154,7 @@ async fn the_numbers_tell_what_was_done(engine: Engine) -> Result<()> {
 }
 
 async fn the_metrics_are_the_numbers_in_the_format_of_prometheus(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let token = bench.server.create(W)?;
     for _ in 0..3 {
         bench.server.delivered(W, &token)?;
@@ -188,7 +188,7 @@ async fn the_metrics_are_the_numbers_in_the_format_of_prometheus(engine: Engine)
 }
 
 async fn the_probes_are_answered_to_anyone(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     for path in ["/healthz", "/readyz"] {
         assert_eq!(bench.server.get(path)?.json(200)?, json!({ "status": "ok" }), "{path}");
     }

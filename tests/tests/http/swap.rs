@@ -10,7 +10,7 @@ use leasehold_tests::server::{Client, Server, no_body};
 use leasehold_tests::{Engine, Tier};
 use serde_json::Value;
 
-use super::Bench;
+use super::TestBed;
 use crate::database::on_both;
 
 on_both! {
@@ -74,7 +74,7 @@ fn workspaces(server: &Server) -> Result<Vec<(String, String)>> {
 }
 
 async fn swaps_under_load_fail_no_request_and_send_no_statement(engine: Engine) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let server = &bench.server;
     let tokens = workspaces(server)?;
     let (statements, swaps) = (server.stat("statements")?, Tier::current().pick(25, 1_000));
@@ -106,7 +106,7 @@ async fn swaps_under_load_fail_no_request_and_send_no_statement(engine: Engine) 
 async fn a_policy_that_fails_at_its_thousandth_call_is_rolled_back_and_no_request_fails(
     engine: Engine,
 ) -> Result<()> {
-    let bench = Bench::new(engine).await?;
+    let bench = TestBed::new(engine).await?;
     let server = &bench.server;
     let tokens = workspaces(server)?;
     let refused = server.admin("PUT", "/admin/policy?setting.does=traps-without-a-row", HOSTILE.to_vec())?;

@@ -14,7 +14,7 @@ use leasehold_tests::hostile::{self, COMPONENT as HOSTILE};
 use leasehold_tests::scripted::Scripted;
 use wasmtime::Engine;
 
-use super::{Bench, W};
+use super::{TestBed, W};
 
 fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the test's own WAT")
@@ -29,14 +29,14 @@ fn costly(name: &str, size: u32) -> Vec<u8> {
 }
 
 /// Makes the active policy answer, and not a lease.
-async fn assert_serves(bench: &Bench, after: &str) {
+async fn assert_serves(bench: &TestBed, after: &str) {
     bench.cache.remove(&bench.id);
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)), "after {after}");
 }
 
 #[tokio::test]
 async fn a_bad_artifact_is_refused_at_its_stage_in_words_and_the_old_policy_serves_on() {
-    let bench = Bench::new(ttl()).await;
+    let bench = TestBed::new(ttl()).await;
     let honest = hostile::honest(&Marker::new());
     let native = Engine::default().precompile_component(&honest).expect("it compiles");
     let cases = [
@@ -115,7 +115,7 @@ fn invalid() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_component_cut_anywhere_is_refused_and_the_old_policy_serves_on() {
-    let bench = Bench::new(ttl()).await;
+    let bench = TestBed::new(ttl()).await;
     let whole = leasehold_policies::TTL;
     for cut in (0..100).map(|n| n * (whole.len() - 1) / 100) {
         let error = bench.cache.swap(Policy::from_bytes(&whole[..cut])).await.expect_err("it is cut");
@@ -129,7 +129,7 @@ async fn a_component_cut_anywhere_is_refused_and_the_old_policy_serves_on() {
 /// rollback brings the old policy back.
 #[tokio::test]
 async fn a_component_with_any_byte_flipped_is_refused_or_serves_the_right_secret() {
-    let bench = Bench::new(ttl()).await;
+    let bench = TestBed::new(ttl()).await;
     let whole = hostile::honest(&Marker::new());
     let step = usize::try_from(Tier::current().pick(37, 1)).expect("a small number");
     let (mut refused, mut accepted) = (0, 0);
@@ -252,7 +252,7 @@ fn the_shipped_components_are_far_from_every_bound() {
 #[tokio::test]
 async fn a_component_that_is_not_compiled_in_time_is_refused_and_the_compiler_is_there_for_the_next() {
     let policy = ttl();
-    let patient = Bench::new(policy.clone()).await;
+    let patient = TestBed::new(policy.clone()).await;
     let (database, id) = (Scripted::new(), WorkspaceId::new(W).expect("a usable id"));
     database.store(W, Some("stored"));
     // The policy has been compiled above, so that the limit is met by what is swapped in only.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use leasehold::{Cause, Policy, Probation, RetainedPolicy, Status};
 use leasehold_tests::scripted::{Gate, Scripted};
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
 /// The default: so many faults in ten seconds.
 const LIMIT: u32 = 8;
@@ -16,7 +16,7 @@ fn ttl(setting: &str) -> Policy {
 }
 
 /// Reads until the policy of this generation is no longer active, and says how often that took.
-async fn reads_until_replaced(bench: &Bench) -> u32 {
+async fn reads_until_replaced(bench: &TestBed) -> u32 {
     let failing = bench.cache.policy().generation;
     for count in 0..=LIMIT {
         if bench.cache.policy().generation != failing {
@@ -29,7 +29,7 @@ async fn reads_until_replaced(bench: &Bench) -> u32 {
 
 #[tokio::test]
 async fn a_policy_that_keeps_failing_is_replaced_by_the_last_good_one() {
-    let bench = Bench::new(ttl("1m")).await;
+    let bench = TestBed::new(ttl("1m")).await;
     bench.cache.swap(hostile("traps")).await.expect("it can be configured");
     let (failing, digest) = (bench.cache.policy().generation, bench.cache.policy().digest);
     assert_eq!(reads_until_replaced(&bench).await, LIMIT);
@@ -51,7 +51,7 @@ async fn a_policy_that_keeps_failing_is_replaced_by_the_last_good_one() {
 
 #[tokio::test]
 async fn where_no_good_one_is_left_the_built_in_one_serves() {
-    let bench = Bench::new(hostile("traps")).await;
+    let bench = TestBed::new(hostile("traps")).await;
     bench.cache.swap(hostile("leaks-a-handle")).await.expect("it can be configured");
     assert_eq!(reads_until_replaced(&bench).await, LIMIT);
     assert!(bench.cache.policy().settings.contains(&("does".into(), "traps".into())));
@@ -67,7 +67,7 @@ async fn where_no_good_one_is_left_the_built_in_one_serves() {
 
 #[tokio::test]
 async fn faults_that_are_far_apart_do_not_trip() {
-    let bench = Bench::new(hostile("traps")).await;
+    let bench = TestBed::new(hostile("traps")).await;
     for _ in 0..3 * LIMIT {
         assert_eq!(bench.read().await, Ok(("stored".into(), Status::Bypassed)));
         bench.clock.advance(Duration::from_millis(1_500));
@@ -78,7 +78,7 @@ async fn faults_that_are_far_apart_do_not_trip() {
 
 #[tokio::test]
 async fn faults_of_a_policy_that_is_gone_are_not_held_against_the_next_one() {
-    let bench = Bench::new(hostile("traps-after-select")).await;
+    let bench = TestBed::new(hostile("traps-after-select")).await;
     bench.database.close(Gate::AfterSelect);
     let late: Vec<_> = (0..u64::from(LIMIT))
         .map(|n| {
@@ -100,7 +100,7 @@ async fn faults_of_a_policy_that_is_gone_are_not_held_against_the_next_one() {
 
 #[tokio::test]
 async fn entries_stay_when_the_breaker_trips() {
-    let bench = Bench::new(ttl("1m")).await;
+    let bench = TestBed::new(ttl("1m")).await;
     bench.read().await.expect("the row is there");
     bench.cache.swap(hostile("traps")).await.expect("it can be configured");
     reads_until_replaced(&bench).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold::{Error, Policy, Status};
 use leasehold_tests::scripted::Gate;
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
 #[tokio::test]
 async fn a_read_whose_policy_fails_is_answered_from_the_database_and_stores_nothing() {
@@ -26,7 +26,7 @@ async fn a_read_whose_policy_fails_is_answered_from_the_database_and_stores_noth
         "puts-absence-without-asking",
         "puts-absence-over-a-secret",
     ] {
-        let bench = Bench::new(hostile(does)).await;
+        let bench = TestBed::new(hostile(does)).await;
         for count in 1..=3 {
             assert_eq!(bench.read().await, Ok(("stored".into(), Status::Bypassed)), "{does}");
             assert_eq!(bench.cache.stats().policy_faults, count, "{does}");
@@ -39,7 +39,7 @@ async fn a_read_whose_policy_fails_is_answered_from_the_database_and_stores_noth
 
 #[tokio::test]
 async fn an_instance_that_trapped_is_never_called_again() {
-    let bench = Bench::new(hostile("traps-without-a-row")).await;
+    let bench = TestBed::new(hostile("traps-without-a-row")).await;
     bench.database.delete(W);
     for _ in 0..3 {
         assert_eq!(bench.read().await, Err(Error::Absent));
@@ -62,7 +62,7 @@ async fn an_issue_whose_policy_fails_is_issued_once_and_returned() {
         "hides-the-issue",
         "never-issues",
     ] {
-        let bench = Bench::new(hostile(does)).await;
+        let bench = TestBed::new(hostile(does)).await;
         let issued = bench.issue().await.expect(does);
         assert_eq!(bench.database.stored(W).as_ref(), Some(&issued), "{does}");
         assert_ne!(issued, "stored", "{does}");
@@ -73,7 +73,7 @@ async fn an_issue_whose_policy_fails_is_issued_once_and_returned() {
 
 #[tokio::test]
 async fn what_was_put_before_an_issue_is_not_served_after_it() {
-    let bench = Bench::new(hostile("puts-before-the-issue")).await;
+    let bench = TestBed::new(hostile("puts-before-the-issue")).await;
     let issued = bench.issue().await.expect("the database is up");
     assert_eq!(bench.cache.stats().policy_faults, 0, "it is foolish, not forbidden");
     assert_eq!(bench.read().await, Ok((issued, Status::Miss)));
@@ -82,7 +82,7 @@ async fn what_was_put_before_an_issue_is_not_served_after_it() {
 #[tokio::test]
 async fn no_lease_exceeds_the_ceilings() {
     let hour = Duration::from_secs(3600);
-    let bench = Bench::new(hostile("leases-for-ever")).await;
+    let bench = TestBed::new(hostile("leases-for-ever")).await;
     bench.read().await.expect("the row is there");
     bench.database.store(W, Some("new"));
     bench.clock.advance(hour - Duration::from_millis(1));
@@ -93,7 +93,7 @@ async fn no_lease_exceeds_the_ceilings() {
 
 #[tokio::test]
 async fn a_lease_in_the_past_grants_nothing() {
-    let bench = Bench::new(hostile("leases-the-past")).await;
+    let bench = TestBed::new(hostile("leases-the-past")).await;
     for _ in 0..3 {
         assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
     }
@@ -103,7 +103,7 @@ async fn a_lease_in_the_past_grants_nothing() {
 #[tokio::test]
 async fn a_kept_value_is_stale_and_is_not_kept_beyond_the_ceiling() {
     let day = Duration::from_secs(24 * 3600);
-    let bench = Bench::new(hostile("keeps-for-ever")).await;
+    let bench = TestBed::new(hostile("keeps-for-ever")).await;
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
     bench.database.store(W, Some("new"));
     bench.clock.advance(day - Duration::from_millis(1));
@@ -114,7 +114,7 @@ async fn a_kept_value_is_stale_and_is_not_kept_beyond_the_ceiling() {
 
 #[tokio::test]
 async fn absence_is_stored_only_where_it_was_found_and_for_half_a_minute_at_most() {
-    let bench = Bench::new(hostile("caches-absence-for-ever")).await;
+    let bench = TestBed::new(hostile("caches-absence-for-ever")).await;
     bench.database.delete(W);
     assert_eq!(bench.read().await, Err(Error::Absent));
     bench.database.store(W, Some("new"));
@@ -127,7 +127,7 @@ async fn absence_is_stored_only_where_it_was_found_and_for_half_a_minute_at_most
 
 #[tokio::test]
 async fn the_first_hit_after_refresh_after_asks_the_policy_in_the_background() {
-    let bench = Bench::new(hostile("refreshes-ahead")).await;
+    let bench = TestBed::new(hostile("refreshes-ahead")).await;
     bench.read().await.expect("the row is there");
     bench.database.store(W, Some("new"));
     bench.clock.advance(Duration::from_secs(61));
@@ -145,7 +145,7 @@ async fn the_first_hit_after_refresh_after_asks_the_policy_in_the_background() {
 
 #[tokio::test]
 async fn one_policy_that_fails_leaves_the_next_one_unharmed() {
-    let bench = Bench::new(hostile("spins")).await;
+    let bench = TestBed::new(hostile("spins")).await;
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Bypassed)));
     bench.cache.swap(Policy::from_bytes(leasehold_policies::TTL)).await.expect("the default policy is good");
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
@@ -155,7 +155,7 @@ async fn one_policy_that_fails_leaves_the_next_one_unharmed() {
 
 #[tokio::test]
 async fn a_call_in_flight_finishes_on_its_own_policy_and_what_it_puts_is_not_stored() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     bench.database.close(Gate::AfterSelect);
     let (cache, id) = (bench.cache.clone(), bench.id.clone());
     let early = tokio::spawn(async move { cache.read(&id).await.map(|lookup| lookup.status) });
@@ -168,7 +168,7 @@ async fn a_call_in_flight_finishes_on_its_own_policy_and_what_it_puts_is_not_sto
 
 #[tokio::test]
 async fn a_reader_that_starts_after_a_swap_does_not_join_a_flight_of_the_old_policy() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     bench.database.close(Gate::AfterSelect);
     let read = || {
         let (cache, id) = (bench.cache.clone(), bench.id.clone());

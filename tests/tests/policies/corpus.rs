@@ -61,15 +61,16 @@ fn every_policy_in_bare_webassembly_is_in_the_table_once() {
 async fn the_scanner_of_memories_finds_what_a_guest_was_told_and_no_other_memory() {
     let (marker, other) = (Marker::new(), Marker::new());
     // Names that no component contains: the only way into a guest is through `configure`.
-    let told = "traps-at-4000000000".to_owned();
+    let marker_of_guest = "traps-at-4000000000".to_owned();
     let cache = hostile::builder()
         .database(leasehold_tests::scripted::Scripted::new())
-        .policy(hostile::does(&told, &marker))
+        .policy(hostile::does(&marker_of_guest, &marker))
         .build()
         .await
         .expect("the policy can be configured");
-    let found = scan(&marker, &["no guest was told this".to_owned(), told.clone()]).expect("it may look");
+    let found =
+        scan(&marker, &["no guest was told this".to_owned(), marker_of_guest.clone()]).expect("it may look");
     assert_eq!((found.memories, found.found), (1, vec![1]));
-    assert_eq!(scan(&other, &[told]).expect("it may look").memories, 0);
+    assert_eq!(scan(&other, &[marker_of_guest]).expect("it may look").memories, 0);
     drop(cache);
 }

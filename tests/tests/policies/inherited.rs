@@ -7,7 +7,7 @@ use leasehold::{BuildError, Policy, SecretCache, Stage, Status, WorkspaceId};
 use leasehold_policies::TTL;
 use leasehold_tests::scripted::Scripted;
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
 const CASES: [(&str, &str, &str); 4] = [
     ("leaks-what-is-too-old", "a read", "it kept handles"),
@@ -40,7 +40,7 @@ async fn a_policy_that_fails_at_what_another_one_has_left_is_refused_by_card_and
 /// What it comes to without a rehearsal.
 #[tokio::test]
 async fn what_is_refused_there_would_be_at_fault_at_the_first_read_after_a_swap() {
-    let bench = Bench::new(Policy::from_bytes(TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(TTL)).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(std::time::Duration::from_secs(2));
     bench.cache.swap(hostile("leaks-what-is-too-old")).await.expect("nothing is rehearsed here");

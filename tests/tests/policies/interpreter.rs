@@ -5,15 +5,15 @@ use std::sync::Arc;
 use leasehold::{Builder, Execution, ManualClock, Policy, SecretCache, Status, WorkspaceId};
 use leasehold_tests::scripted::Scripted;
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
-async fn bench(builder: Builder, policy: Policy) -> Bench {
+async fn bench(builder: Builder, policy: Policy) -> TestBed {
     let database = Scripted::new();
     database.store(W, Some("stored"));
     let clock = Arc::new(ManualClock::new());
     let builder = builder.interpreter(true).database(database.clone()).clock(Arc::clone(&clock));
     let cache = builder.policy(policy).build().await.expect("the policy is taken");
-    Bench { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
+    TestBed { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ fn builder() -> Builder {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_over_a_probation_that_failed_ends_neither_the_housekeeping_nor_what_comes_after() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&told);
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&notified);
     let cache = builder()
         .probation(Probation { call_time: Duration::from_nanos(1), ..Probation::default() })
         .on_policy_change(move |change| {
@@ -44,13 +44,13 @@ async fn a_panic_over_a_probation_that_failed_ends_neither_the_housekeeping_nor_
         assert_eq!(cache.stats().probations_failed, failed);
     }
     let expected = [Cause::Start, Cause::Swap, Cause::Probation, Cause::Swap, Cause::Probation];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*notified.lock().unwrap(), expected);
 }
 
 #[tokio::test]
 async fn it_may_look_at_the_cache_and_have_the_policy_changed() {
-    let (cell, told) = (Arc::new(OnceLock::<SecretCache>::new()), Arc::new(Mutex::new(Vec::new())));
-    let (known, seen) = (Arc::clone(&cell), Arc::clone(&told));
+    let (cell, notified) = (Arc::new(OnceLock::<SecretCache>::new()), Arc::new(Mutex::new(Vec::new())));
+    let (known, seen) = (Arc::clone(&cell), Arc::clone(&notified));
     let cache = builder().on_policy_change(move |change| {
         let Some(cache) = known.get() else { return };
         let status = cache.policy();
@@ -66,36 +66,36 @@ async fn it_may_look_at_the_cache_and_have_the_policy_changed() {
         || cache
     });
     cache.on_behalf_of("an operator").swap(ttl("2m")).await.expect("the settings are good");
-    assert_eq!(*told.lock().unwrap(), [(Some(2), Some(2))], "a swap returns once it was told");
+    assert_eq!(*notified.lock().unwrap(), [(Some(2), Some(2))], "a swap returns once it was told");
     while cache.policy().generation < 3 {
         tokio::task::yield_now().await;
     }
     cache.rollback().await.expect("there is an earlier one");
-    assert_eq!(*told.lock().unwrap(), [(Some(2), Some(2)), (Some(3), Some(3)), (Some(4), Some(4))]);
+    assert_eq!(*notified.lock().unwrap(), [(Some(2), Some(2)), (Some(3), Some(3)), (Some(4), Some(4))]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_returns() {
-    let (told, is_told) = (Arc::new(Mutex::new(Vec::new())), AtomicBool::new(false));
-    let seen = Arc::clone(&told);
+    let (notified, is_notified) = (Arc::new(Mutex::new(Vec::new())), AtomicBool::new(false));
+    let seen = Arc::clone(&notified);
     let cache = builder()
         .rehearsal(false)
         .on_policy_change(move |change| {
             let generation = change.record.outcome.clone().unwrap_or_default();
-            assert!(!is_told.swap(true, Ordering::SeqCst), "two are told at once");
+            assert!(!is_notified.swap(true, Ordering::SeqCst), "two are told at once");
             // Long enough for others to come meanwhile.
             for _ in 0..1_000 {
                 std::thread::yield_now();
             }
             seen.lock().unwrap().push(generation);
-            is_told.store(false, Ordering::SeqCst);
+            is_notified.store(false, Ordering::SeqCst);
         })
         .build()
         .await
         .expect("a cache");
     let operators: Vec<_> = (0..4)
         .map(|number| {
-            let (cache, told) = (cache.clone(), Arc::clone(&told));
+            let (cache, notified) = (cache.clone(), Arc::clone(&notified));
             tokio::spawn(async move {
                 for turn in 0..8 {
                     let changed = if turn % 4 == 3 {
@@ -104,8 +104,8 @@ async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_r
                         cache.swap(ttl(&format!("{}s", 60 + number * 8 + turn))).await
                     };
                     if let Ok(report) = changed {
-                        let is_told = told.lock().unwrap().contains(&report.generation);
-                        assert!(is_told, "{} was not told", report.generation);
+                        let is_notified = notified.lock().unwrap().contains(&report.generation);
+                        assert!(is_notified, "{} was not told", report.generation);
                     }
                 }
             })
@@ -114,7 +114,7 @@ async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_r
     for operator in operators {
         operator.await.expect("none panics");
     }
-    let told = told.lock().unwrap();
+    let notified = notified.lock().unwrap();
     let expected: Vec<u64> = (1..=cache.policy().generation).collect();
-    assert_eq!(*told, expected);
+    assert_eq!(*notified, expected);
 }

@@ -6,20 +6,20 @@ use std::time::Duration;
 use leasehold::{Cause, ManualClock, Policy, Probation, RetainedPolicy, Status, WorkspaceId};
 use leasehold_tests::scripted::Scripted;
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
 fn ttl(setting: &str) -> Policy {
     Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting).setting("jitter", "0s")
 }
 
 /// A cache whose first policy is `ttl`.
-async fn bench(probation: Probation) -> Bench {
+async fn bench(probation: Probation) -> TestBed {
     let database = Scripted::new();
     database.store(W, Some("stored"));
     let clock = Arc::new(ManualClock::new());
     let builder = leasehold_tests::hostile::builder().database(database.clone()).clock(Arc::clone(&clock));
     let cache = builder.policy(ttl("1m")).probation(probation).build().await.expect("a cache");
-    Bench { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
+    TestBed { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") }
 }
 
 #[tokio::test]
@@ -180,8 +180,8 @@ async fn a_cache_goes_back_to_the_policies_that_an_earlier_process_kept() {
 
 #[tokio::test]
 async fn every_change_and_refusal_is_told_in_order_with_who_asked_and_what_is_left_to_go_back_to() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&told);
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&notified);
     let builder = leasehold_tests::hostile::builder().database(Scripted::new()).policy(ttl("1m"));
     let builder = builder.probation(Probation::default());
     let cache = builder.on_policy_change(move |change| {
@@ -210,5 +210,5 @@ async fn every_change_and_refusal_is_told_in_order_with_who_asked_and_what_is_le
         r#"swap by "": 4, "traps" active, 1 to go back to"#,
         r#"probation by "": 5, "1m" active, 1 to go back to"#,
     ];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*notified.lock().unwrap(), expected);
 }

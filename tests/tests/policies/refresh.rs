@@ -5,11 +5,11 @@ use std::time::Duration;
 use leasehold::{BuildError, SecretCache, Stage, Status};
 use leasehold_tests::scripted::Scripted;
 
-use super::{Bench, W, hostile};
+use super::{TestBed, W, hostile};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-impl Bench {
+impl TestBed {
     /// A read, and whatever it has started.
     async fn read_and_settle(&self) -> (String, Status) {
         let read = self.read().await.expect("a lease covers it");
@@ -22,7 +22,7 @@ impl Bench {
 
 #[tokio::test]
 async fn a_refresh_by_the_sdk_reads_the_database_once() {
-    let bench = Bench::new(hostile("reads-through-and-refreshes")).await;
+    let bench = TestBed::new(hostile("reads-through-and-refreshes")).await;
     bench.read().await.expect("the row is there");
     bench.database.store(W, Some("new"));
     bench.clock.advance(61 * SECOND);
@@ -36,7 +36,7 @@ async fn a_refresh_by_the_sdk_reads_the_database_once() {
 
 #[tokio::test]
 async fn a_refresh_that_reads_nothing_is_not_asked_for_by_each_hit() {
-    let bench = Bench::new(hostile("refreshes-without-reading")).await;
+    let bench = TestBed::new(hostile("refreshes-without-reading")).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(60 * SECOND);
     for _ in 0..239 {

@@ -4,7 +4,7 @@ use leasehold::{Policy, Stage, Status};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::{Bench, hostile};
+use super::{TestBed, hostile};
 
 /// The contract's interfaces: all that a shipped component may import.
 const CONTRACT: [&str; 5] = [
@@ -40,7 +40,7 @@ fn wat(text: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_bad_component_is_refused_in_words_and_the_old_policy_serves_on() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     bench.read().await.expect("the row is there");
     let ttl = leasehold_policies::TTL;
     for (bytes, stage, words) in [
@@ -81,7 +81,7 @@ async fn a_bad_component_is_refused_in_words_and_the_old_policy_serves_on() {
 
 #[tokio::test]
 async fn settings_are_refused_by_name_and_value() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     let ttl = || Policy::from_bytes(leasehold_policies::TTL);
     for (policy, words) in [
         (ttl().setting("tll", "5m"), "unknown setting \"tll\"; the settings of this policy: ttl, jitter"),
@@ -101,7 +101,7 @@ async fn settings_are_refused_by_name_and_value() {
 
 #[tokio::test]
 async fn a_rollback_goes_back_one_different_policy_at_a_time_and_says_when_there_is_none() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     assert_eq!(bench.cache.rollback().await.expect_err("there is none").stage, Stage::Rollback);
     for ttl in ["1m", "2m", "2m"] {
         bench.cache.swap(bench.cache.active().setting("ttl", ttl)).await.expect("the settings are good");

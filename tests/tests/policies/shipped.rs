@@ -11,7 +11,7 @@ use leasehold_policies::{ALL, NEGATIVE, PASSTHROUGH, RESILIENT, TTL, WATCHED};
 use leasehold_tests::MAX_WAIT;
 use leasehold_tests::scripted::{Fault, Gate};
 
-use super::{Bench, W};
+use super::{TestBed, W};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -26,7 +26,7 @@ fn secret(text: &str, status: Status) -> Result<(String, Status), Error> {
     Ok((text.to_owned(), status))
 }
 
-impl Bench {
+impl TestBed {
     fn fails(&self, error: DatabaseError) {
         self.database.fault(Some(Fault::Fails(error)));
     }
@@ -52,7 +52,7 @@ async fn every_shipped_policy_is_what_its_name_says_and_takes_over_from_every_ot
     let policies: Vec<_> =
         ALL.iter().map(|(name, component)| (*name, Policy::from_bytes(*component))).collect();
     for (name, policy) in &policies {
-        let bench = Bench::new(policy.clone()).await;
+        let bench = TestBed::new(policy.clone()).await;
         assert_eq!(bench.cache.policy().name, *name);
         for (other, successor) in &policies {
             bench.cache.swap(policy.clone()).await.expect("the defaults are good");
@@ -76,7 +76,7 @@ async fn resilient_answers_with_a_kept_value_while_the_database_fails_and_asks_e
         DatabaseError::Timeout,
         DatabaseError::Overloaded,
     ] {
-        let bench = Bench::new(even()).await;
+        let bench = TestBed::new(even()).await;
         assert_eq!(bench.read().await, secret("stored", Status::Miss));
         bench.clock.advance(seconds(300));
         bench.fails(error);
@@ -97,7 +97,7 @@ async fn resilient_answers_with_a_kept_value_while_the_database_fails_and_asks_e
 
 #[tokio::test(start_paused = true)]
 async fn resilient_answers_with_a_kept_value_when_a_select_takes_too_long() {
-    let bench = Bench::new(even()).await;
+    let bench = TestBed::new(even()).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(seconds(300));
     bench.database.close(Gate::BeforeSelect);
@@ -107,7 +107,7 @@ async fn resilient_answers_with_a_kept_value_when_a_select_takes_too_long() {
 
 #[tokio::test]
 async fn resilient_errors_once_a_value_is_10_minutes_past_its_end_however_often_it_was_answered() {
-    let bench = Bench::new(even()).await;
+    let bench = TestBed::new(even()).await;
     bench.read().await.expect("the row is there");
     bench.is_down();
     bench.clock.advance(seconds(300));
@@ -124,7 +124,7 @@ async fn resilient_errors_once_a_value_is_10_minutes_past_its_end_however_often_
 
 #[tokio::test]
 async fn resilient_never_answers_with_what_was_before_an_absence_or_for_an_unknown_workspace() {
-    let bench = Bench::new(even()).await;
+    let bench = TestBed::new(even()).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(seconds(300));
     bench.database.delete(W);
@@ -132,7 +132,7 @@ async fn resilient_never_answers_with_what_was_before_an_absence_or_for_an_unkno
     assert_eq!(bench.issue().await, Err(Error::UnknownWorkspace));
     bench.is_down();
     assert!(matches!(bench.read().await, Err(Error::Unavailable(_))), "the absence was seen");
-    let bench = Bench::new(even()).await;
+    let bench = TestBed::new(even()).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(seconds(300));
     bench.fails(DatabaseError::UnknownWorkspace);
@@ -146,7 +146,7 @@ async fn the_operators_ceilings_count_from_when_a_stale_value_was_obtained() {
     let clock = Arc::new(ManualClock::new());
     let builder = SecretCache::builder().database(database.clone()).clock(Arc::clone(&clock)).policy(even());
     let cache = builder.max_fresh(seconds(303)).max_keep(seconds(360)).build().await.expect("good bounds");
-    let bench = Bench { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") };
+    let bench = TestBed { cache, database, clock, id: WorkspaceId::new(W).expect("a usable id") };
     bench.read().await.expect("the row is there");
     bench.is_down();
     bench.clock.advance(seconds(300));
@@ -166,7 +166,7 @@ async fn the_operators_ceilings_count_from_when_a_stale_value_was_obtained() {
 
 #[tokio::test]
 async fn resilient_refreshes_ahead_in_the_background_and_a_failure_there_costs_nobody_anything() {
-    let bench = Bench::new(even().setting("refresh-ahead", "1m")).await;
+    let bench = TestBed::new(even().setting("refresh-ahead", "1m")).await;
     bench.read().await.expect("the row is there");
     bench.clock.advance(seconds(240));
     assert_eq!(bench.read().await, secret("stored", Status::Hit));
@@ -192,7 +192,7 @@ async fn resilient_refreshes_ahead_in_the_background_and_a_failure_there_costs_n
 #[tokio::test]
 async fn jitter_spreads_what_was_read_together() {
     const WORKSPACES: usize = 200;
-    let bench = Bench::new(even().setting("jitter", "20%")).await;
+    let bench = TestBed::new(even().setting("jitter", "20%")).await;
     let ids: Vec<_> =
         (0..WORKSPACES).map(|n| WorkspaceId::new(format!("w{n}")).expect("a usable id")).collect();
     for id in &ids {
@@ -217,7 +217,7 @@ async fn jitter_spreads_what_was_read_together() {
 
 #[tokio::test]
 async fn negative_answers_an_absence_without_a_select_for_10_s() {
-    let bench = Bench::new(Policy::from_bytes(NEGATIVE)).await;
+    let bench = TestBed::new(Policy::from_bytes(NEGATIVE)).await;
     bench.database.delete(W);
     assert_eq!(bench.read().await, Err(Error::Absent));
     bench.database.store(W, Some("new"));
@@ -233,7 +233,7 @@ async fn negative_answers_an_absence_without_a_select_for_10_s() {
 
 #[tokio::test]
 async fn an_issue_ends_the_absence_that_negative_stored() {
-    let bench = Bench::new(Policy::from_bytes(NEGATIVE)).await;
+    let bench = TestBed::new(Policy::from_bytes(NEGATIVE)).await;
     bench.database.store(W, None);
     assert_eq!(bench.read().await, Err(Error::Absent));
     let issued = bench.issue().await.expect("the row is there");
@@ -248,7 +248,7 @@ async fn an_issue_ends_the_absence_that_negative_stored() {
 
 #[tokio::test]
 async fn a_swap_to_negative_keeps_young_absences_and_the_operators_ceiling_holds() {
-    let bench = Bench::new(Policy::from_bytes(NEGATIVE).setting("absent-ttl", "1h")).await;
+    let bench = TestBed::new(Policy::from_bytes(NEGATIVE).setting("absent-ttl", "1h")).await;
     bench.database.delete(W);
     assert_eq!(bench.read().await, Err(Error::Absent));
     bench.clock.advance(seconds(20));
@@ -266,7 +266,7 @@ async fn a_swap_to_negative_keeps_young_absences_and_the_operators_ceiling_holds
 
 #[tokio::test]
 async fn passthrough_sends_one_select_for_each_read_and_keeps_no_entry() {
-    let bench = Bench::new(Policy::from_bytes(TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(TTL)).await;
     bench.read().await.expect("the row is there");
     assert_eq!(bench.cache.stats().entries, 1);
     bench.cache.swap(Policy::from_bytes(PASSTHROUGH)).await.expect("there are no settings");
@@ -284,7 +284,7 @@ async fn passthrough_sends_one_select_for_each_read_and_keeps_no_entry() {
 #[tokio::test]
 async fn without_a_channel_watched_answers_as_ttl_does_and_sends_as_many_statements() {
     let (ttl, watched) =
-        (Bench::new(Policy::from_bytes(TTL)).await, Bench::new(Policy::from_bytes(WATCHED)).await);
+        (TestBed::new(Policy::from_bytes(TTL)).await, TestBed::new(Policy::from_bytes(WATCHED)).await);
     // By xorshift: what happens is the same in each run, and in no order that anyone chose.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut trace = Vec::new();
@@ -307,7 +307,7 @@ async fn without_a_channel_watched_answers_as_ttl_does_and_sends_as_many_stateme
             });
         }
         assert_eq!(seen[0], seen[1], "after {trace:#?}");
-        let statements = |bench: &Bench| (bench.database.selects(), bench.database.issues());
+        let statements = |bench: &TestBed| (bench.database.selects(), bench.database.issues());
         assert_eq!(statements(&ttl), statements(&watched), "after {trace:#?}");
         trace.push(seen.swap_remove(0));
     }
@@ -316,7 +316,7 @@ async fn without_a_channel_watched_answers_as_ttl_does_and_sends_as_many_stateme
 
 #[tokio::test]
 async fn what_is_set_wrong_is_refused_by_name() {
-    let bench = Bench::new(Policy::from_bytes(TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(TTL)).await;
     for (component, name, value, words) in [
         (RESILIENT, "jitter", "6m", "setting jitter: expected at most ttl"),
         (RESILIENT, "refresh-ahead", "5m", "setting refresh-ahead: expected at most ttl less jitter"),

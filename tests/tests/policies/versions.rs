@@ -5,7 +5,7 @@
 
 use leasehold::{Policy, Stage, Status};
 
-use super::Bench;
+use super::TestBed;
 
 /// The default policy as if it had been built against the contract of another version, of as many digits.
 fn built_against(version: &str) -> Policy {
@@ -26,7 +26,7 @@ fn built_against(version: &str) -> Policy {
 #[tokio::test]
 async fn a_component_of_this_version_or_of_a_patch_of_it_runs() {
     for version in ["0.1.0", "0.1.9"] {
-        let bench = Bench::new(built_against(version)).await;
+        let bench = TestBed::new(built_against(version)).await;
         assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)), "{version}");
         assert_eq!(bench.read().await, Ok(("stored".into(), Status::Hit)), "{version}");
         assert_eq!(bench.cache.stats().policy_faults, 0, "{version}");
@@ -35,7 +35,7 @@ async fn a_component_of_this_version_or_of_a_patch_of_it_runs() {
 
 #[tokio::test]
 async fn a_component_of_another_version_is_refused_with_both_versions_in_the_words() {
-    let bench = Bench::new(Policy::from_bytes(leasehold_policies::TTL)).await;
+    let bench = TestBed::new(Policy::from_bytes(leasehold_policies::TTL)).await;
     for version in ["0.2.0", "0.0.9", "1.0.0", "9.1.0"] {
         let error = bench.cache.swap(built_against(version)).await.expect_err(version);
         assert_eq!(error.stage, Stage::World, "{error}");

@@ -57,7 +57,7 @@ impl SecretCache {
         let core = &self.core;
         self.void_after_suspension(suspended);
         core.count_replaced(core.rollout.supervise());
-        core.rollout.active().value.loaded.drop_unneeded();
+        core.rollout.active().loaded().drop_unneeded();
         core.rollout.look_for_shortage();
     }
 

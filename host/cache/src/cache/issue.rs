@@ -8,12 +8,12 @@ use tracing::{Instrument as _, Span};
 
 use super::SecretCache;
 use crate::error::RUNTIME_ENDED;
-use crate::flight::Outcome;
+use crate::flight::ReadOutcome;
 use crate::{Error, WorkspaceId};
 
 impl SecretCache {
     /// Rotates the secret in a task of the host, within the span.
-    pub(super) async fn rotate(&self, workspace: &WorkspaceId, span: Span) -> Outcome {
+    pub(super) async fn rotate(&self, workspace: &WorkspaceId, span: Span) -> ReadOutcome {
         let core = &self.core;
         let slot = match core.writing.try_enqueue() {
             Ok(slot) => slot,

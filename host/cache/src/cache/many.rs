@@ -8,7 +8,7 @@ use tokio::task::coop::consume_budget;
 
 use super::SecretCache;
 use crate::admission::QueueSlot;
-use crate::flight::{Join, Kind, Outcome, Waiter};
+use crate::flight::{FlightKind, Join, ReadOutcome, Waiter};
 use crate::stats::count;
 use crate::{Error, Lookup, WorkspaceId};
 
@@ -60,7 +60,7 @@ impl SecretCache {
             (0..).zip(workspaces).map(|(at, id)| *firsts.entry(id).or_insert(at)).collect();
         let distinct = (0..).zip(workspaces).zip(&places).filter(|((at, _), first)| at == *first);
         let distinct = distinct.map(|(named, _)| named).collect();
-        let mut answers: Vec<Option<Outcome>> = vec![None; workspaces.len()];
+        let mut answers: Vec<Option<ReadOutcome>> = vec![None; workspaces.len()];
         self.read_each(distinct, |at, outcome| {
             if let Some(answer) = answers.get_mut(at) {
                 *answer = Some(outcome);
@@ -92,7 +92,7 @@ impl SecretCache {
     async fn read_each(
         &self,
         workspaces: Vec<(usize, &WorkspaceId)>,
-        mut deliver: impl FnMut(usize, Outcome),
+        mut deliver: impl FnMut(usize, ReadOutcome),
     ) {
         let mut deliver = |index, outcome| deliver(index, self.count_read(outcome));
         let mut left = workspaces;
@@ -118,10 +118,13 @@ impl SecretCache {
     }
 
     /// A waiter for a read that has its place in the queue, or the answer if it has just been stored.
-    fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, Outcome> {
+    fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, ReadOutcome> {
         let core = &self.core;
         let active = core.rollout.active();
-        match core.flights.join_or_lead(workspace, Kind::Fill, active.generation, || core.stored(workspace)) {
+        match core
+            .flights
+            .join_or_lead(workspace, FlightKind::Fill, active.generation, || core.stored(workspace))
+        {
             Join::Cached(outcome) => {
                 if outcome.is_ok() {
                     core.table.count_hit();
@@ -146,7 +149,7 @@ impl<'a> Window<'a> {
         &mut self,
         index: usize,
         workspace: &'a WorkspaceId,
-        deliver: &mut impl FnMut(usize, Outcome),
+        deliver: &mut impl FnMut(usize, ReadOutcome),
     ) {
         let begun = match self.room(deliver).await {
             Ok(slot) => self.cache.start_with(workspace, slot),
@@ -160,7 +163,7 @@ impl<'a> Window<'a> {
 
     /// The right to begin a load. While there is none its own reads go on: it waits for others only where it
     /// has none.
-    async fn room(&mut self, deliver: &mut impl FnMut(usize, Outcome)) -> Result<QueueSlot, Error> {
+    async fn room(&mut self, deliver: &mut impl FnMut(usize, ReadOutcome)) -> Result<QueueSlot, Error> {
         let admission = &self.cache.core.reading;
         let share = loop {
             match admission.try_share() {
@@ -180,9 +183,9 @@ impl<'a> Window<'a> {
     }
 
     /// Waits for the read that was begun first. Returns whether there was one.
-    async fn wait_for_first(&mut self, deliver: &mut impl FnMut(usize, Outcome)) -> bool {
+    async fn wait_for_first(&mut self, deliver: &mut impl FnMut(usize, ReadOutcome)) -> bool {
         let Some(Begun { index, workspace, waiter }) = self.begun.pop_front() else { return false };
-        match self.cache.wait_for(workspace, Kind::Fill, waiter).await {
+        match self.cache.wait_for(workspace, FlightKind::Fill, waiter).await {
             Err(Error::Overloaded) => self.refused.push((index, workspace)),
             outcome => deliver(index, outcome),
         }

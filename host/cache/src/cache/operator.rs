@@ -46,7 +46,7 @@ impl SecretCache {
     /// The active policy as it was given, to be swapped in again with other settings.
     #[must_use]
     pub fn active(&self) -> Policy {
-        self.core.rollout.active().value.loaded.policy.clone()
+        self.core.rollout.active().loaded().policy.clone()
     }
 
     /// Which policy is active, and how it came to be.

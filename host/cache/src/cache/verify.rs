@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::SecretCache;
-use crate::flight::{Join, Kind, Waiter};
+use crate::flight::{FlightKind, Join, Waiter};
 use crate::stats::count;
 use crate::{Error, Instant, Lookup, Status, WorkspaceId};
 
@@ -65,7 +65,7 @@ impl SecretCache {
                 Reread::Own(waiter) => (true, waiter),
                 Reread::Others(waiter) => (false, waiter),
             };
-            match self.wait_for(workspace, Kind::Fill, waiter).await {
+            match self.wait_for(workspace, FlightKind::Fill, waiter).await {
                 Ok(lookup) if lookup.secret.verify(presented) => return true,
                 Ok(lookup) if was_read_since(begun_at, &lookup) => return false,
                 // It is no younger than this call, or it failed: one of its own may say more.
@@ -83,9 +83,9 @@ impl SecretCache {
         let active = core.rollout.active();
         let generation = active.generation;
         if !may_begin {
-            return core.flights.join(workspace, Kind::Fill, generation).map(Reread::Others);
+            return core.flights.join(workspace, FlightKind::Fill, generation).map(Reread::Others);
         }
-        match core.flights.join_or_lead(workspace, Kind::Fill, generation, || None) {
+        match core.flights.join_or_lead(workspace, FlightKind::Fill, generation, || None) {
             // Nothing is served from the table: that is what is doubted.
             Join::Cached(_) => None,
             Join::Follower(waiter) => Some(Reread::Others(waiter)),

@@ -13,12 +13,12 @@ use crate::{DatabaseError, Secret, WorkspaceId};
 pub(super) const BATCH_SIZE: usize = 128;
 
 /// What is stored for one workspace.
-pub(super) type Read = Result<Option<Secret>, DatabaseError>;
+pub(super) type BatchRead = Result<Option<Secret>, DatabaseError>;
 
 /// A column that can be asked in both ways.
 pub(super) trait Readable: Sync {
     /// Asks for one workspace.
-    fn one(&self, workspace: &WorkspaceId) -> impl Future<Output = Read> + Send;
+    fn one(&self, workspace: &WorkspaceId) -> impl Future<Output = BatchRead> + Send;
 
     /// Asks for several, each at most once.
     fn several(&self, workspaces: &[WorkspaceId]) -> impl Future<Output = Several> + Send;
@@ -27,7 +27,7 @@ pub(super) trait Readable: Sync {
 /// What a statement for several workspaces came to.
 pub(super) enum Several {
     /// The rows that there are, each with the id that it was found by.
-    Found(Vec<(String, Read)>),
+    Found(Vec<(String, BatchRead)>),
     /// It failed, as it would have for each of them.
     Failed(DatabaseError),
     /// It failed, perhaps because of one of them.
@@ -35,7 +35,7 @@ pub(super) enum Several {
 }
 
 /// Reads all of them, in as few statements as possible.
-pub(super) async fn read(column: &impl Readable, workspaces: &[WorkspaceId]) -> Vec<Read> {
+pub(super) async fn read(column: &impl Readable, workspaces: &[WorkspaceId]) -> Vec<BatchRead> {
     let mut answers = Vec::with_capacity(workspaces.len());
     // The parts that are left, the next one last.
     let mut parts = vec![workspaces];
@@ -62,9 +62,9 @@ fn split<'a>(part: &'a [WorkspaceId], parts: &mut Vec<&'a [WorkspaceId]>) {
 }
 
 /// An answer for each workspace. `None` where one of them has two rows: which one is told so alone.
-fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, Read)>) -> Option<Vec<Read>> {
+fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, BatchRead)>) -> Option<Vec<BatchRead>> {
     let count = rows.len();
-    let rows: HashMap<String, Read> = rows.into_iter().collect();
+    let rows: HashMap<String, BatchRead> = rows.into_iter().collect();
     if rows.len() < count {
         return None;
     }

@@ -191,10 +191,10 @@ mod tests {
                 ("key column", Column::new("t", name, "s")),
                 ("secret column", Column::new("t", "k", name)),
             ] {
-                let Err(ConnectError::Identifier { role: told, name: refused }) = column else {
+                let Err(ConnectError::Identifier { role: named, name: refused }) = column else {
                     panic!("{name:?} was accepted as {role}");
                 };
-                assert_eq!((told, refused.as_str()), (role, name));
+                assert_eq!((named, refused.as_str()), (role, name));
             }
         }
     }

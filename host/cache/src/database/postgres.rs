@@ -21,12 +21,12 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 use tokio::time::Instant as Deadline;
 
-use self::failure::Failure;
+use self::failure::PostgresFailure;
 use self::key::Key;
 use self::pool::Link;
 use self::statements::{PostgresSql, Written};
 use self::tagged::{ANSWER, Parameter};
-use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
+use super::batch::{self, BATCH_SIZE, BatchRead, Readable, Several};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -106,7 +106,7 @@ impl Postgres {
         match self.link.read(&self.statements.select, &[Parameter::Text(workspace.as_str())]).await {
             Ok(rows) => self.decode_first(&rows, ANSWER),
             Err(failure) if self.key_is_cast && failure.says_no_such_value() => Ok(None),
-            Err(failure) => Err(self.of_row(failure, Failure::of_select)),
+            Err(failure) => Err(self.of_row(failure, PostgresFailure::of_select)),
         }
     }
 
@@ -148,7 +148,7 @@ impl Postgres {
         let parameters = [Parameter::Text(id.as_str()), Parameter::Text(text)];
         let rows = match self.link.write(self.statements.issue(mode), &parameters, send_by).await {
             Ok(rows) => rows,
-            Err(failure) => return Err(self.of_row(failure, Failure::of_issue)),
+            Err(failure) => return Err(self.of_row(failure, PostgresFailure::of_issue)),
         };
         let stored = match self.outcome(&rows)? {
             WriteOutcome::Stored(stored) => stored,
@@ -162,7 +162,7 @@ impl Postgres {
         stored.ok_or_else(|| self.stays_empty())
     }
 
-    async fn exists(&self, id: &WorkspaceId) -> Result<bool, Failure> {
+    async fn exists(&self, id: &WorkspaceId) -> Result<bool, PostgresFailure> {
         let rows = self.link.read(&self.statements.exists, &[Parameter::Text(id.as_str())]).await?;
         Ok(says_exists(&rows))
     }
@@ -176,7 +176,11 @@ impl Postgres {
     }
 
     /// The failure of a statement about one workspace.
-    fn of_row(&self, failure: Failure, otherwise: fn(Failure) -> DatabaseError) -> DatabaseError {
+    fn of_row(
+        &self,
+        failure: PostgresFailure,
+        otherwise: fn(PostgresFailure) -> DatabaseError,
+    ) -> DatabaseError {
         if self.key_is_cast && failure.says_no_such_value() {
             DatabaseError::UnknownWorkspace
         } else if failure.says_several_rows() {
@@ -249,11 +253,11 @@ fn says_exists(rows: &[PgRow]) -> bool {
 
 /// The failure of a COMMIT.
 pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
-    Failure::Sent(error).of_issue()
+    PostgresFailure::Sent(error).of_issue()
 }
 
 impl Readable for Postgres {
-    async fn one(&self, workspace: &WorkspaceId) -> Read {
+    async fn one(&self, workspace: &WorkspaceId) -> BatchRead {
         self.read(workspace).await
     }
 

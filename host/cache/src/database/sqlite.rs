@@ -18,9 +18,9 @@ use sqlx::{AssertSqlSafe, Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant as Deadline, timeout_at};
 
-use self::failure::Failure;
+use self::failure::SqliteFailure;
 use self::statements::SqliteSql;
-use super::batch::{self, BATCH_SIZE, Read, Readable, Several};
+use super::batch::{self, BATCH_SIZE, BatchRead, Readable, Several};
 use super::sticky::{Epoch, StickyConnection};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
@@ -80,22 +80,22 @@ impl Sqlite {
     async fn send_select(
         &self,
         statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, Failure> {
+    ) -> Result<Vec<SqliteRow>, SqliteFailure> {
         let mut lent = match self.sticky.take() {
             Some(kept) => kept,
-            None => self.sticky.acquire().await.map_err(Failure::NotSent)?,
+            None => self.sticky.acquire().await.map_err(SqliteFailure::NotSent)?,
         };
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let connection = lent.connection().map_err(Failure::NotSent)?;
-        let rows = statement.fetch_all(connection).await.map_err(Failure::Sent)?;
+        let connection = lent.connection().map_err(SqliteFailure::NotSent)?;
+        let rows = statement.fetch_all(connection).await.map_err(SqliteFailure::Sent)?;
         self.sticky.keep(lent);
         Ok(rows)
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
         let statement = query(&self.statements.select).bind(workspace.as_str());
-        let rows = self.send_select(statement).await.map_err(Failure::of_select)?;
+        let rows = self.send_select(statement).await.map_err(SqliteFailure::of_select)?;
         match rows.as_slice() {
             [] => Ok(None),
             [row] => self.decode(row, 0),
@@ -140,7 +140,7 @@ impl Sqlite {
         let Ok(connection) = timeout_at(send_by, self.pool.acquire()).await else {
             return Err(DatabaseError::Overloaded);
         };
-        let mut connection = connection.map_err(|error| Failure::NotSent(error).of_issue())?;
+        let mut connection = connection.map_err(|error| SqliteFailure::NotSent(error).of_issue())?;
         self.write_over(&mut connection, id, mode, text).await
     }
 
@@ -156,8 +156,10 @@ impl Sqlite {
         self.sent.fetch_add(1, Ordering::Relaxed);
         let update = query(self.statements.issue(mode)).bind(id.as_str()).bind(text);
         // All rows are read: SQLite commits at their end.
-        let changed =
-            update.fetch_all(&mut *connection).await.map_err(|error| Failure::Sent(error).of_issue())?;
+        let changed = update
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(|error| SqliteFailure::Sent(error).of_issue())?;
         let Some(row) = changed.first() else {
             self.sent.fetch_add(1, Ordering::Relaxed);
             let count = query(&self.statements.count).bind(id.as_str()).fetch_one(&mut *connection).await;
@@ -167,8 +169,10 @@ impl Sqlite {
         let stored = if has_triggers {
             self.sent.fetch_add(1, Ordering::Relaxed);
             let select = query(&self.statements.select).bind(id.as_str());
-            let rows =
-                select.fetch_all(&mut *connection).await.map_err(|error| Failure::Sent(error).of_select());
+            let rows = select
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(|error| SqliteFailure::Sent(error).of_select());
             rows.and_then(|rows| rows.first().map_or(Ok(None), |row| self.decode(row, 0)))
         } else {
             self.decode(row, 0)
@@ -186,7 +190,7 @@ impl Sqlite {
     /// driver. Within one SQLite refuses to set the safety level, be it to what it is: nothing changes, and
     /// nothing is left behind by a caller that goes away in between.
     async fn is_in_transaction(connection: &mut SqliteConnection) -> Result<bool, DatabaseError> {
-        let failed = |error| Failure::Sent(error).of_select();
+        let failed = |error| SqliteFailure::Sent(error).of_select();
         let level = sqlx::raw_sql("PRAGMA main.synchronous").fetch_one(&mut *connection).await;
         let level: i64 = level.and_then(|row| row.try_get(0)).map_err(failed)?;
         let set = AssertSqlSafe(format!("PRAGMA main.synchronous = {level}"));
@@ -214,7 +218,7 @@ impl Sqlite {
                  a BEFORE UPDATE trigger that raises IGNORE",
             ),
             Ok(_) => self.not_unique(),
-            Err(error) => Failure::Sent(error).of_select(),
+            Err(error) => SqliteFailure::Sent(error).of_select(),
         }
     }
 
@@ -242,7 +246,7 @@ impl Sqlite {
 
 /// The failure of a COMMIT, before which a transaction was open.
 pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
-    Failure::Sent(error).of_issue()
+    SqliteFailure::Sent(error).of_issue()
 }
 
 /// The text holds checked identifiers only; see `Column`.
@@ -251,7 +255,7 @@ fn query(statement: &Arc<str>) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
 }
 
 impl Readable for Sqlite {
-    async fn one(&self, workspace: &WorkspaceId) -> Read {
+    async fn one(&self, workspace: &WorkspaceId) -> BatchRead {
         self.read(workspace).await
     }
 

@@ -50,10 +50,10 @@ struct Shared<DB: Database> {
     /// Gives a connection back to its pool.
     give_back: fn(PoolConnection<DB>),
     epoch: Epoch,
-    state: Mutex<State<DB>>,
+    state: Mutex<StickyState<DB>>,
 }
 
-struct State<DB: Database> {
+struct StickyState<DB: Database> {
     lent: Option<Borrowed<DB>>,
     /// Whether a task will see to it that it goes back.
     is_watched: bool,
@@ -76,7 +76,7 @@ pub(super) struct Borrowed<DB: Database> {
 
 impl<DB: Database> StickyConnection<DB> {
     pub(super) fn new(pool: Pool<DB>, give_back: fn(PoolConnection<DB>), epoch: Epoch) -> Self {
-        let state = Mutex::new(State { lent: None, is_watched: false });
+        let state = Mutex::new(StickyState { lent: None, is_watched: false });
         Self(Arc::new(Shared { pool, give_back, epoch, state }))
     }
 
@@ -167,7 +167,7 @@ impl<DB: Database> Shared<DB> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<DB>> {
+    fn state(&self) -> MutexGuard<'_, StickyState<DB>> {
         // Nothing that may panic is done under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,16 +13,16 @@ fn lookup(secret: &str) -> Lookup {
     Lookup::new(Secret::new(secret), Status::Miss, Instant::default(), Instant::default())
 }
 
-fn outcome() -> Outcome {
+fn outcome() -> ReadOutcome {
     Ok(lookup("a"))
 }
 
-fn join_or_lead(flights: &Arc<Flights>, kind: Kind, generation: Generation) -> Join {
+fn join_or_lead(flights: &Arc<Flights>, kind: FlightKind, generation: Generation) -> Join {
     flights.join_or_lead(&id(), kind, generation, || None)
 }
 
 fn lead(flights: &Arc<Flights>) -> (Waiter, LeaderGuard) {
-    match join_or_lead(flights, Kind::Fill, Generation::FIRST) {
+    match join_or_lead(flights, FlightKind::Fill, Generation::FIRST) {
         Join::Leader(waiter, leader) => (waiter, leader),
         _ => panic!("there is no other flight"),
     }
@@ -39,10 +39,10 @@ fn stores(leader: LeaderGuard) -> bool {
 async fn a_flight_is_joined_by_its_own_kind_and_generation_and_stores_once() {
     let flights = Arc::new(Flights::new());
     let (first, leader) = lead(&flights);
-    let Join::Follower(joined) = join_or_lead(&flights, Kind::Fill, Generation::FIRST) else {
+    let Join::Follower(joined) = join_or_lead(&flights, FlightKind::Fill, Generation::FIRST) else {
         panic!("it is under way")
     };
-    let Join::Leader(_, heal) = join_or_lead(&flights, Kind::Heal, Generation::FIRST) else {
+    let Join::Leader(_, heal) = join_or_lead(&flights, FlightKind::Heal, Generation::FIRST) else {
         panic!("another kind")
     };
     assert!(stores(leader));
@@ -57,7 +57,7 @@ async fn a_flight_is_joined_by_its_own_kind_and_generation_and_stores_once() {
 fn a_flight_of_an_older_generation_is_replaced_and_may_not_store() {
     let flights = Arc::new(Flights::new());
     let (_waiter, old) = lead(&flights);
-    let Join::Leader(_, new) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
+    let Join::Leader(_, new) = join_or_lead(&flights, FlightKind::Fill, Generation::FIRST.next()) else {
         panic!("not joinable")
     };
     assert!(!stores(old));
@@ -95,7 +95,7 @@ async fn a_flight_whose_task_is_gone_tells_its_waiters_and_leaves() {
 #[test]
 fn an_answer_that_was_stored_a_moment_ago_needs_no_flight() {
     let flights = Arc::new(Flights::new());
-    let join = flights.join_or_lead(&id(), Kind::Fill, Generation::FIRST, || Some(outcome()));
+    let join = flights.join_or_lead(&id(), FlightKind::Fill, Generation::FIRST, || Some(outcome()));
     assert!(matches!(join, Join::Cached(Ok(_))));
     assert_eq!(flights.len(), 0);
 }
@@ -157,12 +157,12 @@ fn whoever_comes_after_another_value_was_told_joins_no_flight_that_began_before(
     assert!(!completed_with(stray, "newer"));
     let (_third, later) = lead(&flights);
     assert!(
-        matches!(join_or_lead(&flights, Kind::Fill, Generation::FIRST), Join::Follower(_)),
+        matches!(join_or_lead(&flights, FlightKind::Fill, Generation::FIRST), Join::Follower(_)),
         "it began after that"
     );
     assert!(!completed_with(outrun, "newer"), "it was replaced");
     assert!(
-        matches!(join_or_lead(&flights, Kind::Fill, Generation::FIRST), Join::Follower(_)),
+        matches!(join_or_lead(&flights, FlightKind::Fill, Generation::FIRST), Join::Follower(_)),
         "nothing new was told"
     );
     assert!(completed_with(later, "newer"));
@@ -211,7 +211,8 @@ async fn what_is_delivered_late_does_not_hide_what_was_delivered_before_it() {
         let (_early, older) = lead(&flights);
         let mut issue = flights.write(&id());
         issue.turn().await;
-        let Join::Leader(_, newer) = join_or_lead(&flights, Kind::Fill, Generation::FIRST.next()) else {
+        let Join::Leader(_, newer) = join_or_lead(&flights, FlightKind::Fill, Generation::FIRST.next())
+        else {
             panic!("not joinable")
         };
         assert!(!stores(newer), "it delivers a, and an issue is in flight");

@@ -3,21 +3,27 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::active::Generational;
+use super::active::Active;
 use super::pool::Loaded;
 use super::probation::Usage;
 use crate::{Clock, Instant};
 
 /// A policy with the generation under which it is active, or was.
-pub(crate) type ActivePolicy = Generational<Activation>;
+pub(crate) type ActivePolicy = Active<Activation>;
 
 /// A policy that is active, or was, and since when.
 pub(crate) struct Activation {
-    pub(crate) loaded: Arc<Loaded>,
+    pub(super) loaded: Arc<Loaded>,
     pub(super) since: SystemTime,
     pub(super) began: Instant,
     /// What had been used by then.
     pub(super) at_begin: Usage,
+}
+
+impl ActivePolicy {
+    pub(crate) fn loaded(&self) -> &Arc<Loaded> {
+        &self.activation.loaded
+    }
 }
 
 impl Activation {

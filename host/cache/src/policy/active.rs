@@ -7,28 +7,28 @@ use crate::lease::Generation;
 use crate::sync::{Arc, ArcSwap, AtomicU64, Ordering};
 
 /// Something with the generation under which it is active.
-pub(crate) struct Generational<T> {
+pub(crate) struct Active<T> {
     pub(crate) generation: Generation,
-    pub(crate) value: T,
+    pub(crate) activation: T,
 }
 
 pub(crate) struct ActiveCell<T> {
-    active: ArcSwap<Generational<T>>,
+    active: ArcSwap<Active<T>>,
     /// The active generation once more, for the hit path: one load instead of a protected pointer.
     generation: AtomicU64,
 }
 
 impl<T> ActiveCell<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub(crate) fn new(activation: T) -> Self {
         let generation = Generation::FIRST;
         Self {
-            active: ArcSwap::from_pointee(Generational { generation, value }),
+            active: ArcSwap::from_pointee(Active { generation, activation }),
             generation: AtomicU64::new(generation.number()),
         }
     }
 
     /// What is active, with its generation.
-    pub(crate) fn load(&self) -> Arc<Generational<T>> {
+    pub(crate) fn load(&self) -> Arc<Active<T>> {
         self.active.load_full()
     }
 
@@ -39,11 +39,11 @@ impl<T> ActiveCell<T> {
         Generation::new(self.generation.load(Ordering::Acquire))
     }
 
-    /// Makes `value` active under the next generation. Callers take turns. The value is stored before its generation, so
+    /// Makes `activation` active under the next generation. Callers take turns. The value is stored before its generation, so
     /// that no reader finds a generation whose policy is not there yet.
-    pub(crate) fn replace(&self, value: T) -> Generation {
+    pub(crate) fn replace(&self, activation: T) -> Generation {
         let generation = self.load().generation.next();
-        self.active.store(Arc::new(Generational { generation, value }));
+        self.active.store(Arc::new(Active { generation, activation }));
         self.generation.store(generation.number(), Ordering::Release);
         generation
     }

@@ -71,7 +71,7 @@ pub(crate) enum Change {
 }
 
 /// What the policy returned.
-pub(crate) enum Answer {
+pub(crate) enum PolicyAnswer {
     Secret(Handle),
     Absent,
     /// Which error the policy named does not matter: the record has the one that the database gave.
@@ -251,35 +251,42 @@ impl Call {
     }
 
     /// Holds the answer to a read against the record. What the record does not bear out is a fault.
-    pub(crate) fn judge_read(&self, answer: Answer) -> Result<Result<Lookup, Option<DatabaseError>>, Fault> {
+    pub(crate) fn judge_read(
+        &self,
+        answer: PolicyAnswer,
+    ) -> Result<Result<Lookup, Option<DatabaseError>>, Fault> {
         match answer {
-            Answer::Secret(handle) => {
+            PolicyAnswer::Secret(handle) => {
                 let (status, now) = (self.status(&handle), self.statements.clock.now());
                 Ok(Ok(Lookup::new(handle.secret, status, handle.obtained_at, now)))
             }
-            Answer::Absent if self.absent_at.is_some() || self.was_shown_absence || self.kept_absence() => {
+            PolicyAnswer::Absent
+                if self.absent_at.is_some() || self.was_shown_absence || self.kept_absence() =>
+            {
                 Ok(Err(None))
             }
-            Answer::Absent => Err(Fault("the answer was an absence that the database did not report".into())),
-            Answer::Error => self.reported().map(|error| Err(Some(error))),
+            PolicyAnswer::Absent => {
+                Err(Fault("the answer was an absence that the database did not report".into()))
+            }
+            PolicyAnswer::Error => self.reported().map(|error| Err(Some(error))),
         }
     }
 
     /// Holds the answer to an issue against the record: it must be the secret that the database committed.
-    pub(crate) fn judge_issue(&self, answer: Answer) -> Result<Result<Secret, DatabaseError>, Fault> {
+    pub(crate) fn judge_issue(&self, answer: PolicyAnswer) -> Result<Result<Secret, DatabaseError>, Fault> {
         match answer {
-            Answer::Secret(handle) if handle.origin == Origin::Issued => Ok(Ok(handle.secret)),
-            Answer::Secret(handle)
+            PolicyAnswer::Secret(handle) if handle.origin == Origin::Issued => Ok(Ok(handle.secret)),
+            PolicyAnswer::Secret(handle)
                 if handle.origin == Origin::Selected
                     && self.request == Request::Issue(IssueMode::Heal)
                     && self.issue.is_none() =>
             {
                 Ok(Ok(handle.secret))
             }
-            Answer::Secret(_) | Answer::Absent => {
+            PolicyAnswer::Secret(_) | PolicyAnswer::Absent => {
                 Err(Fault("the answer was not the secret that was issued".into()))
             }
-            Answer::Error => self.reported().map(Err),
+            PolicyAnswer::Error => self.reported().map(Err),
         }
     }
 

@@ -27,12 +27,12 @@ const STACK_BYTES: usize = 16 << 20;
 
 /// The way to the thread.
 pub(super) struct Compiler {
-    queue: Arc<Queue>,
+    queue: Arc<CompileQueue>,
     cache: Option<Cache>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct CompileQueue {
     /// Dead where nobody waits any more.
     waiting: Mutex<VecDeque<Weak<Compiled>>>,
     added: Condvar,
@@ -41,7 +41,7 @@ struct Queue {
 impl Compiler {
     pub(super) fn start(cache: Option<CompileCache>) -> wasmtime::Result<Self> {
         let kept = cache.as_ref().map(CompileCache::configured).transpose()?;
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::<CompileQueue>::default();
         let jobs = Arc::clone(&queue);
         thread::Builder::new()
             .name("leasehold-compiler".into())
@@ -72,7 +72,7 @@ impl Compiler {
     }
 }
 
-impl Queue {
+impl CompileQueue {
     /// The next component that anyone waits for.
     fn next(&self) -> Arc<Compiled> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +89,7 @@ impl Queue {
     }
 }
 
-fn run(queue: &Queue, cache: Option<&CompileCache>) {
+fn run(queue: &CompileQueue, cache: Option<&CompileCache>) {
     lower_priority(COMPILER);
     loop {
         let compiled = queue.next();

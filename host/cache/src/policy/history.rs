@@ -44,7 +44,7 @@ impl History {
 
     /// Keeps the proven policy that an operator leaves for one that is not, if a failure of that would find no other.
     pub(super) fn remember_left(&mut self, left: Arc<ActivePolicy>, taken: &Loaded) {
-        if left.value.loaded.is_proven() && !taken.is_proven() && self.latest_proven().is_none() {
+        if left.loaded().is_proven() && !taken.is_proven() && self.latest_proven().is_none() {
             self.previous.insert(0, left);
         }
     }
@@ -60,18 +60,18 @@ impl History {
     }
 
     fn latest_proven(&self) -> Option<usize> {
-        self.previous.iter().rposition(|previous| previous.value.loaded.is_proven())
+        self.previous.iter().rposition(|previous| previous.loaded().is_proven())
     }
 
     /// Forgets a policy that is not worth going back to.
     pub(super) fn forget(&mut self, bad: &Loaded) {
-        self.previous.retain(|previous| !previous.value.loaded.does_as(bad));
+        self.previous.retain(|previous| !previous.loaded().does_as(bad));
     }
 
     /// Keeps a policy that has failed, which an operator chose: what a rollback goes back to when there is
     /// nothing else. It has to prove itself then, and is never gone back to by itself.
     pub(super) fn remember_failed(&mut self, failed: Arc<ActivePolicy>) {
-        failed.value.loaded.set_proven(false);
+        failed.loaded().set_proven(false);
         self.make_room();
         self.previous.insert(0, failed);
     }
@@ -90,7 +90,7 @@ impl History {
 
     /// What a rollback would go back to, the latest last.
     pub(super) fn retained(&self) -> Vec<RetainedPolicy> {
-        self.previous.iter().map(|previous| previous.value.loaded.retained()).collect()
+        self.previous.iter().map(|previous| previous.loaded().retained()).collect()
     }
 
     /// Keeps a record.

@@ -41,7 +41,7 @@ impl HostIo {
 
     /// Runs a call, and what it hands in. An request that is still under way when the call ends is dropped.
     pub(super) async fn drive<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
-        let _open = Open(self);
+        let _open = OpenMailbox(self);
         let mut request: Option<Errand> = None;
         poll_fn(|context| {
             loop {
@@ -82,9 +82,9 @@ impl HostIo {
 }
 
 /// The mailbox of a task that makes a call.
-struct Open<'a>(&'a HostIo);
+struct OpenMailbox<'a>(&'a HostIo);
 
-impl Drop for Open<'_> {
+impl Drop for OpenMailbox<'_> {
     fn drop(&mut self) {
         let left = {
             let mut mailbox = self.0.mailbox();

@@ -53,7 +53,7 @@ fn malformed(error: BinaryReaderError) -> Refusal {
 struct Inspection<'a> {
     bytes: &'a [u8],
     /// The modules and components that are open, the outermost first.
-    open: Vec<Open>,
+    open: Vec<OpenBody>,
     /// The weight of the heaviest component that has been closed.
     heaviest: u64,
     modules: u64,
@@ -75,7 +75,7 @@ struct Inspection<'a> {
     code: body::Code,
 }
 
-enum Open {
+enum OpenBody {
     Module,
     /// What its sections weigh, with what it instantiates, in bytes.
     Component(u64),
@@ -86,7 +86,7 @@ impl<'a> Inspection<'a> {
         match payload {
             Payload::Version { encoding, .. } => self.begin(encoding)?,
             Payload::End(_) => {
-                if let Some(Open::Component(weight)) = self.open.pop() {
+                if let Some(OpenBody::Component(weight)) = self.open.pop() {
                     self.heaviest = self.heaviest.max(weight);
                 }
             }
@@ -95,7 +95,7 @@ impl<'a> Inspection<'a> {
             }
             Payload::CodeSectionEntry(body) => self.code.note(&body)?,
             payload => match self.open.last() {
-                Some(Open::Component(_)) => self.note_in_component(payload)?,
+                Some(OpenBody::Component(_)) => self.note_in_component(payload)?,
                 _ => self.note_in_module(payload)?,
             },
         }
@@ -104,8 +104,8 @@ impl<'a> Inspection<'a> {
 
     fn begin(&mut self, encoding: Encoding) -> Result<(), Refusal> {
         let (open, limit, found) = match encoding {
-            Encoding::Module => (Open::Module, &limits::MODULES, &mut self.modules),
-            Encoding::Component => (Open::Component(0), &limits::COMPONENTS, &mut self.components),
+            Encoding::Module => (OpenBody::Module, &limits::MODULES, &mut self.modules),
+            Encoding::Component => (OpenBody::Component(0), &limits::COMPONENTS, &mut self.components),
         };
         limit.add(found, 1)?;
         self.open.push(open);
@@ -226,7 +226,7 @@ impl<'a> Inspection<'a> {
 
     /// Adds to the weight of the innermost component.
     fn weigh(&mut self, bytes: u64) -> Result<(), Refusal> {
-        if let Some(Open::Component(weight)) = self.open.last_mut() {
+        if let Some(OpenBody::Component(weight)) = self.open.last_mut() {
             *weight = weight.saturating_add(bytes);
             limits::COMPONENT_BYTES.check(*weight)?;
         }

@@ -13,7 +13,7 @@ use wasmtime::{Store, StoreLimitsBuilder, Trap};
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::bindings::leasehold::policy::types;
 use super::bindings::{CachePolicy, CachePolicyPre};
-use super::call::{Answer, Call, CallError, Fault, Handle, Request, Shortage};
+use super::call::{Call, CallError, Fault, Handle, PolicyAnswer, Request, Shortage};
 use super::engine::PolicyEngine;
 use super::fuel;
 use super::imports::HostState;
@@ -72,9 +72,9 @@ impl Instance {
         // Before instantiation: a start function is under the limit as well.
         let slice = fuel::slice(engine.execution);
         let refilled = fuel::refill(&mut store, slice);
-        refilled.map_err(|error| Failure::of(&error).told("instantiate", store.data()))?;
+        refilled.map_err(|error| CallFailure::of(&error).during("instantiate", store.data()))?;
         let exports = enter(&meter, pin!(pre.instantiate_async(&mut store))).await;
-        let exports = exports.map_err(|failure| failure.told("instantiate", store.data()))?;
+        let exports = exports.map_err(|failure| failure.during("instantiate", store.data()))?;
         Ok(Self { store, exports, meter, slice })
     }
 
@@ -97,7 +97,7 @@ impl Instance {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let described = enter(&self.meter, pin!(control.call_describe(&mut self.store))).await;
-        let described = described.map_err(|failure| failure.told("describe", self.store.data()))?;
+        let described = described.map_err(|failure| failure.during("describe", self.store.data()))?;
         self.store.data_mut().name.clone_from(&described.name);
         Ok(described)
     }
@@ -106,12 +106,12 @@ impl Instance {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
         let configured = enter(&self.meter, pin!(control.call_configure(&mut self.store, settings))).await;
-        let configured = configured.map_err(|failure| failure.told("configure", self.store.data()))?;
+        let configured = configured.map_err(|failure| failure.during("configure", self.store.data()))?;
         Ok(configured.map_err(|reason| Fault(printable(&reason)))?)
     }
 
     /// Makes one call. Its record comes back whatever happened to it.
-    pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<Answer, CallError>) {
+    pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         let (workspace, request) = (call.workspace.clone(), call.request);
         self.begin(Some(call));
         let returned = self.enter_policy(workspace.as_str(), request).await;
@@ -131,12 +131,12 @@ impl Instance {
 
     async fn enter_policy(&mut self, workspace: &str, request: Request) -> Result<RawAnswer, CallError> {
         let refilled = fuel::refill(&mut self.store, self.slice);
-        refilled.map_err(|error| Failure::of(&error).told("begin", self.store.data()))?;
+        refilled.map_err(|error| CallFailure::of(&error).during("begin", self.store.data()))?;
         let policy = self.exports.leasehold_policy_policy();
         match request {
             Request::Read => {
                 let answer = enter(&self.meter, pin!(policy.call_read(&mut self.store, workspace))).await;
-                answer.map_err(|failure| failure.told("read", self.store.data()))
+                answer.map_err(|failure| failure.during("read", self.store.data()))
             }
             Request::Issue(mode) => {
                 let mode = mode.into();
@@ -144,7 +144,7 @@ impl Instance {
                     enter(&self.meter, pin!(policy.call_issue(&mut self.store, workspace, mode))).await;
                 answer
                     .map(|answer| answer.map(Some))
-                    .map_err(|failure| failure.told("issue", self.store.data()))
+                    .map_err(|failure| failure.during("issue", self.store.data()))
             }
         }
     }
@@ -152,15 +152,15 @@ impl Instance {
 
 impl HostState {
     /// Takes the answer out of the table of handles, which must be empty then.
-    fn take_answer(&mut self, answer: RawAnswer) -> Result<Answer, Fault> {
+    fn take_answer(&mut self, answer: RawAnswer) -> Result<PolicyAnswer, Fault> {
         let answer = match answer {
             Ok(Some(handle)) => {
                 let handle =
                     self.handles.delete(handle).map_err(|error| Fault(format!("a bad handle: {error}")))?;
-                Answer::Secret(handle)
+                PolicyAnswer::Secret(handle)
             }
-            Ok(None) => Answer::Absent,
-            Err(_) => Answer::Error,
+            Ok(None) => PolicyAnswer::Absent,
+            Err(_) => PolicyAnswer::Error,
         };
         if self.handles.is_empty() {
             Ok(answer)
@@ -171,14 +171,14 @@ impl HostState {
 }
 
 /// Why an entry into the policy did not return.
-struct Failure {
+struct CallFailure {
     reason: String,
     is_panic: bool,
     /// Whether the system refused what it took.
     is_shortage: bool,
 }
 
-impl Failure {
+impl CallFailure {
     fn of(error: &wasmtime::Error) -> Self {
         // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
         let reason = printable(&format!("{}: {error:#}", error.root_cause()));
@@ -187,7 +187,7 @@ impl Failure {
     }
 
     /// In words, with what the policy itself has said of it, as the SDK does of a panic.
-    fn told(self, function: &str, state: &HostState) -> CallError {
+    fn during(self, function: &str, state: &HostState) -> CallError {
         let Self { reason, is_panic, is_shortage } = self;
         let reason = match state.said.as_ref().filter(|_| is_panic) {
             Some(said) => format!("{function} failed: it said {said}: {reason}"),
@@ -206,9 +206,9 @@ impl Failure {
 async fn enter<T>(
     meter: &Meter,
     entry: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
-) -> Result<T, Failure> {
+) -> Result<T, CallFailure> {
     match meter.run(entry).await {
-        Ok(returned) => returned.map_err(|error| Failure::of(&error)),
-        Err(over) => Err(Failure { reason: over.to_string(), is_panic: false, is_shortage: false }),
+        Ok(returned) => returned.map_err(|error| CallFailure::of(&error)),
+        Err(over) => Err(CallFailure { reason: over.to_string(), is_panic: false, is_shortage: false }),
     }
 }

@@ -72,9 +72,9 @@ impl Notices {
             let change = PolicyChange { record: &record, active, previous, highest_revision };
             OBSERVES.set(true);
             // Nothing of ours is shared with it but the change.
-            let told = catch_unwind(AssertUnwindSafe(|| observer(&change)));
+            let observed = catch_unwind(AssertUnwindSafe(|| observer(&change)));
             OBSERVES.set(false);
-            if told.is_err() {
+            if observed.is_err() {
                 let cause = record.cause.as_str();
                 // What collects the log is the program's own too, and nobody else delivers until this is
                 // over.

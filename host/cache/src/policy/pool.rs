@@ -13,7 +13,7 @@ use tracing::warn;
 use super::Policy;
 use super::bindings::CachePolicyPre;
 use super::bindings::exports::leasehold::policy::control::Description;
-use super::call::{Answer, Call, CallError, Fault, Request, Shortage};
+use super::call::{Call, CallError, Fault, PolicyAnswer, Request, Shortage};
 use super::card::PolicyCard;
 use super::compiled::Compiled;
 use super::describe::{check_description, check_names};
@@ -185,7 +185,10 @@ impl Loaded {
     }
 
     /// Calls the policy. The record of the call comes back whatever happened to it.
-    pub(crate) async fn call(self: &Arc<Self>, call: Box<Call>) -> (Box<Call>, Result<Answer, CallError>) {
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        call: Box<Call>,
+    ) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         let idle = self.idle().as_mut().and_then(Idle::take);
         let meter = match &idle {
             Some(instance) => Arc::clone(instance.meter()),
@@ -219,7 +222,7 @@ impl Loaded {
         idle: Option<Instance>,
         meter: Arc<Meter>,
         call: Box<Call>,
-    ) -> (Box<Call>, Result<Answer, CallError>) {
+    ) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         let mut instance = match idle {
             Some(instance) => instance,
             // Making one is charged to the call that needs it. Boxed: most calls need none.

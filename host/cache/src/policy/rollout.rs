@@ -93,8 +93,8 @@ impl Rollout {
                     previous.set_proven(proven);
                     previous.retire();
                     // From before there were generations here.
-                    let value = Activation::first(&previous, &*clock);
-                    history.remember(Arc::new(ActivePolicy { generation: Generation::new(0), value }));
+                    let activation = Activation::first(&previous, &*clock);
+                    history.remember(Arc::new(ActivePolicy { generation: Generation::new(0), activation }));
                 }
                 // Another time there is enough for it: it is not to be lost over that.
                 Err(error) if error.stage == Stage::Host => return Err(error),
@@ -164,7 +164,7 @@ impl Rollout {
         let mut history = self.history();
         let (active, now) = (self.active(), self.clock.now());
         let trial = history.trial.as_ref();
-        let loaded = &active.value.loaded;
+        let loaded = active.loaded();
         PolicyStatus {
             generation: active.generation.number(),
             digest: loaded.policy.digest().to_owned(),
@@ -174,7 +174,7 @@ impl Rollout {
             settings: loaded.settings(),
             execution: loaded.execution(),
             card: loaded.card.get().cloned(),
-            since: active.value.since,
+            since: active.activation.since,
             faults: loaded.faults.load(Ordering::Relaxed),
             probation: trial.and_then(|trial| trial.remaining(&self.probation, now)),
             breaker: BreakerStatus {
@@ -186,7 +186,7 @@ impl Rollout {
             highest_revision: self.loader.gate.highest_revision(),
             last_good: history.previous().last().map(|previous| {
                 let outcome = Ok(previous.generation.number());
-                SwapRecord::new(previous.value.since, &previous.value.loaded, Cause::Swap, outcome)
+                SwapRecord::new(previous.activation.since, previous.loaded(), Cause::Swap, outcome)
             }),
             recent: history.records(),
         }

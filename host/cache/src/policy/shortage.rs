@@ -36,14 +36,14 @@ pub(super) struct Shortages(Mutex<Option<Burst>>);
 
 struct Burst {
     /// When it was last told.
-    told: Instant,
+    reported_at: Instant,
     latest: Instant,
     calls: u64,
 }
 
 /// What is to be told of a burst, with the calls in it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum ShortageReport {
     Begins,
     GoesOn(u64),
     Ended(u64),
@@ -51,26 +51,26 @@ pub(super) enum Report {
 
 impl Shortages {
     /// Notes a call. Says what is to be told, if anything.
-    pub(super) fn note(&self, now: Instant) -> Option<Report> {
+    pub(super) fn note(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(burst) = burst.as_mut() else {
-            *burst = Some(Burst { told: now, latest: now, calls: 1 });
-            return Some(Report::Begins);
+            *burst = Some(Burst { reported_at: now, latest: now, calls: 1 });
+            return Some(ShortageReport::Begins);
         };
         burst.calls += 1;
         burst.latest = now;
-        let is_due = now.saturating_since(burst.told) >= PAUSE;
+        let is_due = now.saturating_since(burst.reported_at) >= PAUSE;
         is_due.then(|| {
-            burst.told = now;
-            Report::GoesOn(burst.calls)
+            burst.reported_at = now;
+            ShortageReport::GoesOn(burst.calls)
         })
     }
 
     /// Says whether a burst is over; to be called now and then.
-    pub(super) fn look(&self, now: Instant) -> Option<Report> {
+    pub(super) fn look(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = burst.take_if(|burst| now.saturating_since(burst.latest) >= PAUSE)?;
-        Some(Report::Ended(ended.calls))
+        Some(ShortageReport::Ended(ended.calls))
     }
 }
 
@@ -86,14 +86,14 @@ mod tests {
     fn a_burst_is_told_when_it_begins_every_ten_seconds_and_when_it_is_over() {
         let shortages = Shortages::default();
         assert_eq!(shortages.look(at(0)), None);
-        for (second, told) in
-            [(1, Some(Report::Begins)), (1, None), (10, None), (11, Some(Report::GoesOn(4)))]
+        for (second, reported) in
+            [(1, Some(ShortageReport::Begins)), (1, None), (10, None), (11, Some(ShortageReport::GoesOn(4)))]
         {
-            assert_eq!(shortages.note(at(second)), told, "at {second}");
+            assert_eq!(shortages.note(at(second)), reported, "at {second}");
         }
         assert_eq!((shortages.note(at(20)), shortages.look(at(29))), (None, None));
-        assert_eq!(shortages.look(at(30)), Some(Report::Ended(5)));
-        assert_eq!((shortages.look(at(60)), shortages.note(at(60))), (None, Some(Report::Begins)));
+        assert_eq!(shortages.look(at(30)), Some(ShortageReport::Ended(5)));
+        assert_eq!((shortages.look(at(60)), shortages.note(at(60))), (None, Some(ShortageReport::Begins)));
     }
 
     #[test]

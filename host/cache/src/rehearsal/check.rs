@@ -86,7 +86,7 @@ pub(super) fn issues(
         Err(error) => return Err(format!("it failed although the database is well: {error}")),
         Ok(secret) => secret,
     };
-    if statements.contains(&Statement::Issue { told_early: true }) {
+    if statements.contains(&Statement::Issue { answered_early: true }) {
         return Err("the secret was served before the database had it".into());
     }
     match row {
@@ -175,13 +175,13 @@ mod tests {
     #[test]
     fn an_issue_is_sent_and_returned_and_served_by_nobody_before() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
-        let sent = [Statement::Select, Statement::Issue { told_early: false }];
+        let sent = [Statement::Select, Statement::Issue { answered_early: false }];
         assert_eq!(issues(&Ok(new.clone()), Some(&new), &sent), Ok(()));
         breaks(issues(&Ok(old.clone()), Some(&old), &[Statement::Select]), "never sent");
         breaks(issues(&Ok(old), Some(&new), &sent), "did not return the secret");
         breaks(issues(&Ok(new.clone()), None, &sent), "did not return the secret");
         breaks(issues(&Err(Error::Overloaded), Some(&new), &sent), "although the database is well");
-        let early = [Statement::Issue { told_early: true }];
+        let early = [Statement::Issue { answered_early: true }];
         breaks(issues(&Ok(new.clone()), Some(&new), &early), "before the database had it");
         assert_eq!(fails::<()>(&Err(Error::UnknownWorkspace)), Ok(()));
         breaks(fails(&Ok(new)), "the database did not do it");

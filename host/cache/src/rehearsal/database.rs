@@ -9,19 +9,19 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use crate::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
 /// Asks the cache what it answers for a workspace at this moment.
-pub(super) type Observer = Box<dyn Fn(&WorkspaceId) -> Option<Secret> + Send + Sync>;
+pub(super) type Peek = Box<dyn Fn(&WorkspaceId) -> Option<Secret> + Send + Sync>;
 
 #[derive(Default)]
-pub(super) struct InMemory {
-    state: Mutex<State>,
-    observer: OnceLock<Observer>,
+pub(super) struct RehearsalDatabase {
+    state: Mutex<Rows>,
+    observer: OnceLock<Peek>,
 }
 
 #[derive(Default)]
-struct State {
+struct Rows {
     /// `None` is NULL.
     rows: HashMap<WorkspaceId, Option<Secret>>,
-    fault: Option<Fault>,
+    fault: Option<InjectedFault>,
     journal: Vec<Statement>,
     selects: u64,
     issues: u64,
@@ -30,7 +30,7 @@ struct State {
 
 /// What every statement meets.
 #[derive(Clone)]
-pub(super) enum Fault {
+pub(super) enum InjectedFault {
     /// It is refused, and changes nothing.
     Refuses(DatabaseError),
     /// It is carried out, and its answer is late.
@@ -38,8 +38,8 @@ pub(super) enum Fault {
 }
 
 /// The fault of a database that is down.
-pub(super) fn down() -> Fault {
-    Fault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
+pub(super) fn down() -> InjectedFault {
+    InjectedFault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
 }
 
 /// A statement that was sent.
@@ -48,12 +48,12 @@ pub(super) enum Statement {
     Select,
     Issue {
         /// Whether the cache answered with the secret before it was committed.
-        told_early: bool,
+        answered_early: bool,
     },
 }
 
-impl InMemory {
-    pub(super) fn observe(&self, observer: Observer) {
+impl RehearsalDatabase {
+    pub(super) fn observe(&self, observer: Peek) {
         // There is one.
         let _ = self.observer.set(observer);
     }
@@ -81,7 +81,7 @@ impl InMemory {
     }
 
     /// What every statement meets from now on.
-    pub(super) fn fault(&self, fault: Option<Fault>) {
+    pub(super) fn fault(&self, fault: Option<InjectedFault>) {
         self.state().fault = fault;
     }
 
@@ -94,7 +94,7 @@ impl InMemory {
         self.state().selects
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Rows> {
         // Each change is whole: a panic leaves nothing half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,11 +117,11 @@ impl InMemory {
         minted: Secret,
     ) -> Result<Secret, DatabaseError> {
         // Before the lock: the observer is the cache's.
-        let told = self.observer.get().and_then(|observer| observer(workspace));
-        let told_early = told.is_some_and(|told| told.verify(minted.expose()));
+        let answered = self.observer.get().and_then(|observer| observer(workspace));
+        let answered_early = answered.is_some_and(|answered| answered.verify(minted.expose()));
         let mut state = self.state();
         state.issues += 1;
-        state.journal.push(Statement::Issue { told_early });
+        state.journal.push(Statement::Issue { answered_early });
         state.refusal()?;
         let row = state.rows.get_mut(workspace).ok_or(DatabaseError::UnknownWorkspace)?;
         let issued = row.clone().filter(|_| mode == IssueMode::Heal).unwrap_or(minted);
@@ -133,16 +133,16 @@ impl InMemory {
     }
 }
 
-impl State {
+impl Rows {
     fn refusal(&self) -> Result<(), DatabaseError> {
         match &self.fault {
-            Some(Fault::Refuses(error)) => Err(error.clone()),
-            Some(Fault::AnswersLate) | None => Ok(()),
+            Some(InjectedFault::Refuses(error)) => Err(error.clone()),
+            Some(InjectedFault::AnswersLate) | None => Ok(()),
         }
     }
 }
 
-impl Database for InMemory {
+impl Database for RehearsalDatabase {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         Box::pin(async move { self.select_now(workspace) })
     }

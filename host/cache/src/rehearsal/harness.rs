@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::bisect::{median, nanos_while};
 use super::check::Verdict;
-use super::database::InMemory;
+use super::database::RehearsalDatabase;
 use super::refused;
 use crate::admission::Admission;
 use crate::flight::Flights;
@@ -37,7 +37,7 @@ const UPTIME: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Harness {
     pub(super) clock: Arc<ManualClock>,
-    pub(super) database: Arc<InMemory>,
+    pub(super) database: Arc<RehearsalDatabase>,
     pub(super) ceilings: Ceilings,
     core: Arc<Core>,
     cache: SecretCache,
@@ -56,7 +56,7 @@ impl Harness {
     pub(super) fn open(candidate: Arc<Loaded>, ceilings: Ceilings) -> Self {
         let clock = Arc::new(ManualClock::new());
         clock.advance(UPTIME);
-        let database = Arc::new(InMemory::default());
+        let database = Arc::new(RehearsalDatabase::default());
         let counters = Arc::new(Counters::default());
         let core = Arc::new(Core {
             table: Table::new(CAPACITY),

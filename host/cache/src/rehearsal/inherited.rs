@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::check;
-use super::database::{Fault, down};
+use super::database::{InjectedFault, down};
 use super::harness::Harness;
 use crate::lease::{Ceilings, Lease};
 use crate::policy::card::Range;
@@ -36,13 +36,13 @@ enum Meets {
     Read,
     ReadOfAnother,
     ReadOfNone,
-    ReadWhile(fn() -> Fault),
+    ReadWhile(fn() -> InjectedFault),
     Issue,
     IssueWithoutRow,
-    IssueWhile(fn() -> Fault),
+    IssueWhile(fn() -> InjectedFault),
     Heal,
     HealOfAnother,
-    HealWhile(fn() -> Fault),
+    HealWhile(fn() -> InjectedFault),
 }
 
 const EVERYTHING: [Meets; 13] = [
@@ -253,7 +253,7 @@ impl Meets {
         let row = harness.database.stored(workspace);
         let read = harness.read(workspace).await?;
         harness.hold(match (kept, &row) {
-            (Some(kept), Some(row)) => check::finds_one(&read, &[row, kept]).map(|told| told == 1),
+            (Some(kept), Some(row)) => check::finds_one(&read, &[row, kept]).map(|found| found == 1),
             (Some(kept), None) => check::finds_none_or(&read, kept),
             (None, Some(row)) => check::finds_or_none(&read, row).map(|_| false),
             (None, None) => check::finds_none(&read).map(|()| false),
@@ -272,10 +272,10 @@ async fn read_the_row(harness: &mut Harness, workspace: &WorkspaceId) -> Result<
     Ok(false)
 }
 
-fn late() -> Fault {
-    Fault::AnswersLate
+fn late() -> InjectedFault {
+    InjectedFault::AnswersLate
 }
 
-fn full() -> Fault {
-    Fault::Refuses(DatabaseError::Overloaded)
+fn full() -> InjectedFault {
+    InjectedFault::Refuses(DatabaseError::Overloaded)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::bisect::{Bisect, millis};
 use super::check;
-use super::database::{Fault, down};
+use super::database::{InjectedFault, down};
 use super::harness::Harness;
 use super::inherited;
 use crate::lease::Ceilings;
@@ -150,9 +150,9 @@ async fn issue(harness: &mut Harness, workspace: &crate::WorkspaceId) -> Result<
 async fn errors(harness: &mut Harness) -> Result<(), SwapError> {
     for (step, fault) in [
         ("a read while the database is unavailable", down()),
-        ("a read that the database answers too late", Fault::AnswersLate),
-        ("a read that the database has no room for", Fault::Refuses(DatabaseError::Overloaded)),
-        ("a read whose connection is lost", Fault::Refuses(DatabaseError::Lost("rehearsed".into()))),
+        ("a read that the database answers too late", InjectedFault::AnswersLate),
+        ("a read that the database has no room for", InjectedFault::Refuses(DatabaseError::Overloaded)),
+        ("a read whose connection is lost", InjectedFault::Refuses(DatabaseError::Lost("rehearsed".into()))),
     ] {
         harness.step(step);
         let (workspace, stored) = harness.present()?;
@@ -199,7 +199,7 @@ async fn refresh(harness: &mut Harness) -> Result<(), SwapError> {
     for (step, fault) in [
         ("a refresh in the background", None),
         ("a refresh in the background while the database is unavailable", Some(down())),
-        ("a refresh in the background that the database answers too late", Some(Fault::AnswersLate)),
+        ("a refresh in the background that the database answers too late", Some(InjectedFault::AnswersLate)),
     ] {
         harness.step(step);
         for moment in MOMENTS {
@@ -275,8 +275,8 @@ async fn outdated(harness: &mut Harness, covered: Duration) -> Result<Duration, 
         let new = harness.database.store(&workspace);
         harness.clock.advance(Duration::from_millis(age));
         let read = harness.read(&workspace).await?;
-        let told = harness.hold(check::finds_one(&read, &[&new, &old]))?;
-        bisect.note(age, told == 1);
+        let answered = harness.hold(check::finds_one(&read, &[&new, &old]))?;
+        bisect.note(age, answered == 1);
     }
     Ok(Duration::from_millis(bisect.end().unwrap_or(0)))
 }
@@ -286,7 +286,7 @@ async fn survived(harness: &mut Harness, covered: Duration) -> Result<Option<Dur
     let mut longest = None;
     for (step, fault) in [
         ("a read of a kept secret while the database is unavailable", down()),
-        ("a read of a kept secret that the database answers too late", Fault::AnswersLate),
+        ("a read of a kept secret that the database answers too late", InjectedFault::AnswersLate),
     ] {
         harness.step(step);
         let mut bisect = Bisect::new(millis(covered) + 1, millis(harness.ceilings.max_keep) + 1);
@@ -333,7 +333,7 @@ async fn late_issue(harness: &mut Harness) -> Result<(), SwapError> {
     let (workspace, stored) = harness.present()?;
     let read = harness.read(&workspace).await?;
     harness.hold(check::finds(&read, &stored))?;
-    harness.database.fault(Some(Fault::AnswersLate));
+    harness.database.fault(Some(InjectedFault::AnswersLate));
     let issued = harness.issue(&workspace).await?;
     harness.hold(check::fails(&issued))?;
     harness.database.fault(None);

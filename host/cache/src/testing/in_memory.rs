@@ -15,9 +15,9 @@ use crate::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
 /// A database in memory. Clones share its rows and its faults.
 #[derive(Clone)]
-pub struct InMemory(Arc<State>);
+pub struct InMemory(Arc<MemoryState>);
 
-struct State {
+struct MemoryState {
     rows: Mutex<Rows>,
     /// Whether statements wait.
     holds: watch::Sender<bool>,
@@ -36,7 +36,7 @@ impl InMemory {
     /// A database without rows, that does what it is asked.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(MemoryState {
             rows: Mutex::default(),
             holds: watch::Sender::new(false),
             selects: AtomicU64::new(0),

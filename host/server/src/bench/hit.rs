@@ -13,7 +13,7 @@ use super::{Fixture, WORKSPACES};
 /// Hits between two looks at the time, which takes as long as one.
 const BETWEEN_LOOKS: usize = 1_000;
 
-type Way = fn(&SecretCache, &WorkspaceId) -> bool;
+type Method = fn(&SecretCache, &WorkspaceId) -> bool;
 
 pub(super) fn sides<'a>(runtime: &Runtime, fixture: &'a Fixture) -> anyhow::Result<Vec<Side<'a>>> {
     let cache = runtime.block_on(async {
@@ -23,14 +23,14 @@ pub(super) fn sides<'a>(runtime: &Runtime, fixture: &'a Fixture) -> anyhow::Resu
         }
         anyhow::Ok(cache)
     })?;
-    let ways: [(&str, Way); 2] = [
+    let methods: [(&str, Method); 2] = [
         ("with", |cache, id| cache.with(id, |secret| !secret.expose().is_empty()) == Some(true)),
         ("get", |cache, id| cache.get(id).is_some()),
     ];
     let all = thread::available_parallelism().map_or(1, usize::from);
     let mut sides = Vec::new();
     for threads in if all > 1 { vec![1, all] } else { vec![1] } {
-        for (name, way) in ways {
+        for (name, way) in methods {
             let cache = cache.clone();
             sides.push(Side {
                 what: "a hit",
@@ -51,7 +51,7 @@ fn on_threads(
     cache: &SecretCache,
     ids: &[WorkspaceId],
     threads: usize,
-    way: Way,
+    method: Method,
     span: Duration,
 ) -> anyhow::Result<f64> {
     let together = Barrier::new(threads);
@@ -62,7 +62,7 @@ fn on_threads(
         let (begun, mut hits, mut missed) = (now(), 0_u64, false);
         loop {
             for index in order.by_ref().take(BETWEEN_LOOKS) {
-                missed |= !ids.get(index).is_some_and(|id| way(cache, id));
+                missed |= !ids.get(index).is_some_and(|id| method(cache, id));
             }
             hits += BETWEEN_LOOKS as u64;
             let took = now().duration_since(begun);

@@ -6,15 +6,15 @@ use anyhow::Context as _;
 use leasehold::{Measure, PolicyCard, Range, SecretCache};
 use serde_json::{Map, Value, json};
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::arguments::{Candidate, Card};
 use crate::policy_source::choose;
 use crate::print::print;
 
-pub(super) async fn run(command: &Card) -> anyhow::Result<Outcome> {
+pub(super) async fn run(command: &Card) -> anyhow::Result<CommandOutcome> {
     let card = rehearse(&command.candidate).await?;
     print(&if command.json { format!("{:#}\n", json(&card)) } else { card.to_string() })?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// What the table of all bundled policies has of each: its heading and the figure's name.
@@ -30,7 +30,7 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 /// Prints the cards of all bundled policies under their defaults. No cell depends on the machine.
-pub(super) async fn print_all() -> anyhow::Result<Outcome> {
+pub(super) async fn print_all() -> anyhow::Result<CommandOutcome> {
     let mut table = "| policy |".to_owned();
     COLUMNS.iter().for_each(|(heading, _)| table += &format!(" {heading} |"));
     table += &format!("\n|{}\n", "---|".repeat(COLUMNS.len() + 1));
@@ -46,7 +46,7 @@ pub(super) async fn print_all() -> anyhow::Result<Outcome> {
         table += "\n";
     }
     print(&table)?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// Rehearses a policy as a server would that is started with it.

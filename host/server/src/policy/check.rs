@@ -5,20 +5,20 @@
 
 use std::fmt::Write as _;
 
-use super::Outcome;
+use super::CommandOutcome;
 use super::arguments::Check;
 use super::card::rehearse;
 use crate::print::print;
 
-pub(super) async fn run(command: &Check) -> anyhow::Result<Outcome> {
+pub(super) async fn run(command: &Check) -> anyhow::Result<CommandOutcome> {
     let card = rehearse(&command.candidate).await?;
-    let (mut lines, mut outcome) = (String::new(), Outcome::Done);
+    let (mut lines, mut outcome) = (String::new(), CommandOutcome::Done);
     for expectation in &command.expectations {
         let (holds, found) = expectation.held_against(&card);
         let word = if holds { "holds" } else { "fails" };
         writeln!(lines, "{word}  {expectation}  found {found}")?;
         if !holds {
-            outcome = Outcome::Differs;
+            outcome = CommandOutcome::Differs;
         }
     }
     print(&lines)?;

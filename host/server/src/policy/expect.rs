@@ -14,7 +14,7 @@ use leasehold::{Measure, PolicyCard};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
     figure: &'static str,
-    operator: Operator,
+    operator: Comparison,
     value: Value,
     /// As it was written.
     text: String,
@@ -26,7 +26,7 @@ pub struct Expectation {
 pub struct Malformed(String);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+enum Comparison {
     AtMost,
     LessThan,
     AtLeast,
@@ -44,7 +44,7 @@ enum Value {
 
 /// What can be said of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FigureKind {
     Words(&'static [&'static str]),
     Time,
     Number,
@@ -52,27 +52,27 @@ enum Kind {
 }
 
 /// The card's figures, in its order.
-const FIGURES: [(&str, Kind); 11] = [
-    ("fresh", Kind::Time),
-    ("issue-fresh", Kind::Time),
-    ("jitter", Kind::Time),
-    ("refresh-ahead", Kind::Time),
-    ("absence", Kind::Words(&["uncached", "cached"])),
-    ("absent", Kind::Time),
-    ("stale", Kind::Time),
-    ("on-error", Kind::Words(&["error", "stale"])),
-    ("write", Kind::Words(&["database-then-cache", "database-only"])),
-    ("statements-per-heartbeat", Kind::Number),
-    ("memory", Kind::Bytes),
+const FIGURES: [(&str, FigureKind); 11] = [
+    ("fresh", FigureKind::Time),
+    ("issue-fresh", FigureKind::Time),
+    ("jitter", FigureKind::Time),
+    ("refresh-ahead", FigureKind::Time),
+    ("absence", FigureKind::Words(&["uncached", "cached"])),
+    ("absent", FigureKind::Time),
+    ("stale", FigureKind::Time),
+    ("on-error", FigureKind::Words(&["error", "stale"])),
+    ("write", FigureKind::Words(&["database-then-cache", "database-only"])),
+    ("statements-per-heartbeat", FigureKind::Number),
+    ("memory", FigureKind::Bytes),
 ];
 
 /// The longer ones first.
-const OPERATORS: [(&str, Operator); 5] = [
-    ("<=", Operator::AtMost),
-    (">=", Operator::AtLeast),
-    ("<", Operator::LessThan),
-    (">", Operator::MoreThan),
-    ("=", Operator::Equals),
+const OPERATORS: [(&str, Comparison); 5] = [
+    ("<=", Comparison::AtMost),
+    (">=", Comparison::AtLeast),
+    ("<", Comparison::LessThan),
+    (">", Comparison::MoreThan),
+    ("=", Comparison::Equals),
 ];
 
 impl Expectation {
@@ -107,7 +107,7 @@ has to hold for the most and a lower one for the min.";
     }
 }
 
-impl Operator {
+impl Comparison {
     /// How the least and the most that was found compare with what is wanted.
     fn holds(self, min: Ordering, max: Ordering) -> bool {
         match self {
@@ -141,7 +141,7 @@ impl FromStr for Expectation {
             let known: Vec<&str> = FIGURES.iter().map(|(figure, _)| *figure).collect();
             cannot(format!("there is no figure {named:?}; the figures are {}", known.join(", ")))
         })?;
-        if matches!(kind, Kind::Words(_)) && operator != Operator::Equals {
+        if matches!(kind, FigureKind::Words(_)) && operator != Comparison::Equals {
             return Err(cannot(format!(
                 "{figure} is a word, which has no more or less; expected {figure}=..."
             )));
@@ -151,7 +151,7 @@ impl FromStr for Expectation {
     }
 }
 
-impl Kind {
+impl FigureKind {
     /// The value, or what it should have been.
     fn parse(self, given: &str) -> Result<Value, String> {
         match self {
@@ -258,10 +258,10 @@ mod tests {
         assert_eq!(card.figures().map(|(figure, _)| figure), FIGURES.map(|(figure, _)| figure));
         for ((figure, found), (_, kind)) in card.figures().into_iter().zip(FIGURES) {
             let fits = match found {
-                Measure::Word(word) => matches!(kind, Kind::Words(words) if words.contains(&word)),
-                Measure::Time(_) | Measure::Range(_) => kind == Kind::Time,
-                Measure::Number(_) => kind == Kind::Number,
-                Measure::Bytes(_) => kind == Kind::Bytes,
+                Measure::Word(word) => matches!(kind, FigureKind::Words(words) if words.contains(&word)),
+                Measure::Time(_) | Measure::Range(_) => kind == FigureKind::Time,
+                Measure::Number(_) => kind == FigureKind::Number,
+                Measure::Bytes(_) => kind == FigureKind::Bytes,
                 _ => false,
             };
             assert!(fits, "{figure} is {found:?} on the card");

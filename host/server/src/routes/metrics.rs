@@ -24,7 +24,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot {
+    registry.register_collector(Box::new(MetricsSnapshot {
         secrets: app.secrets.stats(),
         tokens: app.tokens.stats(),
         policy: app.secrets.policy(),
@@ -35,13 +35,13 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Api
 }
 
 #[derive(Debug)]
-struct Snapshot {
+struct MetricsSnapshot {
     secrets: Stats,
     tokens: Stats,
     policy: PolicyStatus,
 }
 
-impl Collector for Snapshot {
+impl Collector for MetricsSnapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for ((name, secrets), (_, tokens)) in self.secrets.named().zip(self.tokens.named()) {
             let kind = if matches!(name, "entries" | "held" | "in_flight") {

@@ -16,9 +16,9 @@ use crate::{policy, respond};
 
 /// Writes changes of the policy in the background.
 #[derive(Clone)]
-pub(crate) struct Journal(mpsc::Sender<Command>);
+pub(crate) struct Journal(mpsc::Sender<JournalCommand>);
 
-enum Command {
+enum JournalCommand {
     /// A line of the record, and what is to be kept from then on, if that is another than before.
     Write(String, Option<Checkpoint>),
     /// The policy that the command line names was read again.
@@ -51,7 +51,7 @@ impl Journal {
             previous: change.previous.clone(),
             highest_revision: change.highest_revision,
         });
-        self.send(Command::Write(shown.to_string(), checkpoint));
+        self.send(JournalCommand::Write(shown.to_string(), checkpoint));
     }
 
     /// Notes a policy that never got as far as the cache.
@@ -60,7 +60,7 @@ impl Journal {
         let refused = json!({ "stage": stage, "message": reason });
         let line: Value =
             json!({ "at": at, "by": by, "policy": requested, "cause": "swap", "refused": refused });
-        self.send(Command::Write(line.to_string(), None));
+        self.send(JournalCommand::Write(line.to_string(), None));
     }
 
     /// Notes a kept policy that a start could not use.
@@ -70,35 +70,35 @@ impl Journal {
 
     /// Notes what the policy that the command line names was when it was last read.
     pub(crate) fn note_asked(&self, requested: Requested) {
-        self.send(Command::Requested(requested));
+        self.send(JournalCommand::Requested(requested));
     }
 
     /// Waits until all changes up to here are written. `false`: the disk has failed the latest, and a restart comes back with
     /// an earlier one.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
-        self.send(Command::Flush(done));
+        self.send(JournalCommand::Flush(done));
         kept.await.unwrap_or(false)
     }
 
     /// The same, and lets go of the folder, for a successor. What changes after that is not kept.
     pub(crate) async fn close(&self) {
         let (done, kept) = oneshot::channel();
-        self.send(Command::Close(done));
+        self.send(JournalCommand::Close(done));
         let _ = kept.await;
     }
 
-    fn send(&self, order: Command) {
+    fn send(&self, order: JournalCommand) {
         // The thread ends before its handles do only when it is told to.
         let _ = self.0.send(order);
     }
 }
 
-fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<Command>) {
+fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<JournalCommand>) {
     let (mut kept, mut last) = (true, None);
     for order in orders {
         match order {
-            Command::Write(line, checkpoint) => {
+            JournalCommand::Write(line, checkpoint) => {
                 // The record first: what it names may then be found not to have happened, but never the reverse.
                 let recorded = noted(&state, state.append(&line));
                 if let Some(checkpoint) = checkpoint {
@@ -106,17 +106,17 @@ fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<Com
                     last = Some(checkpoint);
                 }
             }
-            Command::Requested(now) => {
+            JournalCommand::Requested(now) => {
                 requested = now;
                 if let Some(last) = &last {
                     kept = noted(&state, state.keep(&requested, last));
                 }
             }
-            Command::Flush(done) => {
+            JournalCommand::Flush(done) => {
                 // Whoever asked may be gone.
                 let _ = done.send(kept);
             }
-            Command::Close(done) => {
+            JournalCommand::Close(done) => {
                 drop(state);
                 let _ = done.send(kept);
                 return;

@@ -28,8 +28,8 @@ pub(super) struct Policies {
     #[serde(default = "first", skip_serializing_if = "is_first")]
     version: u32,
     requested: Annotated<Requested>,
-    active: Annotated<Named>,
-    previous: Vec<Annotated<Named>>,
+    active: Annotated<SavedPolicy>,
+    previous: Vec<Annotated<SavedPolicy>>,
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
@@ -45,7 +45,7 @@ struct Annotated<T> {
 
 /// A policy by its digest.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
-pub(super) struct Named {
+pub(super) struct SavedPolicy {
     pub(super) digest: String,
     pub(super) settings: Vec<(String, String)>,
     pub(super) proven: bool,
@@ -54,7 +54,7 @@ pub(super) struct Named {
 }
 
 /// What is there in the file's place.
-pub(super) enum Found {
+pub(super) enum FoundState {
     Nothing,
     Policies(Policies),
     /// A newer server's, as far as this one understands it.
@@ -72,7 +72,7 @@ fn is_first(version: &u32) -> bool {
     *version == first()
 }
 
-impl Found {
+impl FoundState {
     /// Reads the file.
     pub(super) fn read(path: &Path) -> Self {
         if !path.exists() {
@@ -102,7 +102,7 @@ impl Found {
 }
 
 impl Policies {
-    pub(super) fn new(requested: Requested, active: Named, previous: Vec<Named>) -> Self {
+    pub(super) fn new(requested: Requested, active: SavedPolicy, previous: Vec<SavedPolicy>) -> Self {
         let bare = |known| Annotated { known, unknown: Map::new() };
         Self {
             version: VERSION,
@@ -116,11 +116,11 @@ impl Policies {
     /// What the file's place holds is about to be replaced by this: takes over what is not known of it, or
     /// sets it aside.
     pub(super) fn succeed(mut self, path: &Path) -> Result<Self> {
-        match Found::read(path) {
-            Found::Nothing => {}
-            Found::Policies(earlier) => self.inherit(earlier),
-            Found::Newer(..) => set_aside(path, "newer")?,
-            Found::Damaged(_) => set_aside(path, "damaged")?,
+        match FoundState::read(path) {
+            FoundState::Nothing => {}
+            FoundState::Policies(earlier) => self.inherit(earlier),
+            FoundState::Newer(..) => set_aside(path, "newer")?,
+            FoundState::Damaged(_) => set_aside(path, "damaged")?,
         }
         Ok(self)
     }
@@ -130,7 +130,7 @@ impl Policies {
         self.requested.unknown = earlier.requested.unknown;
         let known: Vec<_> = earlier.previous.into_iter().chain([earlier.active]).collect();
         for named in self.previous.iter_mut().chain([&mut self.active]) {
-            let is_same = |other: &&Annotated<Named>| {
+            let is_same = |other: &&Annotated<SavedPolicy>| {
                 let (one, other) = (&named.known, &other.known);
                 (&one.digest, &one.settings) == (&other.digest, &other.settings)
             };
@@ -140,11 +140,11 @@ impl Policies {
         }
     }
 
-    pub(super) fn active(&self) -> &Named {
+    pub(super) fn active(&self) -> &SavedPolicy {
         &self.active.known
     }
 
-    pub(super) fn previous(&self) -> impl Iterator<Item = &Named> {
+    pub(super) fn previous(&self) -> impl Iterator<Item = &SavedPolicy> {
         self.previous.iter().map(|named| &named.known)
     }
 

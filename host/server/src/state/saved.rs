@@ -24,7 +24,7 @@ pub(crate) struct Requested {
 }
 
 /// A policy to start with, and those to go back to from it.
-pub(crate) type Candidate = (RetainedPolicy, Vec<RetainedPolicy>);
+pub(crate) type StartCandidate = (RetainedPolicy, Vec<RetainedPolicy>);
 
 impl Requested {
     pub(crate) fn new(policy: &str, settings: &[String], read: Option<&Policy>) -> Self {
@@ -51,7 +51,7 @@ impl SavedState {
     }
 
     /// Each of them with those to go back to from it, the latest first.
-    pub(super) fn starts(&self) -> Vec<Candidate> {
+    pub(super) fn starts(&self) -> Vec<StartCandidate> {
         let in_order: Vec<&RetainedPolicy> = self.previous.iter().chain([&self.active]).collect();
         let starts = in_order.iter().enumerate().rev().map(|(index, first)| {
             let previous = in_order.iter().take(index).map(|previous| (*previous).clone()).collect();
@@ -73,7 +73,7 @@ pub(crate) fn candidates(
     chosen: Option<&Policy>,
     kept: Option<&SavedState>,
     requested: &Requested,
-) -> Vec<Candidate> {
+) -> Vec<StartCandidate> {
     let resumed = kept.filter(|kept| kept.is_of(requested));
     let starts = resumed.map(SavedState::starts).unwrap_or_default();
     let Some(chosen) = chosen else { return starts };

@@ -70,7 +70,7 @@ fn a_start_resumes_what_was_active_unless_the_command_line_or_its_file_is_anothe
     let kept = state.kept().unwrap();
     let tried = |chosen: Option<&Policy>, requested: &Requested| {
         let candidates = candidates(chosen, Some(&kept), requested);
-        let shown = |(first, previous): &Candidate| (named(&first.policy), previous.len());
+        let shown = |(first, previous): &StartCandidate| (named(&first.policy), previous.len());
         candidates.iter().map(shown).collect::<Vec<_>>()
     };
     let resumed = [(named(&active), 1), (named(&requested), 0)];

@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
-use super::{Report, Store, files, schema};
+use super::{DatabaseReport, Store, files, schema};
 
 /// Readers of both caches beside the one writer that SQLite has, and one for the server itself. Each is a thread.
 const SQLITE_CONNECTIONS: u32 = 6;
@@ -31,22 +31,22 @@ const BUSY: Duration = Duration::from_millis(400);
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
 /// What a URL names.
-enum Kind {
+enum EngineKind {
     Sqlite,
     Postgres,
 }
 
 pub(super) async fn open(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
     match kind(url)? {
-        Kind::Sqlite => open_sqlite(url, how).await,
-        Kind::Postgres => open_postgres(url, how).await,
+        EngineKind::Sqlite => open_sqlite(url, how).await,
+        EngineKind::Postgres => open_postgres(url, how).await,
     }
 }
 
 /// Brings the schema up to date over one connection.
 pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
     match kind(url)? {
-        Kind::Sqlite => {
+        EngineKind::Sqlite => {
             let options = sqlite_options(url)?;
             let shown = show_sqlite(&options);
             let mut connection = first_sqlite(&options, &shown).await?;
@@ -54,7 +54,7 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
             connection.close().await?;
             Ok((migrated, shown))
         }
-        Kind::Postgres => {
+        EngineKind::Postgres => {
             // One message without prepared statements, which no pooler can take for another one.
             let pool = connected(url, PostgresOptions::new(url).without_pooler_check()).await?;
             let options = pool.pool().connect_options();
@@ -69,14 +69,14 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
 }
 
 /// Looks at what is there. What keeps it from being looked at is an error.
-pub(super) async fn check(url: &str) -> anyhow::Result<Report> {
+pub(super) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
     match kind(url)? {
-        Kind::Sqlite => {
+        EngineKind::Sqlite => {
             // Neither the file is made nor its journal mode changed.
             let options = sqlite_url(url)?.busy_timeout(BUSY).create_if_missing(false).read_only(true);
             let shown = show_sqlite(&options);
             let mut connection = first_sqlite(&options, &shown).await?;
-            let mut report = Report::default();
+            let mut report = DatabaseReport::default();
             report.fact("database", &*shown);
             let access = if is_read_only(url) { "read-only, as the URL says" } else { "read and write" };
             report.fact("access", access);
@@ -84,7 +84,7 @@ pub(super) async fn check(url: &str) -> anyhow::Result<Report> {
             connection.close().await?;
             Ok(report)
         }
-        Kind::Postgres => {
+        EngineKind::Postgres => {
             let pool = postgres_pool(url).await?;
             let options = pool.pool().connect_options();
             let shown = show_postgres(&options);
@@ -101,13 +101,13 @@ async fn describe_postgres(
     connection: &mut PgConnection,
     pool: &PostgresPool,
     shown: &str,
-) -> anyhow::Result<Report> {
-    let mut report = Report::default();
+) -> anyhow::Result<DatabaseReport> {
+    let mut report = DatabaseReport::default();
     report.fact("database", shown);
     report.fact(
         "sessions",
         match pool.sessions() {
-            Sessions::Lent => "lent by the transaction by a pooler that keeps prepared statements",
+            Sessions::PerTransaction => "lent by the transaction by a pooler that keeps prepared statements",
             _ => "each connection has its own",
         },
     );
@@ -115,10 +115,10 @@ async fn describe_postgres(
     Ok(report)
 }
 
-fn kind(url: &str) -> anyhow::Result<Kind> {
+fn kind(url: &str) -> anyhow::Result<EngineKind> {
     match url.split_once(':') {
-        Some(("sqlite", _)) => Ok(Kind::Sqlite),
-        Some(("postgres" | "postgresql", _)) => Ok(Kind::Postgres),
+        Some(("sqlite", _)) => Ok(EngineKind::Sqlite),
+        Some(("postgres" | "postgresql", _)) => Ok(EngineKind::Postgres),
         // Only what can be a scheme is shown: in user:password@host, the part before the colon is not one.
         Some((scheme, rest)) if rest.starts_with("//") => anyhow::bail!(
             "--database has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"

@@ -38,7 +38,7 @@ pub(crate) struct DatabaseFile {
     /// The database, its log and the log's index. What was not there is not looked for.
     opened: [Identity; 3],
     read_only: bool,
-    changed: OnceLock<Change>,
+    changed: OnceLock<FileChange>,
     noticed: Notify,
     /// The connections are being closed, and the log goes with the last of them.
     released: AtomicBool,
@@ -47,7 +47,7 @@ pub(crate) struct DatabaseFile {
 
 /// What became of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Change {
+pub(crate) enum FileChange {
     #[error("another file was put in the place of the database's; restart the server to use it")]
     Replaced,
     #[error(
@@ -83,13 +83,13 @@ impl DatabaseFile {
     }
 
     /// Whether the path had changed when it was last looked at.
-    fn known(&self) -> Result<(), Change> {
+    fn known(&self) -> Result<(), FileChange> {
         self.changed.get().map_or(Ok(()), |change| Err(*change))
     }
 
     /// Looks at the path. Once it has changed it stays so until a restart: what was opened may have been
     /// written to under another name since.
-    pub(super) fn check(&self) -> Result<(), Change> {
+    pub(super) fn check(&self) -> Result<(), FileChange> {
         self.known()?;
         // Nothing else is read after it, so that any ordering will do.
         if self.released.load(Ordering::Relaxed) {
@@ -97,15 +97,15 @@ impl DatabaseFile {
         }
         let [database, log, index] = self.opened;
         let change = match differs(&self.path, database) {
-            Some(Some(_)) => Change::Replaced,
-            Some(None) => Change::Gone,
+            Some(Some(_)) => FileChange::Replaced,
+            Some(None) => FileChange::Gone,
             None => {
                 let beside_it = [("-wal", log), ("-shm", index)];
                 if beside_it.iter().all(|(end, opened)| differs(&beside(&self.real, end), *opened).is_none())
                 {
                     return Ok(());
                 }
-                Change::Log
+                FileChange::Log
             }
         };
         if self.changed.set(change).is_ok() {
@@ -216,8 +216,8 @@ impl Guarded {
     }
 }
 
-impl From<Change> for DatabaseError {
-    fn from(change: Change) -> Self {
+impl From<FileChange> for DatabaseError {
+    fn from(change: FileChange) -> Self {
         Self::Unavailable(change.to_string().into())
     }
 }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 /// What there is, and what there should be and is not.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub(crate) struct DatabaseReport {
     facts: Vec<(&'static str, String)>,
     pub(crate) lacks: Vec<String>,
 }
 
-impl Report {
+impl DatabaseReport {
     pub(super) fn fact(&mut self, name: &'static str, words: impl Into<String>) {
         self.facts.push((name, words.into()));
     }

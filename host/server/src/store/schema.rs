@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub(super) use self::postgres::{describe as describe_postgres, migrate as postgres};
 pub(super) use self::sqlite::{check as check_sqlite, describe as describe_sqlite, migrate as sqlite};
-use super::Report;
+use super::DatabaseReport;
 
 /// The version of the schema that this server works with.
 pub(super) const VERSION: i64 = 1;
@@ -44,7 +44,7 @@ pub(crate) enum Migrated {
 
 /// What a look at the database found.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+enum FoundSchema {
     /// The table and its columns.
     Current,
     /// No table.
@@ -55,7 +55,7 @@ enum Found {
     Newer(i64),
 }
 
-impl Found {
+impl FoundSchema {
     /// From the columns of the table, none if there is no such table, and the version as far as one is kept.
     fn new(columns: &[String], version: Option<i64>) -> Self {
         if let Some(version) = version.filter(|version| *version > VERSION) {
@@ -70,7 +70,7 @@ impl Found {
     }
 
     /// What there is, and what is wrong with it.
-    fn describe(&self, report: &mut Report) {
+    fn describe(&self, report: &mut DatabaseReport) {
         let (words, lack) = match self {
             Self::Current => ("is there".to_owned(), None),
             Self::Missing => (
@@ -118,20 +118,23 @@ impl Found {
 mod tests {
     use super::*;
 
-    fn found(columns: &[&str], version: Option<i64>) -> Found {
+    fn found(columns: &[&str], version: Option<i64>) -> FoundSchema {
         let columns: Vec<String> = columns.iter().map(|&column| column.to_owned()).collect();
-        Found::new(&columns, version)
+        FoundSchema::new(&columns, version)
     }
 
     #[test]
     fn a_table_is_known_by_its_columns_and_a_newer_version_by_its_number() {
-        assert_eq!(found(&COLUMNS, None), Found::Current);
+        assert_eq!(found(&COLUMNS, None), FoundSchema::Current);
         assert_eq!(
             found(&["ID", "auth_token_hash", "platform_inbound_secret", "more"], Some(1)),
-            Found::Current
+            FoundSchema::Current
         );
-        assert_eq!(found(&[], None), Found::Missing);
-        assert_eq!(found(&["id", "auth_token_hash"], None), Found::Foreign(vec!["platform_inbound_secret"]));
-        assert_eq!(found(&COLUMNS, Some(2)), Found::Newer(2));
+        assert_eq!(found(&[], None), FoundSchema::Missing);
+        assert_eq!(
+            found(&["id", "auth_token_hash"], None),
+            FoundSchema::Foreign(vec!["platform_inbound_secret"])
+        );
+        assert_eq!(found(&COLUMNS, Some(2)), FoundSchema::Newer(2));
     }
 }

@@ -38,14 +38,14 @@ fn refused(arguments: &[&str]) -> String {
 }
 
 /// The server's routes over a database in a file, with the time in the test's hands.
-struct Bench {
+struct TestBed {
     clock: Arc<ManualClock>,
     store: Store,
     router: Router,
     folder: tempfile::TempDir,
 }
 
-impl Bench {
+impl TestBed {
     async fn new(arguments: &[&str]) -> Self {
         let (serve, folder) = (serve(arguments), tempfile::tempdir().unwrap());
         let file = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
@@ -108,7 +108,7 @@ fn all(answer: (u16, bool)) -> Vec<(u16, bool)> {
 
 #[tokio::test]
 async fn a_database_that_is_down_for_twenty_minutes_costs_no_heartbeat_its_secret() {
-    let bench = Bench::new(&["--policy", "resilient", "--setting", "stale=30m"]).await;
+    let bench = TestBed::new(&["--policy", "resilient", "--setting", "stale=30m"]).await;
     bench.create().await;
     for _ in 0..7 {
         assert_eq!(bench.beat().await, all((200, true)));
@@ -126,7 +126,7 @@ async fn a_database_that_is_down_for_twenty_minutes_costs_no_heartbeat_its_secre
 
 #[tokio::test]
 async fn a_token_is_let_in_for_an_hour_since_it_was_read_and_its_end_is_seen_once_the_database_answers() {
-    let bench = Bench::new(&[]).await;
+    let bench = TestBed::new(&[]).await;
     bench.create().await;
     assert_eq!(bench.beat().await, all((200, true)));
     bench.table(false).await;

@@ -10,7 +10,7 @@ fn sees_a_value_of_its_generation(cell: &ActiveCell<u64>) {
     let seen = cell.generation();
     let active = cell.load();
     assert!(active.generation >= seen, "{:?} is active at {seen:?}", active.generation);
-    assert_eq!(active.value, active.generation.number(), "a value under another's generation");
+    assert_eq!(active.activation, active.generation.number(), "a value under another's generation");
 }
 
 /// One who replaces what is active twice, and two who look at the generation first and at the value then.

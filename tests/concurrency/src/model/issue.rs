@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use shuttle::future::spawn;
 
 use super::{Fate, Model, Stamp};
-use crate::flight::{LeaderGuard, Outcome, Writer};
+use crate::flight::{LeaderGuard, ReadOutcome, Writer};
 use crate::lease::Generation;
 use crate::model::database::{Sent, pause};
 use crate::sync::{Arc, watch};
@@ -29,7 +29,7 @@ impl Model {
             let _ = tx.send(Some(outcome));
         });
         self.host(task);
-        let outcome: Option<Outcome> = match rx.wait_for(Option::is_some).await {
+        let outcome: Option<ReadOutcome> = match rx.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             Err(_) => None,
         };
@@ -50,7 +50,7 @@ impl Model {
         generation: Generation,
         writer: Writer,
         fate: Fate,
-        complete: impl FnOnce(Outcome),
+        complete: impl FnOnce(ReadOutcome),
     ) {
         let workspace = writer.workspace().clone();
         self.change(generation, writer, &workspace, false, fate, complete).await;
@@ -86,7 +86,7 @@ impl Model {
         workspace: &WorkspaceId,
         heals: bool,
         fate: Fate,
-        complete: impl FnOnce(Outcome),
+        complete: impl FnOnce(ReadOutcome),
     ) {
         writer.turn().await;
         self.change_in_turn(generation, writer, workspace, heals, fate, complete).await;
@@ -99,7 +99,7 @@ impl Model {
         workspace: &WorkspaceId,
         heals: bool,
         fate: Fate,
-        complete: impl FnOnce(Outcome),
+        complete: impl FnOnce(ReadOutcome),
     ) {
         let turn = Turn::begin(&self.in_turn);
         let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };

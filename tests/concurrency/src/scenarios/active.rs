@@ -16,7 +16,7 @@ pub fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {
             let seen = cell.generation();
             let active = cell.load();
             assert!(active.generation >= seen, "{:?} is active at {seen:?}", active.generation);
-            assert_eq!(active.value, active.generation.number(), "a value under another's generation");
+            assert_eq!(active.activation, active.generation.number(), "a value under another's generation");
             assert!(cell.generation() >= seen, "the generation went back");
         })
     });
@@ -45,6 +45,6 @@ pub fn one_replacement_and_one_reader() {
     let seen = cell.generation();
     let active = cell.load();
     assert!(active.generation >= seen, "{:?} is active at {seen:?}", active.generation);
-    assert_eq!(active.value, active.generation.number(), "a value under another's generation");
+    assert_eq!(active.activation, active.generation.number(), "a value under another's generation");
     assert_eq!(replaces.join().expect("it ends well").number(), 2);
 }

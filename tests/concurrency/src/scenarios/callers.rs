@@ -1,7 +1,7 @@
 //! Whoever is dropped, nobody else hangs, and nothing is left behind.
 
 use super::{Actor, actor, run, run_actors};
-use crate::flight::{Join, Kind};
+use crate::flight::{FlightKind, Join};
 use crate::model::{Model, Policy, workspace};
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
@@ -19,7 +19,7 @@ pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
     let generation = model.active.load().generation;
-    let join = model.flights.join_or_lead(&w, Kind::Fill, generation, || None);
+    let join = model.flights.join_or_lead(&w, FlightKind::Fill, generation, || None);
     let Join::Leader(waiter, leader) = join else { panic!("there is no other flight") };
     let leads = shuttle::future::spawn(Arc::clone(&model).fill(generation, leader));
     let leader = actor(async move {

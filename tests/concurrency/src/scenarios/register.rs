@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shuttle::future::block_on;
 use shuttle::thread::{self, JoinHandle};
 
-use crate::flight::{Flights, Join, Kind, LeaderGuard, Writer};
+use crate::flight::{FlightKind, Flights, Join, LeaderGuard, Writer};
 use crate::lease::Generation;
 use crate::model::{Stamp, workspace};
 use crate::sync::{Arc, point};
@@ -34,7 +34,7 @@ impl Register {
     }
 
     fn lead(&self) -> LeaderGuard {
-        let join = self.flights.join_or_lead(&self.workspace, Kind::Fill, Generation::FIRST, || None);
+        let join = self.flights.join_or_lead(&self.workspace, FlightKind::Fill, Generation::FIRST, || None);
         let Join::Leader(_, leader) = join else { panic!("there is no other flight") };
         leader
     }

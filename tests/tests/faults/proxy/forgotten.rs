@@ -7,14 +7,14 @@ use leasehold::{Error, WorkspaceId};
 use leasehold_tests::proxy::{Fate, Statement};
 
 use super::{ANSWER, line};
-use crate::faults::{Bench, Limits, within};
+use crate::faults::{Limits, TestBed, within};
 
 /// Of the ten connections of the pool that the library makes, three quarters are for loads.
 const LOADS: usize = 7;
 
 /// New connections work at once, so service has to be back as fast as after any other outage: within a second of the
 /// deadline of those who met the silence.
-async fn is_served_soon(bench: &Bench, cold: &[WorkspaceId]) -> Result<()> {
+async fn is_served_soon(bench: &TestBed, cold: &[WorkspaceId]) -> Result<()> {
     let forgotten_at = tokio::time::Instant::now();
     for key in cold {
         match bench.read(key).await {
@@ -87,7 +87,7 @@ type Reader = tokio::task::JoinHandle<Result<(), Error>>;
 
 /// A read of each workspace, each with a connection of its own, behind a lock that the transaction holds.
 async fn readers_at_a_lock(
-    bench: &Bench,
+    bench: &TestBed,
     keys: &[WorkspaceId],
 ) -> Result<(Vec<Reader>, sqlx::Transaction<'static, sqlx::Postgres>)> {
     let read = |key: &WorkspaceId| {

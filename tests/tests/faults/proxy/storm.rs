@@ -10,7 +10,7 @@ use leasehold_tests::cluster::Cluster;
 use leasehold_tests::proxy::{Fate, Statement};
 
 use super::line_to;
-use crate::faults::{Bench, Dice, Limits, text, within};
+use crate::faults::{Dice, Limits, TestBed, text, within};
 
 /// What was seen of one workspace during a round.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Seen {
 
 type Log = Arc<Mutex<HashMap<WorkspaceId, Seen>>>;
 
-async fn issues(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
+async fn issues(bench: &TestBed, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
     for _ in 0..count {
         let outcome = within("an issue", bench.cache.issue(&workspace)).await?;
         let mut log = log.lock().unwrap();
@@ -38,7 +38,7 @@ async fn issues(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> 
     Ok(())
 }
 
-async fn reads(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
+async fn reads(bench: &TestBed, workspace: WorkspaceId, log: Log, count: u32) -> Result<()> {
     for _ in 0..count {
         let before = log.lock().unwrap().entry(workspace.clone()).or_default().acknowledged.len();
         match within("a read", bench.read(&workspace)).await? {
@@ -54,7 +54,7 @@ async fn reads(bench: &Bench, workspace: WorkspaceId, log: Log, count: u32) -> R
 }
 
 /// Holds what was seen against all that the database ever held.
-async fn hold(bench: &Bench, workspace: &WorkspaceId, seen: &Seen) -> Result<()> {
+async fn hold(bench: &TestBed, workspace: &WorkspaceId, seen: &Seen) -> Result<()> {
     let history = bench.history(workspace).await?;
     let place = |secret: &String| history.get(secret).copied();
     let mut newest = vec![0];

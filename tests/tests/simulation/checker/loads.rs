@@ -60,8 +60,8 @@ fn void_between(world: &World, row: &Row, first: Moment, second: Moment) -> bool
         || world.suspensions.iter().any(|at| at.ms + 1_000 >= first_ms && at.ms <= second.ms)
         // Only beside a load that was made too old earlier is there another one that can end meanwhile.
         || row.selects.iter().any(|select| {
-            let told = select.answer.filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
-            told.is_some_and(|(at, _)| first_ms <= at.ms && at.ms <= second.ms)
+            let answered = select.answer.filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
+            answered.is_some_and(|(at, _)| first_ms <= at.ms && at.ms <= second.ms)
         })
         || row.issues.iter().any(|issue| {
             let unsure = issue.answer.map(|(at, _)| at.ms).filter(|ms| *ms == issue.sent.ms + timeout_ms);

@@ -83,8 +83,8 @@ pub(crate) fn claims(world: &mut World) {
             let Some((effect, version)) = issue.effect else { continue };
             let claimed = records.iter().filter(|record| record.outcome == returned(version)).count();
             let owner = open.iter().position(|record| {
-                let told = record.outcome != Outcome::Dropped;
-                record.open.start.seq < issue.sent.seq && (!told || issue.sent.seq < record.end.seq)
+                let answered = record.outcome != Outcome::Dropped;
+                record.open.start.seq < issue.sent.seq && (!answered || issue.sent.seq < record.end.seq)
             });
             match (claimed, owner) {
                 (1, _) => {}

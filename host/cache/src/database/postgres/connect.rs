@@ -44,15 +44,15 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
-/// Where a pool's connections come from. Read again for each change of the password.
-pub(super) struct Origin {
+/// Where a pool's connections come from. BatchRead again for each change of the password.
+pub(super) struct ServerOrigin {
     /// It may hold a password.
     url: String,
     /// Whether the other end takes the startup parameter `options`, which a pooler may refuse.
     takes_options: bool,
 }
 
-impl Origin {
+impl ServerOrigin {
     /// Connects once, outside any pool: a pool would try again and again and then say no more than that time is up.
     pub(super) async fn find(url: &str) -> Result<Self, ConnectError> {
         let mut origin = Self { url: url.to_owned(), takes_options: true };
@@ -255,7 +255,7 @@ mod tests {
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         for mode in ["require", "verify-ca", "verify-full"] {
-            let found = Origin::find(&format!("postgres://u@{address}/d?sslmode={mode}")).await;
+            let found = ServerOrigin::find(&format!("postgres://u@{address}/d?sslmode={mode}")).await;
             let error = found.err().expect("it is refused").to_string();
             assert!(error.contains("built without the feature tls"), "{mode}: {error}");
         }

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::failure::Failure;
+use super::failure::PostgresFailure;
 use super::tagged::{Nonce, Parameter, Tagged};
 
 /// Sends a statement, and holds the answer against it: the rows, and the server's process that has answered.
@@ -12,8 +12,9 @@ pub(super) async fn exchange(
     statement: &Tagged,
     nonce: &Nonce,
     parameters: &[Parameter<'_>],
-) -> Result<(Vec<PgRow>, i32), Failure> {
-    let rows = statement.query(nonce, parameters).fetch_all(connection).await.map_err(Failure::Sent)?;
-    let process = statement.check(nonce, &rows).map_err(Failure::Mixed)?;
+) -> Result<(Vec<PgRow>, i32), PostgresFailure> {
+    let rows =
+        statement.query(nonce, parameters).fetch_all(connection).await.map_err(PostgresFailure::Sent)?;
+    let process = statement.check(nonce, &rows).map_err(PostgresFailure::Mixed)?;
     Ok((rows, process))
 }

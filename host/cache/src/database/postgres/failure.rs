@@ -20,7 +20,7 @@ const TLS_FAILED: &str = if cfg!(feature = "tls") {
 };
 
 /// Why there are no rows.
-pub(super) enum Failure {
+pub(super) enum PostgresFailure {
     /// There was no connection to send the statement on.
     NotSent(sqlx::Error),
     /// The statement was on its way, or had arrived.
@@ -60,7 +60,7 @@ const CODES_OF_A_STALE_SESSION: [&str; 2] = ["25006", "0A000"];
 /// constraint, SQL routine, external routine, syntax and access, view, and what a function of the database raises.
 const CLASSES_REFUSED_FOR_GOOD: [&str; 10] = ["0A", "21", "22", "23", "2F", "38", "39", "42", "44", "P0"];
 
-impl Failure {
+impl PostgresFailure {
     /// Whether the id is no value of the key column's type, so that there cannot be a row for it.
     pub(super) fn says_no_such_value(&self) -> bool {
         // Not the form of the type, out of its range, or no such date or time.

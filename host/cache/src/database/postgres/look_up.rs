@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use tokio::time::timeout;
 
 use super::connect::CONNECT_TIMEOUT;
-use super::failure::{Failure, describe};
+use super::failure::{PostgresFailure, describe};
 use super::pool::Link;
 use super::statements::PostgresSql;
 use super::tagged::{ANSWER, Parameter, Tagged};
@@ -44,7 +44,7 @@ async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, Connect
     let rows = glance.read(&columns, &[Parameter::Text(&table)]).await.map_err(failed)?;
     let mut types = Vec::with_capacity(rows.len());
     for row in &rows {
-        types.extend(ColumnType::read(row).map_err(|error| failed(Failure::Sent(error)))?);
+        types.extend(ColumnType::read(row).map_err(|error| failed(PostgresFailure::Sent(error)))?);
     }
     if types.is_empty() {
         return Err(ConnectError::Schema(format!(
@@ -89,9 +89,11 @@ async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, Connect
     Ok(key_type)
 }
 
-fn failed(failure: Failure) -> ConnectError {
+fn failed(failure: PostgresFailure) -> ConnectError {
     match failure {
-        Failure::NotSent(error) => ConnectError::Unreachable { reason: describe(&error).into_owned() },
+        PostgresFailure::NotSent(error) => {
+            ConnectError::Unreachable { reason: describe(&error).into_owned() }
+        }
         failure => ConnectError::Schema(format!("the table could not be looked up: {}", failure.of_select())),
     }
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
 use super::connect::{self, RETURN_TIMEOUT};
-use super::failure::Failure;
+use super::failure::PostgresFailure;
 use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
 use crate::database::sticky::Epoch;
@@ -32,14 +32,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The pool that all statements to one database share. A clone is another handle of it.
 #[derive(Clone)]
-pub struct PostgresPool(Arc<Shared>);
+pub struct PostgresPool(Arc<PoolState>);
 
-struct Shared {
+struct PoolState {
     /// Where it was made. That of a caller may be one that nothing drives any more.
     runtime: Handle,
     pool: PgPool,
     /// Where it comes from, to be read again. `None` for a pool that somebody else has made.
-    origin: Option<connect::Origin>,
+    origin: Option<connect::ServerOrigin>,
     is_checked: bool,
     /// Random bytes that begin the nonces of this pool.
     prefix: [u8; 4],
@@ -119,12 +119,12 @@ impl PostgresPool {
     ///
     /// [`ConnectError::Url`], [`ConnectError::Unreachable`]; [`ConnectError::Pooler`] where a pooler loses prepared statements.
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ConnectError> {
-        let origin = connect::Origin::find(&options.url).await?;
+        let origin = connect::ServerOrigin::find(&options.url).await?;
         let connect_options = origin.options()?;
         let sessions = if options.is_checked { Some(look(&connect_options).await?) } else { None };
         // What is set in a session that is lent to others is set for them too.
         let is_limited = origin.takes_options() || sessions != Some(Sessions::Own);
-        if !origin.takes_options() && sessions == Some(Sessions::Lent) {
+        if !origin.takes_options() && sessions == Some(Sessions::PerTransaction) {
             tracing::warn!(
                 "the pooler before the database takes no options, so that no statement_timeout is set: set it for the \
                  role (ALTER ROLE ... SET statement_timeout = '30s')"
@@ -152,7 +152,7 @@ impl PostgresPool {
     /// What becomes of a session between two statements, as far as it was looked at.
     pub fn sessions(&self) -> Sessions {
         // A fact that orders nothing else.
-        if self.0.is_lent.load(Ordering::Relaxed) { Sessions::Lent } else { Sessions::Own }
+        if self.0.is_lent.load(Ordering::Relaxed) { Sessions::PerTransaction } else { Sessions::Own }
     }
 
     /// Reads the password's file again, and closes connections that are idle: for a program that is told so.
@@ -177,7 +177,7 @@ impl PostgresPool {
         let statement = Tagged::read("health", |guard| {
             format!("pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on', {guard}")
         });
-        let rows = self.link().read(&statement, &[]).await.map_err(Failure::of_select)?;
+        let rows = self.link().read(&statement, &[]).await.map_err(PostgresFailure::of_select)?;
         let is_read_only = rows.first().is_some_and(|row| sqlx::Row::try_get(row, ANSWER).unwrap_or(false));
         Ok(if is_read_only { Health::ReadOnly } else { Health::ReadWrite })
     }
@@ -191,7 +191,8 @@ impl PostgresPool {
     pub async fn write(&self, statement: &PostgresWrite, parameters: &[&str]) -> Result<u64, DatabaseError> {
         let parameters: Vec<Parameter<'_>> = parameters.iter().map(|text| Parameter::Text(text)).collect();
         let send_by = Deadline::now() + OWN_PATIENCE;
-        let rows = self.link().write(&statement.0, &parameters, send_by).await.map_err(Failure::of_issue)?;
+        let rows =
+            self.link().write(&statement.0, &parameters, send_by).await.map_err(PostgresFailure::of_issue)?;
         let changed: i64 = rows.first().map_or(0, |row| sqlx::Row::try_get(row, ANSWER).unwrap_or(0));
         Ok(u64::try_from(changed).unwrap_or(0))
     }
@@ -199,20 +200,20 @@ impl PostgresPool {
     /// `sessions` is what was seen; nothing is looked at later where nobody has looked before.
     fn around(
         pool: PgPool,
-        origin: Option<connect::Origin>,
+        origin: Option<connect::ServerOrigin>,
         sessions: Option<Sessions>,
     ) -> Result<Self, ConnectError> {
         let mut prefix = [0; 4];
         getrandom::fill(&mut prefix)
             .map_err(|error| ConnectError::Unreachable { reason: format!("no random bytes: {error}") })?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(PoolState {
             runtime: Handle::current(),
             pool,
             origin,
             is_checked: sessions.is_some(),
             prefix,
             nonces: AtomicU64::new(0),
-            is_lent: AtomicBool::new(sessions == Some(Sessions::Lent)),
+            is_lent: AtomicBool::new(sessions == Some(Sessions::PerTransaction)),
             closed_idle_at: Mutex::default(),
             epoch: Epoch::default(),
             held: Mutex::default(),
@@ -233,7 +234,7 @@ impl PostgresPool {
         tracing::error!("{SUSPECTED}");
         // What others have at hand is no better than what is idle, and comes back later.
         self.0.epoch.end();
-        self.0.runtime.spawn(Shared::look_until_it_is_over(Arc::downgrade(&self.0)));
+        self.0.runtime.spawn(PoolState::look_until_it_is_over(Arc::downgrade(&self.0)));
     }
 }
 
@@ -246,19 +247,19 @@ impl PostgresWrite {
     }
 }
 
-impl Shared {
+impl PoolState {
     /// Returns whether it was not held before.
     fn hold(&self, words: Arc<str>) -> bool {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
         !self.is_held.swap(true, Ordering::SeqCst)
     }
 
-    fn held(&self) -> Result<(), Failure> {
+    fn held(&self) -> Result<(), PostgresFailure> {
         if !self.is_held.load(Ordering::SeqCst) {
             return Ok(());
         }
         let words = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Err(Failure::Held(words.unwrap_or_else(|| SUSPECTED.into())))
+        Err(PostgresFailure::Held(words.unwrap_or_else(|| SUSPECTED.into())))
     }
 
     async fn look_until_it_is_over(shared: Weak<Self>) {
@@ -286,7 +287,7 @@ impl Shared {
             let Some(shared) = shared.upgrade() else { return };
             match seen {
                 Ok(sessions) => {
-                    shared.is_lent.store(sessions == Sessions::Lent, Ordering::Relaxed);
+                    shared.is_lent.store(sessions == Sessions::PerTransaction, Ordering::Relaxed);
                     // For those that were past the look at `held` when this began.
                     shared.epoch.end();
                     shared.close_idle();

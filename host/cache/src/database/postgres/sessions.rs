@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::time::timeout;
 
 use super::exchange::exchange;
-use super::failure::{Failure, describe};
+use super::failure::{PostgresFailure, describe};
 
 use super::tagged::{Nonce, Parameter, Tagged};
 use crate::{ConnectError, DatabaseError};
@@ -44,7 +44,7 @@ pub enum Sessions {
     /// Each connection has one of its own: a server, or a pooler that lends by the session.
     Own,
     /// A pooler lends them by the transaction, and takes prepared statements along.
-    Lent,
+    PerTransaction,
 }
 
 /// What was seen in one round.
@@ -52,7 +52,7 @@ enum Seen {
     /// Nothing that a server would not do.
     Own,
     /// The first client's statement was run in another session, and was the right one.
-    Kept,
+    Stays,
     /// It was lost, or another one was run.
     Lost,
     /// There was no second server connection, or something else failed.
@@ -89,7 +89,7 @@ async fn look_in_rounds(options: &PgConnectOptions) -> Result<Sessions, ConnectE
     for _ in 0..ROUNDS {
         match round(&mut first, &mut second, &statement, &nonce).await? {
             Seen::Lost => return Err(ConnectError::Pooler(LOST.to_owned())),
-            Seen::Kept => sessions = Sessions::Lent,
+            Seen::Stays => sessions = Sessions::PerTransaction,
             Seen::Own | Seen::Nothing => {}
         }
     }
@@ -111,7 +111,7 @@ async fn round(
     };
     // Not prepared: nothing of the second one's can be mixed up with what the first one has left.
     if let Err(error) = sqlx::raw_sql("BEGIN").execute(&mut *second).await {
-        let begun = Failure::Sent(error);
+        let begun = PostgresFailure::Sent(error);
         return if begun.is_protocol_violation() {
             Err(ConnectError::Pooler(BY_STATEMENT.to_owned()))
         } else {
@@ -122,15 +122,15 @@ async fn round(
     let after = timeout(HELD, ask(first, statement, nonce)).await;
     let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *second).await;
     if let Err(error) = ended {
-        return Err(unavailable(Failure::Sent(error)));
+        return Err(unavailable(PostgresFailure::Sent(error)));
     }
     match (taken, after) {
         (_, Ok(Err(failure))) => failed(failure),
-        (_, Ok(Ok(after))) if after != before => Ok(Seen::Kept),
+        (_, Ok(Ok(after))) if after != before => Ok(Seen::Stays),
         (Ok(taken), Ok(Ok(_))) if taken != before => Ok(Seen::Own),
         // The second one sits where the first one still answers: a pooler that shares one session among several clients at once.
         (Ok(_), Ok(Ok(_))) => Ok(Seen::Lost),
-        (Err(error), _) => Err(unavailable(Failure::Sent(error))),
+        (Err(error), _) => Err(unavailable(PostgresFailure::Sent(error))),
         // All server connections are held by the second one. The same name on the same connection tells as well.
         (Ok(_), Err(_elapsed)) => alone(first, second, statement, nonce).await,
     }
@@ -151,18 +151,18 @@ async fn alone(
     };
     match timeout(HELD, ask(first, statement, nonce)).await {
         // Both in one session, each with its own statement. In two sessions nothing is shown: it was only slow.
-        Ok(Ok(same)) if same == process => Ok(Seen::Kept),
+        Ok(Ok(same)) if same == process => Ok(Seen::Stays),
         Ok(Ok(_)) => Ok(Seen::Nothing),
         Ok(Err(failure)) => failed(failure),
         Err(_elapsed) => Ok(Seen::Nothing),
     }
 }
 
-fn failed(failure: Failure) -> Result<Seen, ConnectError> {
+fn failed(failure: PostgresFailure) -> Result<Seen, ConnectError> {
     if failure.is_mix_up() { Ok(Seen::Lost) } else { Err(unavailable(failure)) }
 }
 
-fn unavailable(failure: Failure) -> ConnectError {
+fn unavailable(failure: PostgresFailure) -> ConnectError {
     let reason = match failure.of_select() {
         DatabaseError::Unavailable(words) | DatabaseError::Refused(words) => words.to_string(),
         other => other.to_string(),
@@ -179,7 +179,11 @@ fn probe() -> Result<(Tagged, Nonce), String> {
     Ok((Tagged::read(&purpose, |guard| format!("{guard} AND $4 = ''")), Nonce::new([a, b, c, d], 0)))
 }
 
-async fn ask(connection: &mut PgConnection, statement: &Tagged, nonce: &Nonce) -> Result<i32, Failure> {
+async fn ask(
+    connection: &mut PgConnection,
+    statement: &Tagged,
+    nonce: &Nonce,
+) -> Result<i32, PostgresFailure> {
     exchange(connection, statement, nonce, &[Parameter::Text("")]).await.map(|(_, process)| process)
 }
 

@@ -5,7 +5,7 @@
 
 use sqlx::{PgConnection, Row as _};
 
-use super::failure::Failure;
+use super::failure::PostgresFailure;
 use super::tagged::{ANSWER, Parameter};
 use super::{Postgres, WriteOutcome, says_exists};
 use crate::database::TransactionConnection;
@@ -31,7 +31,7 @@ pub(super) async fn write(
         Err(failure) if failure.says_no_such_value() => {
             return Err(database.refused("has keys of a type that the workspace's id is no value of"));
         }
-        Err(failure) => return Err(database.of_row(failure, Failure::of_issue)),
+        Err(failure) => return Err(database.of_row(failure, PostgresFailure::of_issue)),
     };
     let stored = match database.outcome(&rows)? {
         WriteOutcome::Stored(stored) => stored,
@@ -54,7 +54,7 @@ pub(super) async fn open_transaction(
 ) -> Result<Option<i64>, DatabaseError> {
     let connection = connection.of_postgres()?;
     let sent = database.link.send_within(connection, &database.statements.open_transaction, &[]);
-    let rows = sent.await.map_err(Failure::of_select)?;
+    let rows = sent.await.map_err(PostgresFailure::of_select)?;
     let number = rows.first().map(|row| row.try_get(ANSWER));
     number.transpose().map(Option::flatten).map_err(|_| database.refused("is asked for with other columns"))
 }
@@ -68,10 +68,10 @@ pub(super) async fn prepare_commit(
 ) -> Result<(), DatabaseError> {
     let connection = connection.of_postgres()?;
     let sent = database.link.send_within(connection, &database.statements.limit_deferred, &[]);
-    sent.await.map_err(Failure::of_select)?;
+    sent.await.map_err(PostgresFailure::of_select)?;
     // A statement without a name, which no pooler takes for another one.
     let run = sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(connection).await;
-    run.map(drop).map_err(|error| Failure::Sent(error).of_select())
+    run.map(drop).map_err(|error| PostgresFailure::Sent(error).of_select())
 }
 
 async fn select(
@@ -81,7 +81,7 @@ async fn select(
 ) -> Result<Option<Secret>, DatabaseError> {
     let parameters = [Parameter::Text(workspace.as_str())];
     let sent = database.link.send_within(connection, &database.statements.select, &parameters);
-    let rows = sent.await.map_err(|failure| database.of_row(failure, Failure::of_select))?;
+    let rows = sent.await.map_err(|failure| database.of_row(failure, PostgresFailure::of_select))?;
     database.decode_first(&rows, ANSWER)
 }
 
@@ -92,6 +92,6 @@ async fn exists(
 ) -> Result<bool, DatabaseError> {
     let parameters = [Parameter::Text(workspace.as_str())];
     let sent = database.link.send_within(connection, &database.statements.exists, &parameters);
-    let rows = sent.await.map_err(Failure::of_select)?;
+    let rows = sent.await.map_err(PostgresFailure::of_select)?;
     Ok(says_exists(&rows))
 }

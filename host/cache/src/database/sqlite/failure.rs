@@ -11,14 +11,14 @@ use crate::DatabaseError;
 const IO_ERROR: u32 = 10;
 
 /// Why there are no rows.
-pub(super) enum Failure {
+pub(super) enum SqliteFailure {
     /// There was no connection to run the statement on.
     NotSent(sqlx::Error),
     /// The statement was run, or handed to the thread that runs it.
     Sent(sqlx::Error),
 }
 
-impl Failure {
+impl SqliteFailure {
     /// Whether a statement for several rows may have failed for the sake of one of them: for what is computed from it, or
     /// because its page is damaged or cannot be read.
     pub(super) fn may_be_of_one_row(&self) -> bool {

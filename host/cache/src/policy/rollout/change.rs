@@ -63,7 +63,7 @@ impl Rollout {
     ) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
         let active = self.active();
-        let policy = active.value.loaded.policy.clone();
+        let policy = active.loaded().policy.clone();
         let policy = settings.into_iter().fold(policy, |policy, (name, value)| policy.setting(name, value));
         self.swap_in_turn(policy, Some(active.generation), by, entries).await
     }
@@ -110,16 +110,16 @@ impl Rollout {
             Ok(loaded) => loaded,
             Err(error) => {
                 let refused = SwapRecord::refused(self.clock.wall(), by, asked_for, &error);
-                self.record(&mut history, refused, &active.value.loaded);
+                self.record(&mut history, refused, active.loaded());
                 drop(history);
                 warn!(digest = asked_for.digest(), by, %error, "a policy was refused; the active one serves on");
                 return Err(error);
             }
         };
         let loads_before = self.loads_under(&active);
-        if active.value.loaded.does_as(&loaded) {
+        if active.loaded().does_as(&loaded) {
             // The same policy again has nothing to prove, and is nothing to go back to.
-            loaded.set_proven(active.value.loaded.is_proven());
+            loaded.set_proven(active.loaded().is_proven());
         } else {
             history.remember(active);
         }
@@ -131,8 +131,12 @@ impl Rollout {
 
     /// SELECTs per second since the active policy became active.
     fn loads_under(&self, active: &ActivePolicy) -> Option<f64> {
-        let selects = self.usage(&active.value.loaded).selects;
-        rate(active.value.began, self.clock.now(), selects.saturating_sub(active.value.at_begin.selects))
+        let selects = self.usage(active.loaded()).selects;
+        rate(
+            active.activation.began,
+            self.clock.now(),
+            selects.saturating_sub(active.activation.at_begin.selects),
+        )
     }
 
     /// Goes back to the policy that was active before this one. It waits for nothing, least of all for a compiler.
@@ -150,7 +154,7 @@ impl Rollout {
         let previous = previous
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;
         history.trip = None;
-        let loaded = Arc::clone(&previous.value.loaded);
+        let loaded = Arc::clone(previous.loaded());
         history.remember_left(self.active(), &loaded);
         let switch = Switch { entries, ..Switch::to(loaded, Cause::Rollback).by(by) };
         Ok(self.install(&mut history, switch))
@@ -166,8 +170,8 @@ impl Rollout {
         let (began, at_begin) = (self.clock.now(), self.usage(&loaded));
         let activation = Activation { loaded: Arc::clone(&loaded), since, began, at_begin };
         let generation = self.active.replace(activation);
-        if !Arc::ptr_eq(&replaced.value.loaded, &loaded) {
-            replaced.value.loaded.retire();
+        if !Arc::ptr_eq(replaced.loaded(), &loaded) {
+            replaced.loaded().retire();
         }
         let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
         let record = SwapRecord { by, reason, ..record };

@@ -12,7 +12,7 @@ use crate::policy::call::{Fault, Shortage};
 use crate::policy::history::History;
 use crate::policy::pool::Loaded;
 use crate::policy::report::{Cause, PolicyFailure};
-use crate::policy::shortage::Report;
+use crate::policy::shortage::ShortageReport;
 
 impl Rollout {
     /// Notes that a call of this policy failed. Says whether that was one too many, so that another one is active now.
@@ -35,14 +35,14 @@ impl Rollout {
     /// of them.
     pub(crate) fn note_shortage(&self, active: &ActivePolicy, Shortage(reason): &Shortage) {
         // An error says that there was one before.
-        let _ = active.value.loaded.first_shortage.set(Shortage(reason.clone()));
+        let _ = active.loaded().first_shortage.set(Shortage(reason.clone()));
         match self.shortages.note(self.clock.now()) {
-            Some(Report::Begins) => warn!(
+            Some(ShortageReport::Begins) => warn!(
                 reason,
                 "this machine has not enough memory, address space or threads for a call of the policy; the \
                  database is asked directly, and the policy keeps its place"
             ),
-            Some(Report::GoesOn(calls) | Report::Ended(calls)) => {
+            Some(ShortageReport::GoesOn(calls) | ShortageReport::Ended(calls)) => {
                 warn!(calls, reason, "there is still not enough for calls of the policy");
             }
             None => {}
@@ -51,7 +51,7 @@ impl Rollout {
 
     /// Tells of a shortage that is over; to be called now and then.
     pub(crate) fn look_for_shortage(&self) {
-        if let Some(Report::Ended(calls)) = self.shortages.look(self.clock.now()) {
+        if let Some(ShortageReport::Ended(calls)) = self.shortages.look(self.clock.now()) {
             info!(calls, "there is enough for calls of the policy again");
         }
     }
@@ -63,12 +63,12 @@ impl Rollout {
         let trial = history.trial.as_ref()?;
         if trial.is_over(&self.probation, now) {
             history.trial = None;
-            active.value.loaded.set_proven(true);
+            active.loaded().set_proven(true);
             drop(history);
-            info!(policy = active.value.loaded.full_name(), "the policy's probation is over");
+            info!(policy = active.loaded().full_name(), "the policy's probation is over");
             return None;
         }
-        let reason = trial.judge(&self.probation, now, self.usage(&active.value.loaded))?;
+        let reason = trial.judge(&self.probation, now, self.usage(active.loaded()))?;
         self.replace_failed(history, &active, Cause::Probation, reason)
     }
 
@@ -80,7 +80,7 @@ impl Rollout {
         cause: Cause,
         reason: String,
     ) -> Option<Cause> {
-        let failed = &active.value.loaded;
+        let failed = active.loaded();
         history.trial = None;
         let Some(fallback) = self.fallback(&mut history, active) else {
             drop(history);
@@ -112,9 +112,9 @@ impl Rollout {
     /// The last good policy, or the built-in one; nothing if that is the one that failed. The one that
     /// failed is not forgotten.
     fn fallback(&self, history: &mut History, active: &Arc<ActivePolicy>) -> Option<Arc<Loaded>> {
-        let failed = &active.value.loaded;
+        let failed = active.loaded();
         history.forget(failed);
-        let previous = history.take_proven().map(|previous| Arc::clone(&previous.value.loaded));
+        let previous = history.take_proven().map(|previous| Arc::clone(previous.loaded()));
         let is_builtin = failed.does_as(&self.builtin);
         let fallback = previous.or_else(|| (!is_builtin).then(|| Arc::clone(&self.builtin)))?;
         if !is_builtin {

@@ -10,7 +10,7 @@ use crate::{Answer, Answers, IssueMode, ManualClock};
 
 /// Which statements a database answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Gate {
+enum TestGate {
     Closed,
     /// Open for one statement, by its place in their order.
     OpenFor(usize),
@@ -19,7 +19,7 @@ enum Gate {
 
 /// A database that waits at a gate, and whose secrets are the ids.
 struct Gated {
-    gate: watch::Sender<Gate>,
+    gate: watch::Sender<TestGate>,
     /// The workspaces of each statement, in the order in which they were sent.
     statements: Mutex<Vec<Vec<String>>>,
     in_flight: AtomicUsize,
@@ -39,7 +39,7 @@ impl Drop for UnderWay<'_> {
 impl Gated {
     fn new(batch_size: usize, open: bool) -> Arc<Self> {
         Arc::new(Self {
-            gate: watch::channel(if open { Gate::Open } else { Gate::Closed }).0,
+            gate: watch::channel(if open { TestGate::Open } else { TestGate::Closed }).0,
             statements: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
@@ -56,7 +56,7 @@ impl Gated {
         };
         self.peak.fetch_max(self.in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _under_way = UnderWay(self);
-        let answers = |gate: &Gate| [Gate::Open, Gate::OpenFor(number)].contains(gate);
+        let answers = |gate: &TestGate| [TestGate::Open, TestGate::OpenFor(number)].contains(gate);
         self.gate.subscribe().wait_for(answers).await.unwrap();
         if self.panics.load(Ordering::SeqCst) > 0 {
             self.panics.fetch_sub(1, Ordering::SeqCst);
@@ -157,7 +157,7 @@ async fn what_waits_while_a_statement_is_under_way_travels_together() {
     let batcher = batcher(&database, &clock, 4);
     let asked = ask_all(&batcher, 6).await;
     assert_eq!(database.sizes(), [1], "the first one alone and at once, the others behind it");
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for (id, asked) in asked.into_iter().enumerate() {
         assert_eq!(text(asked).await, Ok(Some(format!("w{id}"))), "each has its own answer");
     }
@@ -172,7 +172,7 @@ async fn absence_and_an_error_are_told_to_whom_they_concern() {
     let batcher = batcher(&database, &clock, 1);
     let asked = ["w", "absent", "damaged", "x"].map(|id| ask(&batcher, id, in_a_second()));
     settle().await;
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     let mut answers = Vec::new();
     for asked in asked {
         answers.push(text(asked).await);
@@ -187,7 +187,7 @@ async fn half_a_batch_does_not_wait_and_there_are_never_more_statements_than_all
     let batcher = batcher(&database, &clock, 3);
     let asked = ask_all(&batcher, 30).await;
     assert_eq!(database.sizes(), [1, 4, 4]);
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -204,7 +204,7 @@ async fn a_slow_statement_holds_nobody_up_for_longer_than_their_patience() {
     assert_eq!(database.sizes(), [1]);
     sleep(Duration::from_millis(2)).await;
     assert_eq!(database.sizes(), [1, 3]);
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -216,17 +216,17 @@ async fn those_that_are_not_worth_a_statement_go_with_the_one_that_was_sent_last
     let batcher = batcher(&database, &clock, 3);
     let asked = three_statements_and_one_that_waits(&batcher).await;
     assert_eq!(database.sizes(), [1, 2, 2]);
-    database.gate.send_replace(Gate::OpenFor(1));
+    database.gate.send_replace(TestGate::OpenFor(1));
     settle().await;
     assert_eq!(
         database.sizes(),
         [1, 2, 2],
         "the one that is left waits for the statement that was sent last"
     );
-    database.gate.send_replace(Gate::OpenFor(2));
+    database.gate.send_replace(TestGate::OpenFor(2));
     settle().await;
     assert_eq!(database.sizes(), [1, 2, 2, 1], "and not for the first one, which hangs");
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -239,10 +239,10 @@ async fn one_without_patience_is_left_to_nobody_else() {
     let asked = three_statements_and_one_that_waits(&batcher).await;
     sleep(LINGER + Duration::from_millis(1)).await;
     assert_eq!(database.sizes(), [1, 2, 2], "no more may be begun");
-    database.gate.send_replace(Gate::OpenFor(1));
+    database.gate.send_replace(TestGate::OpenFor(1));
     settle().await;
     assert_eq!(database.sizes(), [1, 2, 2, 1], "the one that was sent last may hang");
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -262,7 +262,7 @@ async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
     let counted = [&batcher.counters.selects, &batcher.counters.overloaded];
     assert_eq!(counted.map(|counter| counter.load(Ordering::SeqCst)), [1, 2]);
     assert_eq!(database.in_flight.load(Ordering::SeqCst), 0, "what nobody waits for is dropped");
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     assert!(text(ask(&batcher, "later", in_a_second())).await.is_ok());
 }
 
@@ -277,7 +277,7 @@ async fn a_statement_goes_on_for_the_last_of_those_who_wait_for_it() {
     settle().await;
     assert_eq!(text(first).await, Err(DatabaseError::Timeout));
     assert_eq!(text(hasty).await, Err(DatabaseError::Timeout));
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     assert_eq!(text(patient).await, Ok(Some("w".to_owned())));
     assert_eq!(database.sizes(), [1, 2]);
 }
@@ -290,7 +290,7 @@ async fn a_load_that_is_dropped_passes_its_place_on() {
     asked.remove(0).abort();
     settle().await;
     assert_eq!(database.sizes(), [1, 2]);
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for asked in asked {
         assert!(text(asked).await.is_ok());
     }
@@ -302,7 +302,7 @@ async fn a_database_that_panics_fails_its_own_statement_only() {
     let batcher = batcher(&database, &clock, 1);
     let mut asked = ask_all(&batcher, 3).await;
     database.panics.store(1, Ordering::SeqCst);
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     assert!(matches!(text(asked.remove(0)).await, Err(DatabaseError::Broken(_))));
     for asked in asked {
         assert!(text(asked).await.is_ok());
@@ -317,7 +317,7 @@ async fn a_value_is_as_old_as_its_statement_and_not_as_its_question() {
     let before = clock.now();
     let mut asked = ask_all(&batcher, 2).await;
     clock.advance(Duration::from_secs(7));
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     let second = asked.remove(1).await.unwrap().unwrap();
     let first = asked.remove(0).await.unwrap().unwrap();
     assert_eq!(first.at, before);

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Found, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, Report, VERSION};
+use super::{DatabaseReport, FoundSchema, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
 /// The advisory lock of whoever changes the schema: the first eight bytes of "leasehold", and nobody else's,
@@ -35,7 +35,7 @@ const KEPT: &str = "SELECT coalesce(max(version), 0)::text AS version FROM lease
 
 /// What a look found, and who looked.
 struct Look {
-    found: Found,
+    found: FoundSchema,
     role: String,
     schema: String,
     is_read_only: bool,
@@ -99,7 +99,7 @@ pub(in crate::store) async fn migrate(
 /// Says what a look finds.
 pub(in crate::store) async fn describe(
     connection: &mut PgConnection,
-    report: &mut Report,
+    report: &mut DatabaseReport,
 ) -> anyhow::Result<()> {
     let version: String = one(connection, VERSION_OF_SERVER).await?.try_get("version")?;
     report.fact("server", format!("PostgreSQL {version}"));
@@ -154,7 +154,7 @@ async fn look(connection: &mut PgConnection) -> anyhow::Result<Look> {
         missing += if missing.is_empty() { "DELETE" } else { ", DELETE" };
     }
     Ok(Look {
-        found: Found::new(&columns, version),
+        found: FoundSchema::new(&columns, version),
         role: text("role")?,
         schema: text("schema")?,
         is_read_only: text("read_only")? == "on",

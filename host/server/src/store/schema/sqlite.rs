@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use tokio::time::{Instant, sleep};
 
-use super::{Found, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, Report, VERSION};
+use super::{DatabaseReport, FoundSchema, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/sqlite/0001_workspaces.sql");
 const COLUMNS: &str = "SELECT name FROM pragma_table_info('workspaces')";
@@ -56,7 +56,7 @@ pub(in crate::store) async fn migrate(
 /// Says what a look finds.
 pub(in crate::store) async fn describe(
     connection: &mut SqliteConnection,
-    report: &mut Report,
+    report: &mut DatabaseReport,
 ) -> anyhow::Result<()> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut *connection).await?;
     report.fact("library", format!("SQLite {version}"));
@@ -68,20 +68,20 @@ pub(in crate::store) async fn describe(
 pub(in crate::store) async fn check(connection: &mut SqliteConnection, shown: &str) -> anyhow::Result<()> {
     let found = look(connection).await.with_context(|| format!("cannot read the schema of {shown}"))?;
     anyhow::ensure!(
-        found != Found::Missing,
+        found != FoundSchema::Missing,
         "{shown} has no table workspaces: it is no database of this server's"
     );
     found.is_current(shown, Migrate::Never).map(drop)
 }
 
-async fn look(connection: &mut SqliteConnection) -> sqlx::Result<Found> {
+async fn look(connection: &mut SqliteConnection) -> sqlx::Result<FoundSchema> {
     let columns: Vec<String> = sqlx::query_scalar(COLUMNS).fetch_all(&mut *connection).await?;
     let is_kept: i64 = sqlx::query_scalar(IS_KEPT).fetch_one(&mut *connection).await?;
     let version = match is_kept {
         0 => None,
         _ => sqlx::query_scalar(KEPT).fetch_one(&mut *connection).await?,
     };
-    Ok(Found::new(&columns, version))
+    Ok(FoundSchema::new(&columns, version))
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {

@@ -15,10 +15,10 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use tokio::time::{Instant as Deadline, timeout, timeout_at};
 
-use super::{PostgresPool, Shared};
+use super::{PoolState, PostgresPool};
 use crate::database::postgres::connect;
 use crate::database::postgres::exchange::exchange;
-use crate::database::postgres::failure::Failure;
+use crate::database::postgres::failure::PostgresFailure;
 use crate::database::postgres::sessions::{self, Sessions};
 use crate::database::postgres::tagged::{Parameter, Tagged};
 use crate::database::sticky::{Borrowed, StickyConnection};
@@ -64,7 +64,7 @@ impl Link {
         &self,
         statement: &Tagged,
         parameters: &[Parameter<'_>],
-    ) -> Result<Vec<PgRow>, Failure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.shared().held()?;
         let mut was_silent = false;
         if let Some(kept) = self.sticky.take() {
@@ -94,7 +94,7 @@ impl Link {
         statement: &Tagged,
         parameters: &[Parameter<'_>],
         send_by: Deadline,
-    ) -> Result<Vec<PgRow>, Failure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.shared().held()?;
         match self.send_once(statement, parameters, Some(send_by), false).await {
             // Nothing was changed, and the next session may do it.
@@ -114,7 +114,7 @@ impl Link {
         connection: &mut PgConnection,
         statement: &Tagged,
         parameters: &[Parameter<'_>],
-    ) -> Result<Vec<PgRow>, Failure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.shared().held()?;
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Link {
     }
 
     /// A connection for a look at the table, which does not count.
-    pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, Failure> {
+    pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, PostgresFailure> {
         Ok(Glance { lent: guard(self.acquire(false).await?, Borrowed::close as fn(_)), link: self })
     }
 
@@ -134,7 +134,7 @@ impl Link {
         parameters: &[Parameter<'_>],
         send_by: Option<Deadline>,
         was_silent: bool,
-    ) -> Result<Vec<PgRow>, Failure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.sticky.release_if_exhausted();
         let lent = match send_by {
             None => self.acquire(was_silent).await?,
@@ -146,13 +146,13 @@ impl Link {
                     // It was refused before it was sent.
                     (lent, Err(failure)) => return self.settle(Sent { lent, answer: Err(failure) }, false),
                 },
-                Err(_elapsed) if self.is_exhausted() => return Err(Failure::Late),
-                Err(_elapsed) => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
+                Err(_elapsed) if self.is_exhausted() => return Err(PostgresFailure::Late),
+                Err(_elapsed) => return Err(PostgresFailure::NotSent(sqlx::Error::PoolTimedOut)),
             },
         };
         if send_by.is_some_and(|send_by| send_by <= Deadline::now()) {
             self.sticky.give_back(lent);
-            return Err(Failure::Late);
+            return Err(PostgresFailure::Late);
         }
         let sent = self.send_over(lent, statement, parameters).await?;
         self.settle(sent, send_by.is_none())
@@ -164,11 +164,11 @@ impl Link {
         &self,
         statement: &Tagged,
         texts: usize,
-    ) -> Result<(Borrowed<sqlx::Postgres>, Result<(), Failure>), Failure> {
+    ) -> Result<(Borrowed<sqlx::Postgres>, Result<(), PostgresFailure>), PostgresFailure> {
         // Given up half-way, it still waits for an answer.
         let mut lent = guard(self.acquire(false).await?, Borrowed::close);
-        let connection = lent.connection().map_err(Failure::NotSent)?;
-        let prepared = statement.prepare(connection, texts).await.map_err(Failure::Sent);
+        let connection = lent.connection().map_err(PostgresFailure::NotSent)?;
+        let prepared = statement.prepare(connection, texts).await.map_err(PostgresFailure::Sent);
         Ok((ScopeGuard::into_inner(lent), prepared))
     }
 
@@ -180,13 +180,13 @@ impl Link {
 
     /// A connection whose session is alive, and known by the server's process.
     /// `was_silent`: another one has just given none.
-    async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, Failure> {
+    async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, PostgresFailure> {
         let mut is_renewed = false;
         // Each round closes one that gives no sign of life; then there is none left that was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
         let mut patience = SIGN_OF_LIFE;
         loop {
-            let lent = match self.sticky.acquire().await.map_err(Failure::NotSent) {
+            let lent = match self.sticky.acquire().await.map_err(PostgresFailure::NotSent) {
                 Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
                     is_renewed = true;
                     continue;
@@ -194,15 +194,17 @@ impl Link {
                 lent => lent?,
             };
             let mut lent = guard(lent, Borrowed::close);
-            let asked = sessions::process(lent.connection().map_err(Failure::NotSent)?);
+            let asked = sessions::process(lent.connection().map_err(PostgresFailure::NotSent)?);
             match timeout(patience, asked).await {
                 Ok(Ok(process)) => {
                     let mut lent = ScopeGuard::into_inner(lent);
                     lent.process = Some(process);
                     return Ok(lent);
                 }
-                Ok(Err(error)) if rounds == 0 => return Err(Failure::NotSent(error)),
-                Err(_elapsed) if rounds == 0 => return Err(Failure::NotSent(sqlx::Error::PoolTimedOut)),
+                Ok(Err(error)) if rounds == 0 => return Err(PostgresFailure::NotSent(error)),
+                Err(_elapsed) if rounds == 0 => {
+                    return Err(PostgresFailure::NotSent(sqlx::Error::PoolTimedOut));
+                }
                 // One may be slow. Where the next one is silent too, those that lie idle share their fate: waiting for each
                 // would take too long.
                 Err(_elapsed) if was_silent => {
@@ -224,20 +226,20 @@ impl Link {
         lent: Borrowed<sqlx::Postgres>,
         statement: &Tagged,
         parameters: &[Parameter<'_>],
-    ) -> Result<Sent, Failure> {
+    ) -> Result<Sent, PostgresFailure> {
         // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
         let mut lent = guard(lent, Borrowed::close);
         let nonce = self.pool.nonce();
         // A statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let connection = lent.connection().map_err(Failure::NotSent)?;
+        let connection = lent.connection().map_err(PostgresFailure::NotSent)?;
         let exchanged = timeout(ANSWER_TIMEOUT, exchange(connection, statement, &nonce, parameters)).await;
-        let answer = exchanged.map_err(|_elapsed| Failure::Silent)?;
+        let answer = exchanged.map_err(|_elapsed| PostgresFailure::Silent)?;
         Ok(Sent { lent: ScopeGuard::into_inner(lent), answer })
     }
 
     /// Decides what becomes of the connection, and of the pool, by the answer that came over it.
-    fn settle(&self, sent: Sent, may_keep: bool) -> Result<Vec<PgRow>, Failure> {
+    fn settle(&self, sent: Sent, may_keep: bool) -> Result<Vec<PgRow>, PostgresFailure> {
         let Sent { mut lent, answer } = sent;
         match answer {
             Ok((rows, process)) => {
@@ -270,7 +272,7 @@ impl Link {
         }
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &PoolState {
         &self.pool.0
     }
 }
@@ -278,7 +280,7 @@ impl Link {
 /// A statement that has come to its end, and the connection that it went over.
 struct Sent {
     lent: Borrowed<sqlx::Postgres>,
-    answer: Result<(Vec<PgRow>, i32), Failure>,
+    answer: Result<(Vec<PgRow>, i32), PostgresFailure>,
 }
 
 /// A connection over which a table is looked at. It is closed unless it comes to its end.
@@ -292,9 +294,9 @@ impl Glance<'_> {
         &mut self,
         statement: &Tagged,
         parameters: &[Parameter<'_>],
-    ) -> Result<Vec<PgRow>, Failure> {
+    ) -> Result<Vec<PgRow>, PostgresFailure> {
         let nonce = self.link.pool.nonce();
-        let connection = self.lent.connection().map_err(Failure::NotSent)?;
+        let connection = self.lent.connection().map_err(PostgresFailure::NotSent)?;
         Ok(exchange(connection, statement, &nonce, parameters).await?.0)
     }
 
@@ -303,9 +305,9 @@ impl Glance<'_> {
         &mut self,
         statement: &Tagged,
         texts: usize,
-    ) -> Result<(), Failure> {
-        let connection = self.lent.connection().map_err(Failure::NotSent)?;
-        statement.prepare(connection, texts).await.map_err(Failure::Sent)
+    ) -> Result<(), PostgresFailure> {
+        let connection = self.lent.connection().map_err(PostgresFailure::NotSent)?;
+        statement.prepare(connection, texts).await.map_err(PostgresFailure::Sent)
     }
 
     pub(in crate::database::postgres) fn end(self) {

@@ -16,7 +16,7 @@ async fn each_load_goes_on_with_its_own_answer_alone_or_along_with_others() {
     let loads: Vec<_> = (0..40).map(|id| load(&batcher, &format!("w{id}"), in_a_second())).collect();
     let absent = load(&batcher, "absent", in_a_second());
     settle().await;
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for (id, load) in loads.into_iter().enumerate() {
         assert_eq!(text(load).await, Ok(Some(format!("w{id}"))));
     }
@@ -47,7 +47,7 @@ async fn a_load_that_panics_or_waits_holds_up_none_of_those_in_its_task() {
     batcher.select_for(WorkspaceId::new("waits").unwrap(), in_a_second(), waits);
     loads.extend((0..3).map(|id| load(&batcher, &format!("w{id}"), in_a_second())));
     settle().await;
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     for load in loads {
         assert!(text(load).await.is_ok());
     }
@@ -63,7 +63,7 @@ async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
     let batcher = batcher(&database, &clock, 2);
     let started = Deadline::now();
     let after = |ms| started + Duration::from_millis(ms);
-    let solo = load(&batcher, "lone", after(900));
+    let solo = load(&batcher, "solo", after(900));
     settle().await;
     let [hasty, patient] = [300, 800].map(|ms| load(&batcher, "w", after(ms)));
     sleep(LINGER + Duration::from_millis(1)).await;
@@ -79,7 +79,7 @@ async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
         let late_by = after(ms).elapsed();
         assert!(late_by < LINGER, "the one of {ms} ms was told {late_by:?} too late");
     }
-    database.gate.send_replace(Gate::Open);
+    database.gate.send_replace(TestGate::Open);
     assert!(text(patient).await.is_ok() && text(solo).await.is_ok());
     assert_eq!(batcher.counters.overloaded.load(Ordering::SeqCst), 2);
     assert_eq!(database.sizes(), [1, 2], "nobody waits for those that were turned away");
