@@ -1,8 +1,9 @@
-//! Who may ask the policy now, who has to wait, and who is turned away.
+//! Admission of loads: which ask the policy now, which wait, and which are rejected.
 //!
-//! Each permit comes with an instance of the policy, so there are few, and a queue of a bounded length in front of them: a load
-//! that would have to wait behind it is refused at once, while its caller can still do something else. It knows neither what
-//! a load does nor for whom, and how many statements are sent is not its business (`batcher.rs`).
+//! Each permit comes with an instance of the policy, so permits are few, with a queue of bounded length in
+//! front of them: a load that would have to wait behind it is rejected at once, while its caller can still do
+//! something else. Admission knows neither what a load does nor for whom, and does not decide how many
+//! statements are sent (`batcher.rs`).
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::Error;
 
-/// Seats, and a queue in front of them.
+/// Permits, and a queue in front of them.
 pub(crate) struct Admission {
-    /// One for each load that runs or waits.
+    /// Queue slots: one for each load that runs or waits.
     slots: Arc<Semaphore>,
-    /// One for each load under way of those who begin many.
+    /// Shares: one for each load in flight of the callers that begin many.
     shares: Arc<Semaphore>,
-    /// One for each load that asks the policy. On cache lines of its own: each load writes there, and each hit reads what is
-    /// beside it.
+    /// Permits: one for each load that asks the policy. They have cache lines of their own: each load writes
+    /// there, and each hit reads what is beside them.
     permits: CachePadded<Semaphore>,
 }
 
@@ -31,8 +32,8 @@ pub(crate) struct QueueSlot {
     share: Option<Share>,
 }
 
-/// A share in the loads that callers who begin many may have under way together. It belongs to the load, so
-/// that a caller who does not ask how its loads go on keeps nobody else waiting.
+/// A share in the loads that callers that begin many may have in flight together. It belongs to the load, so
+/// that a caller that does not ask how its loads go on keeps no other caller waiting.
 pub(crate) struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl QueueSlot {
@@ -40,19 +41,19 @@ impl QueueSlot {
         Self { permit, share: None }
     }
 
-    /// The same for a load of somebody who begins many.
+    /// Adds the share of a load whose caller begins many.
     pub(crate) fn with_share(self, share: Share) -> Self {
         Self { share: Some(share), ..self }
     }
 }
 
-/// Loads under way for each permit on behalf of all callers that begin many: so many that statements are full
-/// while the policy is asked about what the last ones brought, and so few that the last of them waits for a
-/// few statements only. Half of the queue is left to others in any case.
+/// Loads in flight for each permit on behalf of all callers that begin many: enough that statements are full
+/// while the policy is asked about the rows of the last ones, and few enough that the last of the loads waits
+/// for a few statements only. Half of the slots are left to others in any case.
 const LOADS_PER_PERMIT: usize = 4;
 
 impl Admission {
-    /// `permits` loads at once, and `queue` more that wait.
+    /// Makes room for `permits` loads at once, and `queue` more that wait.
     pub(crate) fn new(permits: usize, queue: usize) -> Self {
         let slots = permits.saturating_add(queue).min(Semaphore::MAX_PERMITS);
         let shares = permits.saturating_mul(LOADS_PER_PERMIT).min(slots / 2).max(1);
@@ -63,29 +64,29 @@ impl Admission {
         }
     }
 
-    /// Joins the queue, or says at once that it is full.
+    /// Joins the queue, or fails at once if it is full.
     pub(crate) fn try_enqueue(&self) -> Result<QueueSlot, Error> {
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         slot.map(QueueSlot::new).map_err(|_| Error::Overloaded)
     }
 
-    /// Waits for room in the queue, ahead of those who come later.
+    /// Waits for a slot in the queue, ahead of the loads that come later.
     pub(crate) async fn enqueue_in_turn(&self) -> Result<QueueSlot, Error> {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         slot.map(QueueSlot::new).map_err(|_| Error::Overloaded)
     }
 
-    /// The right to one more load under way of those who begin many, if there is one left.
+    /// Takes a share for one more load of a caller that begins many, if there is one left.
     pub(crate) fn try_share(&self) -> Option<Share> {
         Arc::clone(&self.shares).try_acquire_owned().ok().map(Share)
     }
 
-    /// Waits for such a right.
+    /// Waits for a share.
     pub(crate) async fn share(&self) -> Result<Share, Error> {
         Arc::clone(&self.shares).acquire_owned().await.map(Share).map_err(|_| Error::Overloaded)
     }
 
-    /// Waits for a permit. One that is not free in time is not needed any more.
+    /// Waits for a permit until `deadline`: a permit that is not free in time is not needed any more.
     pub(crate) async fn acquire(
         &self,
         _: &QueueSlot,

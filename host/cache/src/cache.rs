@@ -1,7 +1,8 @@
-//! [`SecretCache`]: what a server holds. It answers hits, and hands everything else to a task of the host.
+//! [`SecretCache`]: the handle that a program holds. It answers hits, and hands everything else to a task of
+//! the host.
 //!
-//! It decides nothing by itself: leases decide hits, the policy decides the rest. The careless mistake here would be to
-//! do work on the hit path, or to let a caller's fate reach a task that others depend on.
+//! It decides nothing by itself: leases decide hits, the policy decides the rest. The careless mistake here
+//! would be to do work on the hit path, or to let a caller's fate reach a task that others depend on.
 
 mod builder;
 mod housekeeping;
@@ -34,12 +35,12 @@ pub use transaction::Transaction;
 
 /// A cache of one column of secrets. Cloning it gives another handle of the same cache.
 ///
-/// Reads and issues may be dropped at any moment: what they started runs to its end for the others that wait
-/// for it.
+/// Reads and issues may be dropped at any moment: what they started runs to its end for the other callers
+/// that wait for it.
 ///
-/// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; the
-/// callers may be on any. Reads that miss, issues and swaps are spans of [`tracing`] (target `leasehold`,
-/// level debug).
+/// It runs on the runtime that the cache was built on, which has to live as long as the cache is used; its
+/// callers may be on any runtime. Reads that miss, issues and swaps are spans of [`tracing`] (target
+/// `leasehold`, level debug).
 #[derive(Clone)]
 pub struct SecretCache {
     core: Arc<Core>,
@@ -51,7 +52,7 @@ impl SecretCache {
         Builder::default()
     }
 
-    /// A cache of these parts, without housekeeping: for a rehearsal.
+    /// Makes a cache of these parts, without housekeeping: for a rehearsal.
     pub(crate) fn around(core: Arc<Core>) -> Self {
         Self { core }
     }
@@ -66,14 +67,16 @@ impl SecretCache {
     /// that is replaced or removed, whatever its workspace, is wiped and given back; all but a few are once
     /// it has returned. So beside an `answer` that blocks for seconds memory grows with each issue and each
     /// load, by some 200 bytes and the secret, until as many are held as the capacity, and 1,024 at least
-    /// ([`Stats::held`]); from then on nothing is stored. For what takes long, take a handle by [`get`](Self::get).
+    /// ([`Stats::held`]); from then on nothing is stored. For work that takes long, take a handle by
+    /// [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
         self.covered(workspace, answer).flatten()
     }
 
-    /// As [`with`](Self::with), with a handle of the secret. Two threads that both hit share its reference
-    /// count. The handle may be held for as long as one likes: it keeps its own secret and nothing else.
+    /// Returns a handle of the secret, as [`with`](Self::with) would lend it. Two threads that both hit share
+    /// its reference count. The handle may be held for any length of time: it keeps its own secret and
+    /// nothing else.
     #[inline]
     #[must_use]
     pub fn get(&self, workspace: &WorkspaceId) -> Option<Secret> {
@@ -95,7 +98,7 @@ impl SecretCache {
     }
 
     /// The workspace's secret, lent to `answer`: borrowed from the cache if a lease covers it, as by
-    /// [`with`](Self::with) and under the same terms, and otherwise read as by [`read`](Self::read).
+    /// [`with`](Self::with) and under the same terms, otherwise read as by [`read`](Self::read).
     ///
     /// # Errors
     ///
@@ -115,17 +118,18 @@ impl SecretCache {
         answered.ok_or_else(|| Error::Internal("a secret was lent and nothing came back".into()))
     }
 
-    /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has committed it.
+    /// Issues a secret in place of the old one: mints it, stores it, and returns it once the database has
+    /// committed it.
     ///
-    /// It goes over a connection of its own. A caller whose own transaction holds the row waits for itself:
-    /// in PostgreSQL the outcome is unknown when the time is up, and the secret is rotated if that
-    /// transaction ends within 30 s, be it by a rollback; SQLite refuses it. `issue_in` takes part in the
-    /// transaction.
+    /// The issue goes over a connection of its own. A caller whose own transaction holds the row waits for
+    /// that transaction: in PostgreSQL the outcome is unknown once the time is up, and the secret is rotated
+    /// if that transaction ends within 30 s, be it by a rollback; SQLite refuses the issue. `issue_in` takes
+    /// part in the transaction.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownWorkspace`] if there is no row; [`Error::OutcomeUnknown`] if it may have been committed. After
-    /// any other error nothing has changed.
+    /// [`Error::UnknownWorkspace`] if there is no row; [`Error::OutcomeUnknown`] if it may have been
+    /// committed. After any other error nothing has changed.
     pub async fn issue(&self, workspace: &WorkspaceId) -> Result<Secret, Error> {
         let span = debug_span!(target: "leasehold", "issue", %workspace, error = field::Empty);
         let outcome = self.rotate(workspace, span.clone()).instrument(span.clone()).await;
@@ -133,8 +137,8 @@ impl SecretCache {
         self.count_error(outcome).map(|lookup| lookup.secret)
     }
 
-    /// The workspace's secret; where it has none, one is issued. The database decides whether it has: of several
-    /// replicas that heal together, one stores a secret and all return that one.
+    /// The workspace's secret; where it has none, one is issued. The database decides whether it has: of
+    /// several replicas that heal together, a single one stores a secret, and all return it.
     ///
     /// # Errors
     ///
@@ -158,18 +162,18 @@ impl SecretCache {
         self.join_or_lead(workspace, FlightKind::Heal).await
     }
 
-    /// Drops the workspace's entry, and whatever is being read for it: the next read asks the database. For a server
-    /// that has just deleted the row.
+    /// Drops the workspace's entry, and voids any read in flight for it: the next read asks the database. For
+    /// a server that has just deleted the row.
     pub fn remove(&self, workspace: &WorkspaceId) {
         self.core.flights.void(workspace, || self.core.table.remove(workspace));
     }
 
-    /// Drops every entry, and whatever is being read.
+    /// Drops every entry, and voids every read in flight.
     pub fn reset(&self) {
         self.core.flights.void_all(|| self.core.table.clear());
     }
 
-    /// What the cache has done so far.
+    /// Counters and gauges of the cache's work so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let core = &self.core;
@@ -181,14 +185,16 @@ impl SecretCache {
         core.counters.snapshot(core.table.hits(), core.statements.database.statements(), gauges)
     }
 
-    /// Applies `answer` to what a lease covers: `Some(None)` where that is absence, `None` where none does.
+    /// Applies `answer` to the value that a lease covers: `Some(None)` where that value is absence, `None`
+    /// where no lease covers one.
     #[inline]
     fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
         let found = self.core.table.lookup(workspace, || self.terms(), answer);
         self.found(workspace, found)
     }
 
-    /// What a lease covers, as the answer of a read: `Some(None)` where that is absence.
+    /// Returns the value that a lease covers, as the answer of a read: `Some(None)` where that value is
+    /// absence.
     #[inline]
     fn hit(&self, workspace: &WorkspaceId) -> Option<Option<Lookup>> {
         let found = self.core.table.lookup_dated(
@@ -240,7 +246,7 @@ impl SecretCache {
             (Err(Error::Internal(_)), FlightKind::Fill) if self.core.statements.runtime_has_ended() => {
                 Err(Error::RuntimeEnded)
             }
-            // What it had sent by then is not known.
+            // It is not known what the task had sent by then.
             (Err(Error::Internal(_)), FlightKind::Heal) if self.core.statements.runtime_has_ended() => {
                 Err(Error::OutcomeUnknown(RUNTIME_ENDED.into()))
             }
@@ -250,7 +256,7 @@ impl SecretCache {
         outcome
     }
 
-    /// A waiter for a flight of this kind, or the answer if it has just been stored.
+    /// Returns a waiter for a flight of this kind, or the answer if it has just been stored.
     fn find_or_start(&self, workspace: &WorkspaceId, kind: FlightKind) -> Result<Waiter, ReadOutcome> {
         let core = &self.core;
         let active = core.rollout.active();
@@ -269,7 +275,7 @@ impl SecretCache {
         }
     }
 
-    /// Starts a flight, unless too many wait already: then the flight ends here.
+    /// Starts a flight, or ends it here where too many loads wait already.
     fn start(&self, kind: FlightKind, active: Arc<ActivePolicy>, leader: LeaderGuard) {
         let core = Arc::clone(&self.core);
         let admission = match kind {
@@ -304,7 +310,7 @@ impl SecretCache {
                 Status::Miss => count(&counters.misses),
                 Status::Renewed => count(&counters.renewed),
                 Status::Stale => count(&counters.stale),
-                // Counted where it happened: hits one by one, bypasses once for all who waited.
+                // Counted where it happened: hits one by one, bypasses once for all waiters.
                 Status::Hit | Status::Bypassed | Status::Healed => {}
             },
             Err(Error::Absent) => count(&counters.absent),
@@ -321,7 +327,7 @@ impl SecretCache {
     }
 }
 
-/// Notes in a span how it ended: the status and the error of a read, never the secret.
+/// Records in a span how it ended: the status or the error of a read, never the secret.
 fn record(span: &Span, outcome: &ReadOutcome) {
     match outcome {
         Ok(lookup) => span.record("status", lookup.status.as_str()),

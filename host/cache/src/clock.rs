@@ -1,7 +1,8 @@
-//! The only place that reads time.
+//! The clocks: the only place that reads the machine's time. (Deadlines and timers are by tokio's clock.)
 //!
-//! Leases live on the monotonic clock: setting the wall clock changes nothing. The clock stands still while the machine
-//! is suspended, so a clock also says for how long it has stood still, and the cache drops everything when that jumps.
+//! Leases live on the monotonic clock: setting the wall clock changes nothing. The clock stands still while
+//! the machine is suspended, so a clock also says for how long it has stood still, and the cache drops
+//! everything when that jumps.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,42 +16,42 @@ use rustix::time::{ClockId, clock_getres, clock_gettime};
 pub struct Instant(u64);
 
 impl Instant {
-    /// From nanoseconds.
+    /// Makes an instant from nanoseconds.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// In nanoseconds.
+    /// Returns the instant in nanoseconds.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// Later by `span`, or the far future if that does not fit.
+    /// Returns the instant that is later by `span`, or the far future if that does not fit.
     pub fn saturating_add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))
     }
 
-    /// The time since `earlier`, or zero if that is the later one.
+    /// Returns the time since `earlier`, or zero if `earlier` is the later of the two.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The same moment in whole milliseconds, rounded down: what a policy gets to see.
+    /// Returns the same moment in whole milliseconds, rounded down: what a policy gets to see.
     pub(crate) const fn rounded(self) -> Self {
         Self(self.0 / 1_000_000 * 1_000_000)
     }
 }
 
-/// Where a cache reads the time. [`SystemClock`] in a server, [`ManualClock`] in a test.
+/// The time of a cache: [`SystemClock`] in a server, [`ManualClock`] in a test.
 pub trait Clock: Send + Sync + 'static {
-    /// The present instant. Never goes back.
+    /// The present instant. It never goes back.
     fn now(&self) -> Instant;
 
-    /// An instant that is not before [`now`](Self::now), and at most a few milliseconds after it: cheap enough to
-    /// read on every hit. Rounding up makes a lease end early, never late.
+    /// An instant that is not before [`now`](Self::now), and at most a few milliseconds after it: cheap
+    /// enough to read on every hit. Rounding up makes a lease end early, never late.
     fn now_coarse(&self) -> Instant;
 
-    /// For how long in all the clock has stood still because the machine was suspended.
+    /// The time in all that the clock has stood still because the machine was suspended.
     fn suspended(&self) -> Duration;
 
     /// The time of day, for people to read. Nothing is decided by it.
@@ -63,8 +64,9 @@ pub trait Clock: Send + Sync + 'static {
 /// The machine's monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
-    /// How far the coarse clock may lag: one tick of the kernel's timer, and once more for a tick that comes late. On a cache
-    /// line of its own: each hit reads it, and what lies beside it on the heap may be written by others.
+    /// The most that the coarse clock may lag: one tick of the kernel's timer, and once more for a tick that
+    /// comes late. It has a cache line of its own: each hit reads it, and other threads may write what lies
+    /// beside it on the heap.
     lag_ns: CachePadded<u64>,
 }
 
@@ -106,7 +108,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at one second.
+    /// Makes a clock that stands at one second.
     pub fn new() -> Self {
         Self { now_ns: AtomicU64::new(1_000_000_000), suspended_ns: AtomicU64::new(0) }
     }
@@ -160,12 +162,12 @@ impl fmt::Debug for ManualClock {
     }
 }
 
-/// The machine's monotonic clock, for measuring and for nothing that is decided about an entry.
+/// The machine's monotonic time, for measuring and for nothing that is decided about an entry.
 pub(crate) fn monotonic() -> Duration {
     Duration::from_nanos(timespec_nanos(clock_gettime(ClockId::Monotonic)))
 }
 
-/// The processor time that this thread has used. A system call: half a microsecond.
+/// The processor time that this thread has used. Reading it is a system call: half a microsecond.
 pub(crate) fn thread_cpu_time() -> Duration {
     Duration::from_nanos(timespec_nanos(clock_gettime(ClockId::ThreadCPUTime)))
 }

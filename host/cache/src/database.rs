@@ -1,10 +1,10 @@
-//! The column behind the cache: what the cache needs of a database, and nothing of how it asks.
+//! The column behind the cache: what the cache needs of a database, and nothing of how it is asked.
 //!
-//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each
-//! call, never a transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A
-//! program may have one of its own, in which it has a secret issued (`transaction.rs`).
+//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call,
+//! never a transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A
+//! program may have a transaction of its own, in which it has a secret issued (`transaction.rs`).
 
-// What the two engines share.
+// Parts that the two engines share.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod batch;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -39,22 +39,23 @@ pub use sqlite::Sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use transaction::{Engine, TransactionConnection};
 
-/// What an issue does when a secret is stored already.
+/// The action of an issue when a secret is stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssueMode {
-    /// Replaces it.
+    /// Replaces the secret.
     Rotate,
-    /// Keeps it, and returns it: a secret is stored only where none is, decided by the database in one statement.
+    /// Keeps the secret, and returns it: a new one is stored only where there is none, decided by the
+    /// database in one statement.
     Heal,
 }
 
-/// The answer of a [`Database`], in a box so that the trait can be a trait object.
+/// The answer of a [`Database`], boxed so that the trait can be a trait object.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> + Send + 'a>>;
 
 /// The answers for the workspaces of a batch, in their order.
 pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseError>>> + Send + 'a>>;
 
-/// One column of secrets, by workspace.
+/// A column of secrets, by workspace.
 ///
 /// The cache calls it from tasks of its own, whatever becomes of the callers. An issue runs to its end. A
 /// select whose load has waited long enough is dropped: its connection must not go to the next borrower with
@@ -69,8 +70,9 @@ pub trait Database: Send + Sync + 'static {
     /// Reads the secret. `None` is absence: no row, NULL, or the empty string.
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>>;
 
-    /// Reads the secrets of several workspaces, [`batch_size`](Self::batch_size) of them at most, in as few statements as it
-    /// can: one answer for each, in their order. What is wrong with one of them is no error of another.
+    /// Reads the secrets of several workspaces, [`batch_size`](Self::batch_size) of them at most, in as few
+    /// statements as it can: one answer for each, in their order. An error of one of them is no error of
+    /// another.
     fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
         Box::pin(async move {
             let mut answers = Vec::with_capacity(workspaces.len());
@@ -81,17 +83,18 @@ pub trait Database: Send + Sync + 'static {
         })
     }
 
-    /// How many workspaces [`select_batch`](Self::select_batch) reads at once; 1 if it is no better than one by one.
+    /// The number of workspaces that [`select_batch`](Self::select_batch) reads at once; 1 if it is no better
+    /// than one by one.
     fn batch_size(&self) -> usize {
         1
     }
 
-    /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed: what the row holds,
-    /// whatever a trigger makes of it.
+    /// Stores `minted` as `mode` says and returns the secret that is stored, once that is committed: what the
+    /// row holds, whatever a trigger makes of it.
     ///
-    /// Nothing may be sent after `send_by`: the caller goes then, and an answer of [`DatabaseError::Overloaded`] tells it that
-    /// nothing was done. [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that the outcome is unknown. After any
-    /// other error nothing was changed.
+    /// Nothing may be sent after `send_by`: the caller goes then, and an answer of
+    /// [`DatabaseError::Overloaded`] says that nothing was done. [`DatabaseError::Timeout`] and
+    /// [`DatabaseError::Lost`] say that the outcome is unknown. After any other error nothing was changed.
     fn issue<'a>(
         &'a self,
         workspace: &'a WorkspaceId,
@@ -103,7 +106,7 @@ pub trait Database: Send + Sync + 'static {
     /// Stores `minted` in place of what is there, within a transaction of the program's own and over its
     /// connection, and returns what the row holds in it. Whatever the error, the transaction is not
     /// committed, unless it says [`DatabaseError::UnknownWorkspace`]. It goes with
-    /// [`open_transaction`](Self::open_transaction): a database that has one of them needs both.
+    /// [`open_transaction`](Self::open_transaction): a database that has one of the two methods needs both.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn issue_in<'a>(
         &'a self,
@@ -114,24 +117,26 @@ pub trait Database: Send + Sync + 'static {
         Box::pin(async { Err(transaction::takes_no_part()) })
     }
 
-    /// The transaction that is open on a connection of the program's, by a number that no later one has on
-    /// it; `None` where none is open. An error says that it cannot be committed.
+    /// Returns the transaction that is open on a connection of the program's, by a number that no later one
+    /// has on that connection; `None` where none is open. An error says that the transaction cannot be
+    /// committed.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn open_transaction<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         Box::pin(async { Err(transaction::takes_no_part()) })
     }
 
-    /// Does, within the transaction, what a COMMIT may have to wait for: after it the COMMIT is carried out at
-    /// once or never. After an error the transaction is not committed.
+    /// Does, within the transaction, what a COMMIT may have to wait for: after it the COMMIT is carried out
+    /// at once or never. After an error the transaction is not committed.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn prepare_commit<'a>(&'a self, _connection: TransactionConnection<'a>) -> Answer<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    /// How many statements were sent since the start.
+    /// The number of statements that were sent since the start.
     fn statements(&self) -> u64;
 
-    /// How many statements it runs at once; `None` if it does not say. The cache sends fewer reads than that at a time.
+    /// The number of statements that the database runs at once; `None` if it does not say. By default the
+    /// cache sends fewer reads than that at a time.
     fn connections(&self) -> Option<usize> {
         None
     }

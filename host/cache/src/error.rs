@@ -1,4 +1,4 @@
-//! Everything that can go wrong, each with whose fault it is and whether trying again helps.
+//! Errors: everything that can go wrong, each with whose fault it is and whether a retry helps.
 //!
 //! No error holds a secret, nor text that a database might have quoted one in.
 
@@ -8,50 +8,55 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Why an id is not a [`WorkspaceId`](crate::WorkspaceId). The caller's fault; the same id is refused again.
+/// The reason why an id is not a [`WorkspaceId`](crate::WorkspaceId). It is the caller's fault; the same id
+/// is refused again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidWorkspace {
-    /// The empty string.
+    /// The id is the empty string.
     #[error("the workspace id is empty; expected 1 to 256 bytes")]
     Empty,
-    /// More than 256 bytes.
+    /// The id has more than 256 bytes.
     #[error("the workspace id has {bytes} bytes; expected 256 at most")]
     TooLong {
         /// Its length in bytes.
         bytes: usize,
     },
-    /// A control character, such as a line break or NUL.
+    /// The id has a control character, such as a line break or NUL.
     #[error("the workspace id has a control character at byte {offset}; expected printable text")]
     ControlCharacter {
-        /// Where the first one is, in bytes from the start.
+        /// The offset of the first one, in bytes from the start.
         offset: usize,
     },
 }
 
-/// Why a read or an issue gave no secret. Where there is an error behind it, [`source`](StdError::source) has
-/// it.
+/// The reason why a read or an issue gave no secret. Where there is an error behind it,
+/// [`source`](StdError::source) returns that error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The workspace has no secret: no row, or its column is NULL or empty. Issue one.
     Absent,
-    /// An issue found no row for the workspace, so that there was nowhere to store a secret. Nothing was stored.
+    /// An issue found no row for the workspace, so there was nowhere to store a secret. Nothing was stored.
     UnknownWorkspace,
-    /// The database's fault: it could not be reached, or refused the statement for now. Nothing was stored. Retry later.
+    /// The database's fault: it could not be reached, or refused the statement for now. Nothing was stored.
+    /// Retry later.
     Unavailable(Reason),
-    /// The database refuses the statement, and will until somebody changes the table, its triggers, the role or the value: no
-    /// privilege, a constraint, a view that cannot be written, a trigger that swallows the write. Nothing was stored.
+    /// The database refuses the statement, and will until the table, its triggers, the role or the value is
+    /// changed: no privilege, a constraint, a view that cannot be written, a trigger that swallows the write.
+    /// Nothing was stored.
     Refused(Reason),
-    /// The database takes no writes for now: a standby, or one that was set so. Nothing was stored. Retry later.
+    /// The database takes no writes for now: a standby, or a database that was set so. Nothing was stored.
+    /// Retry later.
     ReadOnly,
-    /// The database's fault: it did not answer a read in time. Retry later.
+    /// The database's fault: it did not answer in time, to a read or to a statement within a transaction of
+    /// the program's. Retry later.
     Timeout,
-    /// The database's fault: an issue was sent, and its answer was lost or late. It may have been committed or not; the
-    /// entry is dropped either way. Read again to learn which.
+    /// The database's fault: an issue was sent, and its answer was lost or late. It may have been committed
+    /// or not; the entry is dropped either way. Read again to learn which.
     OutcomeUnknown(Reason),
-    /// The server's fault: too many loads are waiting already, for the database or for a call of the policy. Retry after a
-    /// pause.
+    /// The server's fault: too many loads or issues are waiting already, for the database or for a call of
+    /// the policy. Retry after a pause.
     Overloaded,
     /// The caller's fault: the runtime on which the cache was built has ended, and with it every task of the
     /// cache. Nothing was sent. Build the cache on a runtime that lives as long as the cache is used.
@@ -61,7 +66,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anyone changing anything.
+    /// Returns whether the same call may succeed later without any change by an operator or the program.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -115,29 +120,30 @@ impl StdError for Error {
     }
 }
 
-/// What is said of it wherever it is met.
+/// The message of this error wherever it occurs.
 pub(crate) const RUNTIME_ENDED: &str = "the runtime on which the cache was built has ended; \
      build the cache on a runtime that lives as long as the cache is used";
 
 const READ_ONLY: &str = "the database is read-only: a standby, or set so";
 
-/// Why a [`Database`](crate::Database) did not do what was asked. Where there is an error behind it,
-/// [`source`](StdError::source) has it.
+/// The reason why a [`Database`](crate::Database) did not do what was asked. Where there is an error behind
+/// it, [`source`](StdError::source) returns that error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DatabaseError {
-    /// It could not be reached, or refused the statement for now. Nothing was changed.
+    /// The database could not be reached, or refused the statement for now. Nothing was changed.
     Unavailable(Reason),
-    /// It refuses the statement, and will until somebody changes the table, the role or the value. Nothing was changed.
+    /// The database refuses the statement, and will until the table, the role or the value is changed.
+    /// Nothing was changed.
     Refused(Reason),
-    /// It takes no writes for now. Nothing was changed.
+    /// The database takes no writes for now. Nothing was changed.
     ReadOnly,
     /// The connection was lost after the statement was sent, so that its effect is unknown.
     Lost(Reason),
-    /// The fault of the implementation of [`Database`](crate::Database), which panicked or answered with what
-    /// it may not. What became of the statement is unknown.
+    /// The implementation of [`Database`](crate::Database) is at fault: it panicked, or answered with what it
+    /// may not. What became of the statement is unknown.
     Broken(Reason),
-    /// It did not answer in time. A statement that was sent may still take effect.
+    /// The database did not answer in time. A statement that was sent may still take effect.
     Timeout,
     /// An issue found no row to store a secret in.
     UnknownWorkspace,
@@ -150,7 +156,7 @@ impl DatabaseError {
         Self::Broken("it panicked".into())
     }
 
-    /// What a caller is told of an issue that ended so, where that says nothing of its outcome.
+    /// Converts the error of an issue after which the outcome is unknown into the caller's error.
     pub(crate) fn into_unknown_outcome(self) -> Error {
         let words = self.to_string();
         Error::OutcomeUnknown(match self {
@@ -187,7 +193,8 @@ impl StdError for DatabaseError {
     }
 }
 
-/// A reason in words, and the error behind it where there is one. Two are equal where their words are.
+/// A reason in words, and the error behind it where there is one. Two reasons are equal where their words
+/// are.
 ///
 /// The words are shown by every error that has the reason; the error behind it is what [`StdError::source`]
 /// returns, for programs that look for a type of their own. Neither may hold a secret.
@@ -198,12 +205,13 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// Words alone.
+    /// Makes a reason of words alone.
     pub fn new(words: impl Into<Arc<str>>) -> Self {
         Self { words: words.into(), cause: None }
     }
 
-    /// Words, and the error behind them. They should not repeat what that error says: a report shows both.
+    /// Makes a reason of words, and the error behind them. They should not repeat what that error says: a
+    /// report shows both.
     pub fn caused_by(words: impl Into<Arc<str>>, cause: impl StdError + Send + Sync + 'static) -> Self {
         Self { words: words.into(), cause: Some(Arc::new(cause)) }
     }
@@ -212,7 +220,7 @@ impl Reason {
         self.cause.as_deref().map(|cause| cause as _)
     }
 
-    /// The same error behind other words.
+    /// Puts other words before the same error.
     pub(crate) fn reworded(self, words: impl Into<Arc<str>>) -> Self {
         Self { words: words.into(), ..self }
     }
@@ -270,14 +278,15 @@ impl fmt::Debug for Reason {
     }
 }
 
-/// Why a database could not be used at all, at start-up. The operator's fault, or the network's.
+/// The reason why a database could not be used at all, at start-up. It is the operator's fault, or the
+/// network's.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// A table or column name that cannot be used.
     #[error(
-        "{role} {name:?} is not a usable SQL identifier; expected a letter or '_' followed by letters, digits or '_', \
-         63 bytes at most"
+        "{role} {name:?} is not a usable SQL identifier; expected a letter or '_' followed by letters, \
+         digits or '_', 63 bytes at most"
     )]
     Identifier {
         /// `table`, `key column` or `secret column`.
@@ -285,22 +294,23 @@ pub enum ConnectError {
         /// The name as it was given.
         name: String,
     },
-    /// A URL that says nothing we understand.
+    /// A URL that cannot be understood.
     #[error("the database URL is not usable: {reason}")]
     Url {
-        /// What is wrong and what was expected. It never holds the password.
+        /// The problem, and what was expected. It never holds the password.
         reason: String,
     },
-    /// The database cannot be reached, or does not let us in.
+    /// The database cannot be reached, or refuses the login.
     #[error("cannot connect to the database: {reason}")]
     Unreachable {
-        /// What the driver said.
+        /// The driver's words.
         reason: String,
     },
-    /// The database has no such table or column, or one that cannot be used.
+    /// The database has no such table or column, or has one that cannot be used.
     #[error("{0}")]
     Schema(String),
-    /// A pooler between us and the database runs prepared statements on connections where they are other statements.
+    /// A pooler in front of the database runs prepared statements on connections where they are other
+    /// statements.
     #[error("{0}")]
     Pooler(String),
 }

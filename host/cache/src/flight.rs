@@ -1,12 +1,13 @@
-//! One load per workspace at a time, and who may store what it brings.
+//! Flights: one load per workspace at a time, and which of them may store its result.
 //!
-//! A flight is one load that the host runs in tasks of its own and that any number of callers wait for. The one rule:
-//! *a flight may store its result only while it is registered here*. Whatever makes its result too old (an issue, a
-//! removal, a reset) takes it out of the register in the same critical section in which it changes the table, so a
-//! late result can neither be stored nor joined. Nothing here knows what a flight does.
+//! A flight is one load that the host runs in tasks of its own and that any number of callers wait for. The
+//! one rule: *a flight may store its result only while it is registered here*. Any event that makes its
+//! result too old (an issue, a removal, a reset) takes it out of the register in the same critical section in
+//! which it changes the table, so a late result can neither be stored nor joined. Nothing here knows what a
+//! flight does.
 //!
-//! Locks: a stripe's lock is held for a few map operations and a write of the table, never across an await. Where
-//! several stripes are locked they are locked in order of their index.
+//! Locks: a stripe's lock is held for a few map operations and a write of the table, never across an await.
+//! Where several stripes are locked they are locked in order of their index.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
@@ -15,13 +16,13 @@ use crate::lease::Generation;
 use crate::sync::{Arc, AsyncMutex, Mutex, MutexGuard, OwnedMutexGuard, PoisonError, RandomState, SetOnce};
 use crate::{Error, Lookup, Secret, WorkspaceId};
 
-/// More stripes than threads that write at the same moment; a power of two.
+/// Number of stripes: more than threads that write at the same moment; a power of two.
 const STRIPES: usize = 64;
 
-/// How a flight ended. A workspace without a secret is `Error::Absent`.
+/// The outcome of a flight. A workspace without a secret is `Error::Absent`.
 pub(crate) type ReadOutcome = Result<Lookup, Error>;
 
-/// What a flight is for. Each kind is joined by its own.
+/// The purpose of a flight. A flight is joined only by callers of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlightKind {
     /// A read.
@@ -36,64 +37,64 @@ pub(crate) struct Flights {
     hasher: RandomState,
 }
 
-/// What is under way for one workspace. There is none while nothing is.
+/// Everything in flight for one workspace. There is no such entry while there is nothing.
 #[derive(Default)]
 struct InFlight {
     fill: Option<Flight>,
     heal: Option<Flight>,
-    /// Issues under way or waiting for their turn. No fill may store while there are any: its SELECT may have been
-    /// sent before the UPDATE and answered after it.
+    /// Issues in flight or waiting for their turn. No fill may store while there are any: its SELECT may have
+    /// been sent before the UPDATE and answered after it.
     writers: usize,
-    /// What fills that might not store have delivered. While anything is in flight, nothing else may be
-    /// stored by what may be older, nor delivered to a caller that comes later: no caller is shown an older
-    /// value after a newer one.
+    /// The values that fills that might not store have delivered. While anything is in flight, nothing that
+    /// may be older is stored, or delivered to a caller that comes later: no caller is shown an older value
+    /// after a newer one.
     delivered: Delivered,
     /// The issue that may store, if nothing has happened since it began that its result must not undo.
     issue: Option<IssueId>,
-    /// The issues' turn, once there are any.
+    /// The lock by which issues take turns, once there are any.
     turn: Option<Arc<AsyncMutex<()>>>,
 }
 
-/// What fills that might not store have delivered to those who waited for them.
+/// The values that fills that might not store have delivered to their waiters.
 #[derive(Default)]
 enum Delivered {
     #[default]
     Nothing,
-    /// This and nothing else; `None` is absence.
+    /// This value and nothing else; `None` is absence.
     Only(Option<Secret>),
-    /// Different values. Which of them is the newest is not known, so that none is known to be as new.
+    /// Different values. Which of them is the newest is not known, so that no value is known to be as new.
     Several,
 }
 
 struct Flight {
     generation: Generation,
-    /// Whether another one has told something since this one began.
+    /// Whether another fill has delivered a new value since this flight began.
     is_outrun: bool,
     outcome: OutcomeCell,
 }
 
-/// Where the outcome of a flight will be. It tells one flight from any other, by its address.
+/// The cell that will hold the outcome of a flight. Its address distinguishes the flight from any other.
 type OutcomeCell = Arc<SetOnce<ReadOutcome>>;
 
-/// Tells one issue from any other: by the address of an allocation that it keeps alive.
+/// The identity of an issue: the address of an allocation that it keeps alive.
 #[derive(Clone)]
 struct IssueId(Arc<()>);
 
-/// What became of a caller that wanted a flight.
+/// The result of a caller's request for a flight.
 pub(crate) enum Join {
     /// The answer was stored a moment ago: no flight is needed.
     Cached(ReadOutcome),
-    /// One is under way.
+    /// A flight is registered already, and the caller waits for it.
     Follower(Waiter),
-    /// The caller has to start it.
+    /// The caller has to start the flight.
     Leader(Waiter, LeaderGuard),
 }
 
 /// Waits for the outcome of a flight. Dropping it cancels nothing.
 pub(crate) struct Waiter(OutcomeCell);
 
-/// A registered flight, held by what runs it. Dropping it takes the flight out of the register, and tells whoever
-/// waits that it was lost.
+/// A registered flight, held by the task that runs it. Dropping it takes the flight out of the register, and
+/// notifies the waiters that it was lost.
 pub(crate) struct LeaderGuard {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
@@ -101,7 +102,8 @@ pub(crate) struct LeaderGuard {
     outcome: OutcomeCell,
 }
 
-/// One issue, from before it waits for its turn until after its statement has ended. Dropping it ends it.
+/// One issue, from before it waits for its turn until after its statement has ended. Dropping it ends the
+/// issue.
 pub(crate) struct Writer {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
@@ -116,10 +118,11 @@ impl Flights {
         Self { stripes, hasher: RandomState::default() }
     }
 
-    /// Joins the flight of this kind, or registers a new one if there is none, an older policy runs it, or another one has
-    /// told something since it began.
+    /// Joins the flight of this kind, or registers a new one if there is none, an older policy runs it, or
+    /// another fill has delivered a new value since it began.
     ///
-    /// `stored` is asked under the lock: a flight that landed since the caller looked has stored its result by now.
+    /// `stored` is asked under the lock: a flight that completed since the caller looked has stored its
+    /// result by now.
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
         workspace: &WorkspaceId,
@@ -152,7 +155,7 @@ impl Flights {
         self.stripe(workspace).get(workspace)?.join(kind, generation)
     }
 
-    /// Registers an issue. It is not yet its turn.
+    /// Registers an issue, which still has to wait for its turn.
     pub(crate) fn write(self: &Arc<Self>, workspace: &WorkspaceId) -> Writer {
         let mut stripe = self.stripe(workspace);
         let in_flight = stripe.entry(workspace.clone()).or_default();
@@ -161,7 +164,8 @@ impl Flights {
         Writer { flights: Arc::clone(self), workspace: workspace.clone(), id, turn, held: None }
     }
 
-    /// Makes everything under way for a workspace too old to be stored or joined, and changes the table with it.
+    /// Makes everything in flight for a workspace too old to be stored or joined, and changes the table with
+    /// it.
     pub(crate) fn void(&self, workspace: &WorkspaceId, change: impl FnOnce()) {
         let mut stripe = self.stripe(workspace);
         if let Some(in_flight) = stripe.get_mut(workspace) {
@@ -170,7 +174,7 @@ impl Flights {
         change();
     }
 
-    /// The same for every workspace at once.
+    /// Does the same for every workspace at once.
     pub(crate) fn void_all(&self, change: impl FnOnce()) {
         let mut stripes: Vec<_> = self.stripes.iter().map(lock).collect();
         for in_flight in stripes.iter_mut().flat_map(|stripe| stripe.values_mut()) {
@@ -179,7 +183,7 @@ impl Flights {
         change();
     }
 
-    /// How many workspaces have anything under way.
+    /// The number of workspaces that have anything in flight.
     pub(crate) fn len(&self) -> usize {
         self.stripes.iter().map(|stripe| lock(stripe).len()).sum()
     }
@@ -194,7 +198,7 @@ impl Flights {
         lock(&self.stripes[index])
     }
 
-    /// Runs `change` on what is under way for the workspace, and forgets it if nothing is left.
+    /// Runs `change` on what is in flight for the workspace, and forgets the workspace if nothing is left.
     fn with_in_flight<R>(&self, workspace: &WorkspaceId, change: impl FnOnce(&mut InFlight) -> R) -> R {
         let mut stripe = self.stripe(workspace);
         let in_flight = stripe.entry(workspace.clone()).or_default();
@@ -214,7 +218,7 @@ impl InFlight {
         }
     }
 
-    /// Joins a flight that no older policy runs, and since whose beginning no other one has told anything.
+    /// Joins a flight if no older policy runs it, and no other fill has delivered a new value since it began.
     fn join(&self, kind: FlightKind, generation: Generation) -> Option<Waiter> {
         let flight = self.flight(kind)?;
         let may_join = flight.generation >= generation && !flight.is_outrun;
@@ -234,7 +238,7 @@ impl InFlight {
         self.issue = None;
     }
 
-    /// Takes a flight out of the register, if it is still in it.
+    /// Takes a flight out of the register, if it is still in it. Returns whether it was.
     fn leave(&mut self, kind: FlightKind, outcome: &OutcomeCell) -> bool {
         let slot = self.slot(kind);
         let registered = slot.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.outcome, outcome));
@@ -244,8 +248,9 @@ impl InFlight {
         registered
     }
 
-    /// Notes what a fill that may not store tells. Whoever comes after that may have heard of it, so that another fill
-    /// under way, which may bring something older, is not joined any more. It may store if it brings the same.
+    /// Records what a fill that may not store delivers. A caller that comes after that may know of the value,
+    /// so another fill in flight, which may bring an older one, is not joined any more. That fill may store
+    /// if it brings the same value.
     fn record_delivery(&mut self, value: Option<&Secret>) {
         self.delivered = match &self.delivered {
             Delivered::Nothing => Delivered::Only(value.cloned()),
@@ -277,7 +282,7 @@ impl IssueId {
 }
 
 impl Waiter {
-    /// The outcome, once the flight has landed.
+    /// Returns the outcome, once the flight has completed.
     pub(crate) async fn outcome(self) -> ReadOutcome {
         self.0.wait().await.clone()
     }
@@ -288,8 +293,8 @@ impl LeaderGuard {
         &self.workspace
     }
 
-    /// Ends a fill: changes the table with it, and then tells everyone who waits. `change` is told whether the result may
-    /// be stored.
+    /// Ends a fill: changes the table with it, and then notifies all waiters. `change` is given whether the
+    /// result may be stored.
     pub(crate) fn complete(self, outcome: ReadOutcome, change: impl FnOnce(bool)) {
         self.flights.with_in_flight(&self.workspace, |in_flight| {
             let is_current = in_flight.leave(self.kind, &self.outcome) && in_flight.writers == 0;
@@ -307,7 +312,7 @@ impl LeaderGuard {
         self.send(outcome);
     }
 
-    /// Ends a flight that stores nothing by itself: takes it out of the register, and tells everyone who waits.
+    /// Ends a flight that stores nothing by itself: takes it out of the register, and notifies all waiters.
     pub(crate) fn complete_without_store(&self, outcome: ReadOutcome) {
         self.leave();
         self.send(outcome);
@@ -318,7 +323,7 @@ impl LeaderGuard {
     }
 
     fn send(&self, outcome: ReadOutcome) {
-        // An error says that it has been told already.
+        // An error says that an outcome has been delivered already.
         let _ = self.outcome.set(outcome);
     }
 }
@@ -344,22 +349,23 @@ impl Writer {
         self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.issue = Some(self.id.clone()));
     }
 
-    /// Gives the write lock back early. The workspace still counts as being written: nothing read for it is stored.
+    /// Gives the write lock back early. The workspace still counts as being written: nothing read for it is
+    /// stored.
     pub(crate) fn yield_turn(&mut self) {
         self.held = None;
     }
 
-    /// Makes every fill under way too old, and changes the table with it. `issued` is what the database holds now, if that
-    /// is known. `change` is told whether the issue may store:
-    /// not if a removal or a reset came between, nor while another issue waits or is in doubt, which may be carried out
-    /// after this one.
+    /// Makes every fill in flight too old, and changes the table with it. `issued` is the value that the
+    /// database holds now, if it is known. `change` is given whether the issue may store: not if a removal or
+    /// a reset came in between, nor while another issue waits or is in doubt, which may be carried out after
+    /// this one, nor if a fill has delivered another value.
     pub(crate) fn finish(&self, issued: Option<&Secret>, change: impl FnOnce(bool)) {
         self.flights.with_in_flight(&self.workspace, |in_flight| {
             let is_latest = in_flight.issue.take().is_some_and(|id| id.is(&self.id));
-            // An absence that was told may be newer than what was issued, as any value may.
+            // A delivered absence may be newer than the issued value, as any delivered value may.
             let tells_the_same = in_flight.has_delivered_only(issued);
             let may_store = is_latest && in_flight.writers == 1 && tells_the_same;
-            // Whatever is sent from now on is newer than what was told.
+            // Any statement that is sent from now on reads something newer than what was delivered.
             in_flight.delivered = Delivered::Nothing;
             in_flight.fill = None;
             change(may_store);
@@ -369,13 +375,15 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // The write lock first: while a writer is counted, the workspace keeps the same lock for everyone.
+        // The write lock goes first: while a writer is counted, the workspace keeps the same lock for all
+        // issues.
         self.held = None;
         self.flights.with_in_flight(&self.workspace, |in_flight| in_flight.writers -= 1);
     }
 }
 
-/// A panic under a stripe's lock leaves maps that are still whole: each operation is complete or not begun.
+/// Locks a stripe. A panic under its lock leaves maps that are still whole: each operation is complete or not
+/// begun.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,14 +1,14 @@
-//! How many hits there were.
+//! The number of hits.
 //!
-//! A hit writes no cache line that another thread writes: each thread counts its own, and they are added up when somebody
-//! asks. It knows nothing of what is counted.
+//! A hit writes no cache line that another thread writes: each thread counts its own, and they are added up
+//! when the sum is asked for. This file knows nothing of what is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-/// How many threads have a count of their own: more than most machines have processors. The numbers of threads that have
-/// ended are given out again, the lowest first, so that the rest are seldom met.
+/// Number of threads that have a count of their own: more than most machines have processors. The numbers of
+/// threads that have ended are given out again, the lowest first, so that the rest are seldom met.
 const THREADS: usize = 128;
 
 pub(crate) struct Hits {
@@ -24,17 +24,17 @@ impl Default for Hits {
 }
 
 impl Hits {
-    /// Counts one of the thread that has this number, and that no other running thread has.
+    /// Counts a hit of the thread that has this number, which no other running thread has.
     #[inline]
     pub(crate) fn count_own(&self, thread: usize) {
         match self.own.get(thread) {
-            // Relaxed load and store, no read-modify-write: no other thread writes this one.
+            // Relaxed load and store, no read-modify-write: no other thread writes this counter.
             Some(own) => own.store(own.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
             None => self.count_shared(),
         }
     }
 
-    /// Counts one of whichever thread.
+    /// Counts a hit of any thread.
     pub(crate) fn count_shared(&self) {
         // Relaxed: a number for people, which orders nothing.
         self.shared.fetch_add(1, Ordering::Relaxed);

@@ -1,24 +1,24 @@
 //! Ids of workspaces whose key is not text: made without an allocation, and without a check that could fail.
 //!
-//! The text is the one that the database prints for the value, since an answer is held against it: plain
-//! decimal digits, and UUIDs in lower case with hyphens.
+//! The text is what the database prints for the value, since an answer is held against it: plain decimal
+//! digits, and UUIDs in lower case with hyphens.
 
 use std::io::Write as _;
 
 use crate::WorkspaceId;
 
-/// As many bytes as the longest integer of 64 bits has digits, its sign included.
+/// Length of the longest integer of 64 bits in digits, its sign included.
 const INTEGER_BYTES: usize = 20;
 
 macro_rules! integers {
     ($($integer:ty),*) => {
         $(
-            /// The decimal digits.
+            /// The id is the decimal digits.
             impl From<$integer> for WorkspaceId {
                 fn from(key: $integer) -> Self {
                     let mut digits = [0; INTEGER_BYTES];
                     let mut rest = digits.as_mut_slice();
-                    // It fits, so that this cannot fail.
+                    // The digits fit, so that this cannot fail.
                     let _ = write!(rest, "{key}");
                     let left = rest.len();
                     let written = digits.get(..INTEGER_BYTES - left).unwrap_or_default();
@@ -31,7 +31,7 @@ macro_rules! integers {
 
 integers!(i32, u32, i64, u64);
 
-/// Lower case, with hyphens.
+/// The id is the UUID in lower case, with hyphens.
 #[cfg(feature = "uuid")]
 impl From<uuid::Uuid> for WorkspaceId {
     fn from(key: uuid::Uuid) -> Self {

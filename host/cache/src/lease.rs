@@ -1,14 +1,16 @@
-//! Leases: until when the host may answer without asking the policy, and the one function that decides it.
+//! Leases: until when the host may answer without asking the policy, and the function that decides it.
 //!
-//! Pure data and arithmetic. It reads no clock and touches no table, so that every case can be written down in a test.
-//! A lease is lowered to the operator's ceilings once, when it is stored, counted from when the value was obtained and
-//! never from when it was put: a policy that puts an old value again must not make it younger.
+//! Everything here is pure data and arithmetic. It reads no clock and touches no table, so that every case
+//! can be written down in a test. A lease is lowered to the operator's ceilings once, when it is stored,
+//! counted from when the value was obtained and never from when it was put: a policy that puts an old value
+//! again must not make it younger.
 
 use std::time::Duration;
 
 use crate::Instant;
 
-/// Counts the policies that were active. An entry remembers the one that leased it; none lives through four billion swaps.
+/// The number of an active policy, in the order of activation. An entry remembers the generation that leased
+/// it; no entry lives through four billion swaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Generation(u32);
 
@@ -45,14 +47,14 @@ pub(crate) struct Ceilings {
     pub(crate) max_absent: Duration,
 }
 
-/// What a lease lets the host do at one moment.
+/// The action that a lease allows the host at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cover {
-    /// Answer.
+    /// The host may answer.
     Hit,
-    /// Answer, and ask the policy again in the background.
+    /// The host may answer, and has to ask the policy again in the background.
     Refresh,
-    /// Ask the policy.
+    /// The host has to ask the policy.
     Expired,
 }
 
@@ -76,7 +78,7 @@ impl Lease {
     }
 }
 
-/// Whether an entry that `granted` leased answers a read at `now` under the policy `active`.
+/// Returns how far an entry that `granted` leased answers a read at `now` under the policy `active`.
 #[inline]
 pub(crate) fn cover(lease: &Lease, granted: Generation, active: Generation, now: Instant) -> Cover {
     if granted != active || now >= lease.fresh_until {

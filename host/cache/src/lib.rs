@@ -1,4 +1,5 @@
-//! Leasehold: an in-process, read-through and write-through cache of per-workspace secrets kept in a SQL database.
+//! Leasehold: an in-process, read-through and write-through cache of per-workspace secrets kept in a SQL
+//! database.
 //!
 //! # Features
 //!

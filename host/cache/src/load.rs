@@ -1,8 +1,8 @@
-//! What happens when no lease covers the answer: the policy is asked, and what it decides is stored if it still may be.
+//! Loads and issues where no lease covers the answer: the policy is asked, its decision stored if it may be.
 //!
-//! All but the beginning of a fill runs in tasks that the host owns. The order is always the same: read what any policy
-//! would have to read, ask, hold the answer against the record of the call, change the table in the critical section of
-//! `flight.rs`, tell whoever waits. A policy that fails costs its caller a direct statement and nothing else.
+//! All but the beginning of a fill runs in the host's tasks. The order is always: read what any policy would
+//! have to read, ask, hold the answer against the record of the call, change the table in the critical
+//! section of `flight.rs`, notify. A policy that fails costs its caller a direct statement and nothing else.
 
 use std::sync::Arc;
 
@@ -31,26 +31,26 @@ pub(crate) struct Core {
     pub(crate) ceilings: Ceilings,
     /// Fills and issues have permits of their own, so that a flood of misses does not keep a rotation out.
     pub(crate) reading: Admission,
-    /// Fills whose SELECT was answered before the policy is asked: they sit for as long as the policy computes, and not behind
-    /// those whose policy waits for the database.
+    /// The permits of fills whose SELECT was answered before the policy is asked: they hold a permit only for
+    /// as long as the policy computes, and do not queue behind fills whose policy waits for the database.
     pub(crate) answered: Admission,
     pub(crate) writing: Admission,
-    /// Which secrets were read again because another one was presented.
+    /// The record of the secrets that were read again because another one was presented.
     pub(crate) rereads: Rereads,
 }
 
-/// What there is of a workspace before the policy is asked.
+/// The known state of a workspace before the policy is asked.
 enum Prior {
     Entry(Snapshot),
-    /// What the database has just said; and what is kept, where it said nothing.
+    /// The answer that the database has just given; and the kept entry, where that answer is an error.
     Read(Read, Option<Snapshot>),
 }
 
-/// What an issue came to.
+/// The result of an issue.
 struct IssueResult {
     outcome: Result<Obtained<Secret>, Error>,
     status: Status,
-    /// What the policy wants stored, where the issue was committed.
+    /// The change that the policy wants, where the issue was committed.
     change: Option<Change>,
     /// Whether the database may hold another secret than before.
     changed: bool,
@@ -59,7 +59,7 @@ struct IssueResult {
 }
 
 impl Core {
-    /// What the table answers at this moment without anyone being asked.
+    /// Returns the answer of the table at this moment, without asking the policy or the database.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
         let (generation, now) = (self.rollout.generation(), self.clock.now_coarse());
         let value = self.table.peek(workspace, generation, now)?;
@@ -67,7 +67,7 @@ impl Core {
         Some(value.map(hit).ok_or(Error::Absent))
     }
 
-    /// Starts to load one workspace for all who wait for it.
+    /// Starts to load one workspace for all its waiters.
     pub(crate) fn begin_fill(
         self: Arc<Self>,
         active: Arc<ActivePolicy>,
@@ -78,8 +78,8 @@ impl Core {
         let workspace = leader.workspace().clone();
         let statements = Arc::clone(&self.statements);
         match self.snapshot(&workspace) {
-            // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent before the policy is
-            // asked, and no instance has to wait for it.
+            // Where nothing is kept there is no answer without a SELECT, whatever the policy: it is sent
+            // before the policy is asked, and no instance has to wait for it.
             None => statements.select_for(workspace, deadline, move |read| {
                 self.fill(active, leader, slot, Prior::Read(read, None), deadline)
             }),
@@ -89,8 +89,8 @@ impl Core {
         }
     }
 
-    /// The same for somebody who doubts what is kept: the database is asked first in any case. Where it does
-    /// not say, the policy is shown what is kept, since others who wait may be content with that.
+    /// Starts the load of a caller that doubts what is kept: the database is asked first in any case. Where
+    /// it gives an error, the policy is shown what is kept, since other waiters may be content with that.
     pub(crate) fn begin_reread(
         self: Arc<Self>,
         active: Arc<ActivePolicy>,
@@ -137,7 +137,7 @@ impl Core {
             Ok(Err(Some(error))) => Err(read_error(error)),
             Err(error) => {
                 self.note_failed(&active, &workspace, Request::Read, &error);
-                // What a failed call put is not worth storing.
+                // The puts of a failed call are not worth storing.
                 call.change();
                 Box::pin(self.select_directly(&workspace, deadline)).await
             }
@@ -152,7 +152,7 @@ impl Core {
             if may_store {
                 self.store(&workspace, change, active.generation);
             }
-            // Nobody is shown another value once this one has been told.
+            // No caller is shown another value once this one has been delivered.
             if let Some(delivered) = delivered {
                 self.table.remove_other(&workspace, delivered.as_ref());
             }
@@ -160,7 +160,7 @@ impl Core {
         self.make_room();
     }
 
-    /// Heals one workspace for all who wait for it.
+    /// Heals one workspace for all its waiters.
     pub(crate) async fn heal(
         self: Arc<Self>,
         active: Arc<ActivePolicy>,
@@ -195,7 +195,7 @@ impl Core {
     ) {
         let deadline = self.statements.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
-            // Nothing was sent: those before it took too long.
+            // Nothing was sent: the issues before it took too long.
             return complete(Err(self.reject(Error::Overloaded)));
         }
         let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };
@@ -217,8 +217,8 @@ impl Core {
         let (status, now) = (issued.status, self.clock.now());
         complete(issued.outcome.map(|issued| Lookup::new(issued.value, status, issued.at, now)));
         if let Some(mut pending) = issued.pending {
-            // It may yet be committed. Until it has ended nothing is stored for this workspace, and then whatever was
-            // read meanwhile is too old.
+            // The issue may yet be committed. Until it has ended nothing is stored for this workspace, and
+            // after that any value that was read meanwhile is too old.
             pending.ended().await;
             drop(slot);
             writer.yield_turn();
@@ -234,7 +234,7 @@ impl Core {
         mode: IssueMode,
     ) -> IssueResult {
         let request = Request::Issue(mode);
-        // The wait for its turn is over: what is sent now has the whole time to be answered.
+        // The wait for its turn is over: a statement that is sent now has the whole time to be answered.
         let (snapshot, deadline) = (self.snapshot(workspace), self.statements.deadline());
         let asked_at = self.clock.now();
         let (mut call, answer) = self.ask(active, workspace, request, snapshot, None, deadline).await;
@@ -246,15 +246,15 @@ impl Core {
             call.change();
         }
         let (sent, state) = match (call.sent_issue().cloned(), judged) {
-            // The call has waited for its answer, and there is no more to be had by waiting on.
+            // The call has waited for its answer, and waiting on would bring no more.
             (Some(sent), _) => (sent.clone(), sent.state()),
-            // The policy found the stored secret with a select, or could not reach the database to look for it.
+            // The policy found the stored secret with a select, or could not reach the database for it.
             (None, Ok(outcome)) => {
                 let (changed, change) = (outcome.is_ok(), call.change());
                 let outcome = outcome.map(|value| Obtained { value, at: asked_at }).map_err(read_error);
                 return IssueResult { outcome, status, change, changed, pending: None };
             }
-            // The policy failed before it got that far.
+            // The policy failed before it sent an issue.
             (None, Err(_)) => {
                 let deadline = self.statements.deadline();
                 let mut sent = self.statements.send_issue(workspace, mode, deadline);
@@ -287,7 +287,7 @@ impl Core {
         active.loaded().call(call).await
     }
 
-    /// What is kept of a workspace at this moment.
+    /// Returns the kept entry of a workspace at this moment.
     fn snapshot(&self, workspace: &WorkspaceId) -> Option<Snapshot> {
         self.table.snapshot(workspace, self.clock.now())
     }
@@ -305,7 +305,7 @@ impl Core {
                 active.loaded().note_fault(workspace.as_str(), request, fault);
                 self.count_replaced(self.rollout.note_fault(active, fault));
             }
-            // The policy has nothing to do with it.
+            // The policy is not at fault.
             CallError::Shortage(shortage) => {
                 count(&self.counters.shortages);
                 self.rollout.note_shortage(active, shortage);
@@ -322,8 +322,8 @@ impl Core {
         }
     }
 
-    /// Answers a read without the policy. What was read before the policy was asked will not do: some may have joined since,
-    /// who are told what was read after they had come.
+    /// Answers a read without the policy, by a new SELECT. An answer from before the policy was asked will
+    /// not do: a caller that has joined since must be given what was read after it joined.
     async fn select_directly(&self, workspace: &WorkspaceId, deadline: Deadline) -> ReadOutcome {
         count(&self.counters.bypassed);
         match self.statements.select(workspace, deadline).await {
@@ -335,7 +335,7 @@ impl Core {
         }
     }
 
-    /// Changes the table as a policy wants, unless it is no longer the active one. The caller holds the stripe's lock.
+    /// Changes the table for a policy if it is still the active one. The caller holds the stripe's lock.
     fn store(&self, workspace: &WorkspaceId, change: Option<Change>, generation: Generation) {
         if generation != self.rollout.generation() {
             return;
@@ -349,7 +349,7 @@ impl Core {
         }
     }
 
-    /// Counts a load or an issue that was not let in.
+    /// Counts a load or an issue that was rejected.
     pub(crate) fn reject(&self, error: Error) -> Error {
         count(&self.counters.overloaded);
         error
@@ -360,8 +360,8 @@ impl Core {
     }
 }
 
-/// An issue of which it is not yet known what it did. Should its task end here, by a panic or with its runtime, the entry
-/// goes, as after any issue whose outcome is unknown.
+/// An issue whose effect is not known yet. Should its task end here, by a panic or with its runtime, the
+/// entry goes, as after any issue whose outcome is unknown.
 struct UnknownOutcomeGuard<'a> {
     table: &'a Table,
     writer: &'a Writer,
@@ -380,13 +380,13 @@ impl Drop for UnknownOutcomeGuard<'_> {
 }
 
 impl IssueResult {
-    /// Nothing was sent.
+    /// The result of an issue that was not sent.
     fn refused(error: Error) -> Self {
         Self { outcome: Err(error), status: Status::Healed, change: None, changed: false, pending: None }
     }
 }
 
-/// What a caller is told of an error that left the database as it was, or that a read met.
+/// Converts an error that left the database as it was, or that a read met, into the caller's error.
 pub(crate) fn read_error(error: DatabaseError) -> Error {
     match error {
         DatabaseError::Unavailable(reason) | DatabaseError::Lost(reason) => Error::Unavailable(reason),

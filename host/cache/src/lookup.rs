@@ -1,25 +1,26 @@
-//! How a read was answered: one enum for the return value, the log field and the metric label.
+//! The result of a read, and how it was answered: one enum for the return value, the field of the span and
+//! the server's JSON. (The counters of `stats.rs` have names of their own.)
 
 use std::time::Duration;
 
 use crate::{Instant, Secret};
 
-/// A secret, how it was come by, and how old it was then.
+/// A secret, how it was obtained, and how old it was then.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Lookup {
     /// The secret.
     pub secret: Secret,
-    /// Where it came from.
+    /// The way in which the read was answered.
     pub status: Status,
-    /// When the value was obtained, on the clock of the cache.
+    /// The instant when the value was obtained, on the clock of the cache.
     pub(crate) obtained_at: Instant,
-    /// When it was answered, on the same clock.
+    /// The instant of the answer, on the same clock.
     answered_at: Instant,
 }
 
 impl Lookup {
-    /// An answer at `now`.
+    /// Makes an answer at `now`.
     #[inline]
     pub(crate) fn new(secret: Secret, status: Status, obtained_at: Instant, now: Instant) -> Self {
         Self { secret, status, obtained_at, answered_at: now }
@@ -33,26 +34,27 @@ impl Lookup {
     }
 }
 
-/// How a read was answered.
+/// The way in which a read was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
-    /// From the cache, under a lease: no policy ran and no statement was sent.
+    /// Answered from the cache, under a lease: no policy ran and no statement was sent.
     Hit,
-    /// From the database.
+    /// Answered from the database.
     Miss,
-    /// From the cache: the policy leased the entry again without a SELECT, as after a swap.
+    /// Answered from the cache: the policy leased the entry again without a SELECT, as after a swap.
     Renewed,
-    /// From the cache, after its lease: the policy chose to answer with a kept value.
+    /// Answered from the cache, after its lease: the policy chose to answer with a kept value.
     Stale,
-    /// The workspace had no secret, and one was issued (or another replica was first, and that one was taken).
+    /// Answered after a heal: the workspace had no secret, and one was issued (or another replica was first,
+    /// and its secret was taken).
     Healed,
-    /// From the database, past a policy that failed.
+    /// Answered from the database, past a policy that failed.
     Bypassed,
 }
 
 impl Status {
-    /// The word for logs, metrics and JSON.
+    /// Returns the word for spans, logs and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

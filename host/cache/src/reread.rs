@@ -1,7 +1,8 @@
 //! The pace at which cached secrets are held against the database because others were presented.
 //!
-//! Anybody may present wrong secrets, in any number. What that costs the database is bounded here, for each
-//! workspace and in all, and so is what has to be remembered for it. It knows neither secrets nor statements.
+//! Any client may present wrong secrets, in any number. The cost to the database is bounded here, for each
+//! workspace and in all, and so is what has to be remembered for it. This file knows neither secrets nor
+//! statements.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +13,11 @@ use foldhash::fast::RandomState;
 use crate::{Instant, WorkspaceId};
 
 /// The time between two rereads of one workspace: a secret that another process issued is refused for no
-/// longer than this, and wrong ones cost no more than a heartbeat a second would without a cache.
+/// longer than this, and wrong secrets cost no more than a heartbeat a second would without a cache.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Workspaces that are read again within a pause, at most; one more waits for the next. Even a flood over all
-/// workspaces costs the database no more than some statements of a hundred each.
+/// Maximum of workspaces that are read again within a pause; one more waits for the next. Even a flood over
+/// all workspaces costs the database no more than some statements of a hundred workspaces each.
 const MAX_RECENT: usize = 1_024;
 
 /// The workspaces that were held against the database within the last pause.
@@ -25,13 +26,13 @@ pub(crate) struct Rereads(Mutex<Recent>);
 
 #[derive(Default)]
 struct Recent {
-    /// In the order in which they were claimed.
+    /// The claims, in the order in which they were made.
     claims: VecDeque<(Instant, WorkspaceId)>,
     workspaces: HashSet<WorkspaceId, RandomState>,
 }
 
 impl Rereads {
-    /// Whether the workspace may be read again at `now`. If so, its pause begins.
+    /// Returns whether the workspace may be read again at `now`. If so, its pause begins.
     pub(crate) fn claim(&self, workspace: &WorkspaceId, now: Instant) -> bool {
         // Each change below is complete or not begun.
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);

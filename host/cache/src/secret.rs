@@ -1,7 +1,8 @@
 //! The only type that holds the bytes of a secret.
 //!
-//! It must never be printed, serialised, compared in variable time, or copied without need. The bytes are allocated
-//! once and wiped when the last handle drops; a careless `Vec` or `String` on the way in would leave them behind.
+//! A secret must never be printed, serialised, compared in variable time, or copied without need. The bytes
+//! are allocated once and wiped when the last handle drops; a careless `Vec` or `String` on the way in would
+//! leave them behind.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use triomphe::Arc;
 use zerocopy::{Immutable, IntoBytes};
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// How many random bytes a minted secret is made of: 256 bits.
+/// Number of random bytes that a minted secret is made of: 256 bits.
 const MINTED_BYTES: usize = 32;
 
 /// The text of a secret, shared by reference count and wiped when the last handle drops.
@@ -21,7 +22,8 @@ const MINTED_BYTES: usize = 32;
 #[derive(Clone)]
 pub struct Secret(Arc<[Byte]>);
 
-/// One byte that is wiped when it is dropped, so that an `Arc` of them is, whichever handle happens to be the last.
+/// A byte that is wiped when it is dropped, so that an `Arc` of such bytes is wiped, whichever handle is the
+/// last.
 #[derive(IntoBytes, Immutable)]
 #[repr(transparent)]
 struct Byte(u8);
@@ -33,12 +35,12 @@ impl Drop for Byte {
 }
 
 impl Secret {
-    /// Copies `text`. The caller's own copy is the caller's to wipe.
+    /// Makes a secret by copying `text`. The caller has to wipe its own copy.
     pub fn new(text: &str) -> Self {
         Self(Arc::from_iter(text.bytes().map(Byte)))
     }
 
-    /// A new secret: 32 bytes from the operating system as base64url without padding, 43 characters.
+    /// Mints a new secret: 32 bytes from the operating system as base64url without padding, 43 characters.
     ///
     /// Fails only where the operating system has no random bytes to give.
     pub(crate) fn mint() -> Result<Self, getrandom::Error> {
@@ -47,13 +49,14 @@ impl Secret {
         Ok(Self::new(&Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice()))))
     }
 
-    /// How many handles share the bytes.
+    /// The number of handles that share the bytes.
     #[cfg(test)]
     pub(crate) fn handles(&self) -> usize {
         Arc::count(&self.0)
     }
 
-    /// Whether it is the empty text, which stands for absence: the cache stores and answers none.
+    /// Returns whether the secret is the empty text, which stands for absence: the cache stores and answers
+    /// none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -70,14 +73,15 @@ impl Secret {
         std::str::from_utf8(self.expose()).ok()
     }
 
-    /// Whether `presented` is this secret, in a time that depends on the two lengths only. Nothing is the
-    /// empty secret.
+    /// Returns whether `presented` is this secret, in a time that depends on the two lengths only. Nothing
+    /// matches the empty secret.
     #[must_use]
     pub fn verify(&self, presented: &[u8]) -> bool {
         !self.is_empty() && self.has_text(presented)
     }
 
-    /// Whether both are the same text. Two handles of one secret are known to be without a look at the bytes.
+    /// Returns whether both are the same text. Two handles of one secret are known to be the same without a
+    /// look at the bytes.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.has_text(other.expose())
     }

@@ -1,8 +1,9 @@
-//! The database as a load meets it: statements in tasks of the host's own, answers under a deadline.
+//! The database as a load uses it: statements in tasks of the host's own, answers under a deadline.
 //!
-//! A caller that goes away ends no statement. An issue runs to its end whatever becomes of the policy, and past the
-//! deadline: it may be committed. A SELECT is given up then, and where the policy goes on without it, so that what runs at
-//! once stays within the batcher's bound. It knows no policy and no entry.
+//! A caller that goes away ends no statement. An issue runs to its end whatever becomes of the policy, and
+//! past the deadline: it may be committed. A SELECT is given up at the deadline, or when the policy goes on
+//! without it, so that the SELECTs in flight stay within the batcher's bound. This file knows no policy and
+//! no entry.
 
 mod batcher;
 mod contained;
@@ -28,7 +29,7 @@ pub(crate) use self::contained::{Panicked, contained};
 pub(crate) use self::obtained::{Obtained, Read};
 pub(crate) use self::sent_issue::{ISSUE_LIMIT, IssueState, LOST_LIMIT, SentIssue};
 
-/// How much of its time an issue may wait for a connection. Then it is sent, or never.
+/// Share of its time that an issue may wait for a connection. After that it is never sent.
 const SHARE_BEFORE_SENDING: f32 = 0.8;
 
 /// A database and a clock, with what it takes to run statements.
@@ -37,14 +38,15 @@ pub(crate) struct Statements {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: Handle,
     pub(crate) counters: Arc<Counters>,
-    /// How long a load may wait for the database in all.
+    /// Maximum time that a load may wait for the database in all.
     pub(crate) timeout: Duration,
-    /// The way of SELECTs to the database.
+    /// The path of SELECTs to the database.
     batcher: Arc<Batcher>,
 }
 
 impl Statements {
-    /// To be made on the runtime that its statements run on, `selects` of them at once that read.
+    /// Makes the statements, on the runtime that they are to run on, with at most `selects` SELECT statements
+    /// at once.
     pub(crate) fn new(
         database: Arc<dyn Database>,
         clock: Arc<dyn Clock>,
@@ -58,15 +60,15 @@ impl Statements {
         Self { database, clock, runtime, counters, timeout, batcher }
     }
 
-    /// The moment at which a load that starts now has waited long enough.
+    /// Returns the moment at which a load that starts now has waited long enough.
     pub(crate) fn deadline(&self) -> Deadline {
         Deadline::now() + self.timeout
     }
 
-    /// Reads the column, with a SELECT of its own or along with others that wait.
+    /// Reads the column, with a SELECT of its own or along with other reads that wait.
     pub(crate) async fn select(&self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         if deadline <= Deadline::now() {
-            // Nobody would wait for it, and those who come after would.
+            // No caller would wait for it, and those that come later would wait behind it.
             return Err(DatabaseError::Timeout);
         }
         self.batcher.select(workspace, deadline).await
@@ -94,7 +96,7 @@ impl Statements {
         count(&self.counters.issues);
         let (tx, rx) = watch::channel(None);
         let (database, key, clock) = (Arc::clone(&self.database), workspace.clone(), Arc::clone(&self.clock));
-        // Before the caller goes, so that it hears that nothing was sent where that is so.
+        // This is before the caller goes, so that it learns that nothing was sent where that is so.
         let now = Deadline::now();
         let send_by = now + deadline.saturating_duration_since(now).mul_f32(SHARE_BEFORE_SENDING);
         self.runtime.spawn(async move {
@@ -107,15 +109,15 @@ impl Statements {
                 Ok(value) => Ok(Obtained { value, at: clock.now() }),
                 Err(error) => Err(IssueFailure::Database(error)),
             };
-            // Nobody may be left to hear it.
+            // The receiver may be gone.
             let _ = tx.send(Some(issued));
         });
         SentIssue::new(rx)
     }
 
-    /// Whether the runtime on which everything here runs has ended. A runtime that ends takes no more tasks
-    /// before it drops those that it has: a caller that asks because of one that was dropped is told the
-    /// truth.
+    /// Returns whether the runtime on which everything here runs has ended. A runtime that ends takes no more
+    /// tasks before it drops those that it has: a caller that asks because a task was dropped gets the right
+    /// answer.
     pub(crate) fn runtime_has_ended(&self) -> bool {
         let probe = self.runtime.spawn(pending::<()>());
         let was_dropped = probe.is_finished();
@@ -134,13 +136,13 @@ async fn run_issue(
 ) -> Result<Secret, DatabaseError> {
     let made = catch_unwind(AssertUnwindSafe(|| database.issue(key, mode, minted, send_by)));
     let Ok(statement) = made.map_err(drop) else {
-        // A statement is sent when it is polled and not before, so that the outcome is known.
+        // A statement is sent when it is polled and not before, so the outcome is known.
         let words = "the implementation of Database is at fault: it panicked before it sent anything";
         return Err(DatabaseError::Unavailable(words.into()));
     };
     match contained(statement).await {
         Ok(issued) => issued,
-        // It may have been sent, and the server may be busy with it yet.
+        // The statement may have been sent, and the server may still be busy with it.
         Err(Panicked) => Err(DatabaseError::panicked()),
     }
 }

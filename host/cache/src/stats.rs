@@ -1,12 +1,12 @@
-//! What the cache has done, in numbers.
+//! Counters and gauges of what the cache does.
 //!
-//! Hits are counted where they happen (`hits.rs`). Everything else happens beside a statement or a policy call, where one
-//! shared counter costs nothing that shows.
+//! Hits are counted where they happen (`hits.rs`). Everything else happens beside a statement or a policy
+//! call, where one shared counter costs nothing that shows.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is so now, and is not counted from the start.
+/// Values of the present moment, which are not counted from the start.
 #[derive(Default)]
 pub(crate) struct Gauges {
     pub(crate) entries: u64,
@@ -22,7 +22,8 @@ macro_rules! counters {
             $(pub(crate) $name: AtomicU64,)*
         }
 
-        /// A snapshot of the counters. All count from the start of the cache, except `entries`, `held` and `in_flight`.
+        /// A snapshot of the counters. All count from the start of the cache, except `entries`, `held` and
+        /// `in_flight`.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Stats {
@@ -37,7 +38,7 @@ macro_rules! counters {
             /// [`with`](crate::SecretCache::with) has not returned. Where these are as many as the capacity
             /// (1,024 at least), nothing is stored.
             pub held: u64,
-            /// Workspaces for which a load or an issue is under way now.
+            /// Workspaces for which a load or an issue is in flight now.
             pub in_flight: u64,
         }
 
@@ -56,7 +57,7 @@ macro_rules! counters {
         }
 
         impl Stats {
-            /// Every number with its name, in a fixed order: for a page, a metric, a log line.
+            /// Returns every number with its name, in a fixed order: for a page, a metric, a log line.
             pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [
                     ("hits", self.hits),
@@ -81,26 +82,27 @@ counters! {
     renewed,
     /// Reads that found no secret.
     absent,
-    /// Reads that found no secret and were given one that was issued for them.
+    /// Reads that found no secret and were answered with one that was issued for them.
     healed,
     /// Reads and issues past a policy that failed, or that the machine could not run: the host asked the
     /// database directly.
     bypassed,
     /// Reads and issues that ended in an error.
     errors,
-    /// Reads and heals that joined one already under way.
+    /// Reads and heals that joined a flight.
     joined,
     /// SELECTs, each of one workspace. Several that travel together are one statement.
     selects,
     /// Issues sent to the database: rotations and heals.
     issues,
-    /// Loads and issues that were turned away: too many were waiting for the database or for a call of the policy.
+    /// Loads and issues that were rejected: too many were waiting for the database or for a call of the
+    /// policy.
     overloaded,
     /// Calls of the policy.
     policy_calls,
     /// Calls of the policy that trapped, ran for too long or broke a rule.
     policy_faults,
-    /// Calls of the policy that the machine had not enough memory, address space or threads for. They cost
+    /// Calls of the policy for which the machine had not enough memory, address space or threads. They cost
     /// the policy nothing, and were answered from the database directly.
     shortages,
     /// Policies that the breaker replaced.
@@ -115,8 +117,8 @@ counters! {
     evicted,
     /// Entries dropped because their lease had run out.
     swept,
-    /// Components that were compiled for this cache. One that another cache of the process holds is shared,
-    /// and not compiled again.
+    /// Components that were compiled for this cache. A component that another cache of the process holds is
+    /// shared, and not compiled again.
     compilations,
     /// Swaps of the policy, rollbacks included.
     swaps,

@@ -1,11 +1,12 @@
 //! The entries, by workspace.
 //!
-//! Reads take no lock and write no shared memory. Writers of one workspace take turns under the lock of its stripe
-//! (`flight.rs`), which every caller of `store` and `remove` holds. The table knows no policy and no database.
+//! Reads take no lock and write no shared memory. Writers of one workspace take turns under the lock of its
+//! stripe (`flight.rs`), which every caller of `store` and `remove` holds. The table knows no policy and no
+//! database.
 //!
-//! A replaced or removed entry is wiped once the last reader that can still see it is gone: each write asks the
-//! collector to see to it at once. Where other threads read at that very moment the collector may put it off until the
-//! same thread writes again; so at most a few entries for each thread wait, never a batch.
+//! A replaced or removed entry is wiped once the last reader that can still see it is gone: each write asks
+//! the collector to do so at once. Where other threads read at that very moment the collector may put it off
+//! until the same thread writes again; so at most a few entries for each thread wait, never a batch.
 
 use std::time::Duration;
 
@@ -14,32 +15,34 @@ use crate::lease::{Cover, Generation, Lease, cover};
 use crate::sync::{Arc, AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
-/// When the table is full, this share of it is evicted at once, so that the next inserts do not have to look again.
+/// Divisor of the capacity that gives the share to evict at once when the table is full, so that the next
+/// inserts do not have to look again.
 const EVICTED_SHARE: usize = 16;
 
-/// Entries that may be held back though they are stored no longer, at least; otherwise as many as the
-/// capacity. Past that nothing is stored: an `answer` that blocks must not fill the memory.
+/// Least bound on the entries that are held back though they are stored no longer; the bound is the capacity
+/// where that is more. Past it nothing is stored: an `answer` that blocks must not fill the memory.
 const MIN_HELD: usize = 1_024;
 
-/// How long a refresh that brought nothing is not tried again, at least: long enough for a database that is
-/// down, short enough to be tried many times within a lease of minutes. The longer it has been due, the
-/// longer is the pause: as long again.
+/// Minimum pause after a refresh that brought nothing: long enough for a database that is down, short enough
+/// to be tried many times within a lease of minutes. The longer the refresh has been due, the longer is the
+/// pause: as long again.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
-/// And at most: a policy that never reads anything costs a call a minute, and a database that is back is
-/// noticed in one.
+/// Maximum of that pause: a policy that never reads anything costs a call a minute, and a database that is
+/// back is noticed within a minute.
 const MAX_REFRESH_PAUSE: Duration = Duration::from_secs(60);
 
-/// What is stored for one workspace.
+/// The stored state of one workspace.
 pub(crate) struct Entry {
-    /// `None` where a policy stored absence.
+    /// The secret; `None` where a policy stored absence.
     pub(crate) value: Option<Secret>,
     pub(crate) obtained_at: Instant,
     pub(crate) lease: Lease,
     pub(crate) generation: Generation,
-    /// How long after a refresh was due the next hit asks for one, in milliseconds: each one that asks puts
-    /// the next off. Zero until one has. Seven weeks fit in, after which none does any more.
+    /// The time after a refresh was due at which the next hit asks for one, in milliseconds: each hit that
+    /// asks puts the next off. It is zero until a hit has asked. Seven weeks fit in, after which no hit asks
+    /// any more.
     refresh_put_off_ms: AtomicU32,
-    /// Counts it among the entries of its table that have not been wiped.
+    /// The handle that counts this entry among those of its table that have not been wiped.
     unwiped: Option<Arc<()>>,
 }
 
@@ -51,11 +54,11 @@ pub(crate) struct Snapshot {
     pub(crate) lease: Lease,
 }
 
-/// How a read of the table ended.
+/// The result of a read of the table.
 pub(crate) enum Found<R> {
     /// The entry answers: the caller's function was applied to its value, or absence is stored.
     Hit(Option<R>),
-    /// As `Hit`; and this hit is the one that has to ask the policy again.
+    /// The entry answers as for `Hit`, and this hit has to ask the policy again.
     Refresh(Option<R>),
     /// There is no entry, or no lease that covers this read.
     Expired,
@@ -65,7 +68,7 @@ pub(crate) struct Table {
     entries: ConcurrentMap<WorkspaceId, Entry, RandomState>,
     hits: Hits,
     capacity: usize,
-    /// Shared by every entry until it is wiped.
+    /// The count of unwiped entries: shared by every entry until it is wiped.
     unwiped: Arc<()>,
     /// Held while entries are evicted: one task at a time looks through the whole table.
     evicting: Mutex<()>,
@@ -89,10 +92,12 @@ impl Table {
         }
     }
 
-    /// The hit path. Borrows the value under the map's guard: cloning it would bounce its reference count between cores.
+    /// Looks an entry up for a hit. It borrows the value under the map's guard: cloning it would bounce its
+    /// reference count between cores.
     ///
-    /// `terms` says which generation is active and what time it is. It is asked once the entry is found: all of it is done
-    /// while the entry is on its way from memory, where the guard's barriers would have it wait before and after.
+    /// `terms` returns the active generation and the time. It is called once the entry is found: all of it is
+    /// done while the entry is on its way from memory, where the guard's barriers would have it wait before
+    /// and after.
     #[inline]
     pub(crate) fn lookup<R>(
         &self,
@@ -103,8 +108,8 @@ impl Table {
         self.lookup_dated(workspace, terms, |secret, _, _| answer(secret))
     }
 
-    /// The same for whoever asks how old the value is: `answer` is also given when it was obtained, and what
-    /// time it is.
+    /// Does the same for a caller that needs the age of the value: `answer` is also given when the value was
+    /// obtained, and the time.
     #[inline]
     pub(crate) fn lookup_dated<R>(
         &self,
@@ -127,18 +132,19 @@ impl Table {
         if refreshes { Found::Refresh(value) } else { Found::Hit(value) }
     }
 
-    /// Counts a hit that was none of [`lookup`](Self::lookup): it was stored while its caller was on the way to ask for it.
+    /// Counts a hit that did not go through [`lookup`](Self::lookup): the entry was stored while its caller
+    /// was on the way to ask for it.
     pub(crate) fn count_hit(&self) {
         self.hits.count_shared();
     }
 
-    /// How many reads were given a value.
+    /// The number of reads that were given a value.
     pub(crate) fn hits(&self) -> u64 {
         self.hits.sum()
     }
 
-    /// What covers a read at this moment, without being the hit that a refresh waits for, and when it was
-    /// obtained.
+    /// Returns the value that covers a read at this moment, and when it was obtained, without counting as the
+    /// hit that a refresh waits for.
     pub(crate) fn peek(
         &self,
         workspace: &WorkspaceId,
@@ -151,22 +157,22 @@ impl Table {
         covered.then(|| Some((entry.value.clone()?, entry.obtained_at)))
     }
 
-    /// What a read at `now` would find, without being one.
+    /// Returns how far a read at `now` would be covered, without being one.
     pub(crate) fn cover(&self, workspace: &WorkspaceId, active: Generation, now: Instant) -> Cover {
         let entries = self.entries.pin();
         let entry = entries.get(workspace);
         entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, active, now))
     }
 
-    /// The entry, if it is still kept: what a policy may see.
+    /// Returns the entry, if it is still kept: what a policy may see.
     pub(crate) fn snapshot(&self, workspace: &WorkspaceId, now: Instant) -> Option<Snapshot> {
         let entries = self.entries.pin();
         let entry = entries.get(workspace).filter(|entry| now < entry.lease.keep_until)?;
         Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
     }
 
-    /// Stores an entry in place of any other; drops that one only where too many are held back. The caller
-    /// holds the stripe's lock.
+    /// Stores an entry in place of any other, or only drops the old entry where too many are held back. The
+    /// caller holds the stripe's lock.
     pub(crate) fn store(&self, workspace: &WorkspaceId, mut entry: Entry) {
         if self.held() >= self.capacity.max(MIN_HELD) {
             return self.remove(workspace);
@@ -197,7 +203,7 @@ impl Table {
             _ => true,
         };
         let guard = self.entries.guard();
-        // An error says that it is this one.
+        // An error says that the value is this one.
         let _ = self.entries.remove_if(workspace, differs, &guard);
         guard.flush();
     }
@@ -209,24 +215,26 @@ impl Table {
         guard.flush();
     }
 
-    /// How many entries are stored.
+    /// The number of entries that are stored.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How many entries have been replaced or dropped, and are not wiped because an `answer` has not returned.
+    /// The number of entries that have been replaced or dropped, and are not wiped because an `answer` has
+    /// not returned.
     pub(crate) fn held(&self) -> usize {
         // One handle is the table's own.
         (Arc::strong_count(&self.unwiped) - 1).saturating_sub(self.len())
     }
 
-    /// Drops the entries that nobody may be shown any more, and returns how many those were. Needs no stripe: an entry
-    /// that is replaced meanwhile no longer matches.
+    /// Drops the entries that may not be served any more, and returns their number. It needs no stripe: an
+    /// entry that is replaced meanwhile no longer matches.
     pub(crate) fn sweep(&self, now: Instant) -> usize {
         self.drop_where(|entry| entry.lease.keep_until <= now)
     }
 
-    /// If the table is over its capacity, drops the entries with the least time left, and returns how many those were.
+    /// Drops the entries with the least time left if the table is over its capacity, and returns their
+    /// number.
     pub(crate) fn evict(&self) -> usize {
         if self.len() <= self.capacity {
             return 0;
@@ -239,7 +247,7 @@ impl Table {
         let mut ends: Vec<Instant> =
             self.entries.pin().values().map(|entry| entry.lease.keep_until).collect();
         if ends.len() <= self.capacity {
-            // Someone else has evicted since the length was asked: a share of a table with room would go.
+            // Another task has evicted since the length was asked: a share of a table with room would go.
             return 0;
         }
         let excess = ends.len() - self.capacity + self.capacity / EVICTED_SHARE;
@@ -272,8 +280,8 @@ impl Table {
 }
 
 impl Entry {
-    /// Whether this hit is the one that has to start a refresh. Most hits only load the instant. A refresh that brings
-    /// nothing is tried again after a while.
+    /// Returns whether this hit is the one that has to start a refresh. Most hits only load the instant. A
+    /// refresh that brings nothing is tried again after a pause.
     fn claim_refresh(&self, now: Instant) -> bool {
         // Relaxed: whichever hit wins starts a flight, and flights are ordered by their stripe's lock.
         let put_off_ms = self.refresh_put_off_ms.load(Ordering::Relaxed);
@@ -287,8 +295,9 @@ impl Entry {
                 .is_ok()
     }
 
-    /// Waits as long with the next refresh as the entry that this one replaces would have, unless this one is
-    /// newer. The policy has put again what was there, and the next hit would ask it again, and so for ever.
+    /// Delays the next refresh by as long as the replaced entry would have, unless this entry is newer. The
+    /// policy has put again what was there, and without the delay the next hit would ask it again, and so for
+    /// ever.
     fn inherit_pause(&mut self, replaced: &Self) {
         let put_off_ms = replaced.refresh_put_off_ms.load(Ordering::Relaxed);
         let brings_nothing =
@@ -299,7 +308,8 @@ impl Entry {
         }
     }
 
-    /// When a refresh is due. A lease may say "always", by an instant long before the value was there.
+    /// Returns when a refresh is due. A lease may say "always", by an instant long before the value was
+    /// there.
     fn refresh_due(&self) -> Instant {
         self.lease.refresh_after.max(self.obtained_at)
     }

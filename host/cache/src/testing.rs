@@ -27,7 +27,7 @@
 //! database.fail_with(DatabaseError::Unavailable("down".into()));
 //! assert_eq!(cache.read(&acme).await.unwrap_err(), Error::Unavailable("down".into()));
 //!
-//! // It is slow. Nobody waits for longer than the cache allows: a second, which is over at once.
+//! // It is slow. No caller waits for longer than the cache allows: a second, which is over at once.
 //! database.recover();
 //! database.hold();
 //! assert_eq!(cache.read(&acme).await.unwrap_err(), Error::Timeout);

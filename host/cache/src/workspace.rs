@@ -1,4 +1,4 @@
-//! The key of the cache, checked once at the edge, so that nothing behind it meets a bad one.
+//! The key of the cache, checked once at the edge, so that no later code meets a bad one.
 //!
 //! Equality is that of the whole text. Nothing here or below may compare workspaces by hash.
 
@@ -9,10 +9,11 @@ use std::str::FromStr;
 
 use crate::InvalidWorkspace;
 
-/// The longest id that is accepted, in bytes: more than any UUID, ULID or slug, and a bound on what a caller can make
+/// Maximum length of an id, in bytes: more than any UUID, ULID or slug, and a bound on what a caller can make
 /// the cache remember.
 const MAX_BYTES: usize = 256;
-/// Ids up to this length, UUIDs among them, are kept in place: no allocation, and one cache line less on a hit.
+/// Maximum length of an id that is kept in place, UUIDs among them: no allocation, and one cache line less on
+/// a hit.
 const INLINE_BYTES: usize = 38;
 
 /// The id of a workspace: 1 to 256 bytes of UTF-8 without control characters.
@@ -21,7 +22,7 @@ pub struct WorkspaceId(Text);
 
 #[derive(Clone)]
 enum Text {
-    /// The bytes after `length` are zero, which no id contains.
+    /// An id that is kept in place. The bytes after `length` are zero, which no id contains.
     Inline {
         length: u8,
         bytes: [u8; INLINE_BYTES],
@@ -30,7 +31,7 @@ enum Text {
 }
 
 impl WorkspaceId {
-    /// Checks an id. One of up to 38 bytes, such as a UUID, takes no allocation.
+    /// Checks an id. An id of up to 38 bytes, such as a UUID, takes no allocation.
     ///
     /// # Errors
     ///
@@ -49,7 +50,7 @@ impl WorkspaceId {
         }
     }
 
-    /// An id that is known to be one: no checks.
+    /// Makes an id of a text that is known to be valid: no checks.
     pub(crate) fn known(id: &str) -> Self {
         Self(Text::new(id))
     }
@@ -86,7 +87,8 @@ impl Text {
     }
 }
 
-/// All that is kept in place, in words, of which the last two overlap: no call is needed to hash or to compare them.
+/// Returns everything that is kept in place, in words, of which the last two overlap: no call is needed to
+/// hash or to compare them.
 #[inline]
 fn words(bytes: &[u8; INLINE_BYTES]) -> (u128, u128, u128) {
     let word = |from: usize| {
@@ -148,7 +150,8 @@ impl TryFrom<&str> for WorkspaceId {
     }
 }
 
-/// There is no `Borrow<str>`: it promises the hash of the text, and an id has one of its own.
+/// The text of the id. There is no `Borrow<str>`: it promises the hash of the text, and an id has a hash of
+/// its own.
 impl AsRef<str> for WorkspaceId {
     fn as_ref(&self) -> &str {
         self.as_str()

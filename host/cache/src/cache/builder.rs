@@ -1,6 +1,6 @@
-//! How a cache is put together: what it needs, and the operator's bounds with their defaults.
+//! The builder of a cache: what the cache needs, and the operator's bounds with their defaults.
 //!
-//! Every bound is checked before anything is made, so that nothing behind it has to.
+//! Every bound is checked before anything is made, so that nothing made later has to check it.
 
 mod check;
 mod error;
@@ -34,8 +34,8 @@ use crate::{
 
 pub use self::error::BuildError;
 
-/// Enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about 250 MB when full,
-/// and twice that beside an `answer` that blocks.
+/// Default capacity: enough for any fleet that one process serves; at 36-byte ids and 43-byte secrets about
+/// 250 MB when full, and twice that beside an `answer` that blocks.
 const CAPACITY: usize = 1_000_000;
 const MAX_FRESH: Duration = Duration::from_secs(3600);
 const MAX_KEEP: Duration = Duration::from_secs(24 * 3600);
@@ -43,19 +43,19 @@ const MAX_ABSENT: Duration = Duration::from_secs(30);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 const POLICY_CPU_LIMIT: Duration = Duration::from_millis(10);
 
-/// Few enough that a policy which always fails is gone after some tens of milliseconds of wasted calls, and more than one
-/// odd workspace causes.
+/// Default faults and window of the breaker: few enough that a policy which always fails is gone after some
+/// tens of milliseconds of wasted calls, and more than a single odd workspace causes.
 const BREAKER: (u32, Duration) = (8, Duration::from_secs(10));
-/// What a database is taken to run at once if it does not say.
+/// Statements that a database is taken to run at once if it does not say.
 const CONNECTIONS: usize = 16;
-/// Loads that ask the policy at once at most, however many a statement can serve: each takes an instance of it, which may
-/// wait for the database, so this bounds its memory.
+/// Maximum of loads that ask the policy at once, however many a statement can serve (or `max_selects`, if
+/// that is more): each takes an instance of it, which may wait for the database, so this bounds its memory.
 const MAX_CALLS: usize = 64;
-/// The same of loads whose SELECT has been answered: they hold an instance for as long as the policy computes, so that about as
-/// many as there are processors are at it.
+/// Maximum of loads that ask the policy at once after their SELECT was answered: each holds an instance only
+/// for as long as the policy computes, so about as many of them run as there are processors.
 const ANSWERED: usize = 16;
-/// Loads that wait while others run. Where the database reads one by one, at a millisecond for each and in eight permits, the
-/// last of them waits an eighth of a second.
+/// Default maximum of loads that wait while others run. Where the database reads one workspace at a time, at
+/// a millisecond each and with eight permits, the last of them waits an eighth of a second.
 const QUEUE: usize = 1024;
 
 /// Puts a [`SecretCache`] together.
@@ -104,81 +104,82 @@ impl Default for Builder {
     }
 }
 
-/// The policy that needs no operator.
+/// Returns the policy that needs no operator.
 fn builtin() -> Policy {
     Policy::from_bytes(leasehold_policies::TTL)
 }
 
 impl Builder {
-    /// Where the secrets are. Needed.
+    /// Sets the database that holds the secrets. Required.
     pub fn database(mut self, database: impl Database) -> Self {
         self.database = Some(Arc::new(database));
         self
     }
 
-    /// The first policy; the built-in `ttl` by default.
+    /// Sets the first policy; the built-in `ttl` by default.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// The clock; the machine's by default.
+    /// Sets the clock; the machine's by default.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// How many entries are kept at most; 1,000,000 by default. When there are more, those with the least time left go,
-    /// a sixteenth of the capacity at once.
+    /// Sets the maximum number of entries; 1,000,000 by default. When there are more, the entries with the
+    /// least time left go, a sixteenth of the capacity at once.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = entries;
         self
     }
 
-    /// The longest that a value may be served without asking the policy, counted from when it was obtained; 1 h by
-    /// default. No policy can exceed it.
+    /// Sets the longest time that a value may be served without asking the policy, counted from when it was
+    /// obtained; 1 h by default. No policy can exceed it.
     pub fn max_fresh(mut self, span: Duration) -> Self {
         self.ceilings.max_fresh = span;
         self
     }
 
-    /// The longest that a policy may keep a value and answer with it; 24 h by default.
+    /// Sets the longest time that a policy may keep a value and answer with it; 24 h by default.
     pub fn max_keep(mut self, span: Duration) -> Self {
         self.ceilings.max_keep = span;
         self
     }
 
-    /// The longest that a policy may store absence; 30 s by default.
+    /// Sets the longest time that a policy may store absence; 30 s by default.
     pub fn max_absent(mut self, span: Duration) -> Self {
         self.ceilings.max_absent = span;
         self
     }
 
-    /// How long a load may wait for the database in all, after which it fails with a typed error; 1 s by default, an hour
-    /// at most. An issue may wait as long again for its turn. It should be longer than the database's own waits for a
-    /// connection or a lock (0.8 s at most for those of this crate): an issue that is given up on while it waits there has
-    /// an outcome that is unknown, though nothing was sent.
+    /// Sets the longest time that a load may wait for the database in all, after which it fails with a typed
+    /// error; 1 s by default, an hour at most. An issue may wait as long again for its turn. The timeout
+    /// should be longer than the database's own waits for a connection or a lock (0.8 s at most for the
+    /// databases of this crate): an issue that is given up on while it waits there has an outcome that is
+    /// unknown, though nothing was sent.
     pub fn database_timeout(mut self, span: Duration) -> Self {
         self.database_timeout = span;
         self
     }
 
-    /// How much processor time one call of a policy may take; 10 ms by default. A call comes back to be looked at within
-    /// a millisecond of it, and is ended where the next time would be too late.
+    /// Sets the processor time that one call of a policy may take; 10 ms by default. A call comes back to be
+    /// checked within a millisecond of it, and is ended where the next check would be too late.
     pub fn policy_cpu_limit(mut self, span: Duration) -> Self {
         self.calls.cpu_limit = span;
         self
     }
 
-    /// Whether a call that takes long, in milliseconds of processor time, leaves the runtime for a thread of its own, so
-    /// that the runtime's tasks do not wait for it; it does by default. A test that has to run the same way each time says
-    /// no.
+    /// Sets whether a call that takes long, in milliseconds of processor time, leaves the runtime for a
+    /// thread of its own, so that the runtime's tasks do not wait for it; it does by default. A test that has
+    /// to run the same way each time says no.
     pub fn offload_long_calls(mut self, may_leave: bool) -> Self {
         self.calls.may_leave = may_leave;
         self
     }
 
-    /// Whether policies are run by an interpreter, which needs no executable memory, in place of machine
+    /// Sets whether policies are run by an interpreter, which needs no executable memory, in place of machine
     /// code. By default they are where the system forbids such memory (systemd's `MemoryDenyWriteExecute`,
     /// SELinux's `execmem`), and nowhere else. Hits ask no policy and take as long; a miss takes longer, as
     /// ARCHITECTURE.md says.
@@ -187,115 +188,121 @@ impl Builder {
         self
     }
 
-    /// The only components that are let in, by their SHA-256 in hexadecimal. Any is where none is given. The policies that
-    /// come with this crate are always let in: the breaker falls back on one of them.
+    /// Sets the only components that are let in, by their SHA-256 in hexadecimal. Without any digest, every
+    /// component is let in. The policies that come with this crate are always let in: the breaker falls back
+    /// on one of them.
     pub fn pinned_digests(mut self, digests: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.gate.pinned = digests.into_iter().map(|digest| digest.into().to_ascii_lowercase()).collect();
         self
     }
 
-    /// Whose signatures are taken. Where there is a key, a component has to be [signed](Policy::signed) by one of them, under
-    /// a revision that is no older than the highest that was active before, unless it is [forced](Policy::forced). The
-    /// policies that come with this crate need no signature; a [rollback](SecretCache::rollback) asks for none, because what
-    /// it goes back to was let in before.
+    /// Sets the keys whose signatures are accepted. Where there is a key, a component has to be
+    /// [signed](Policy::signed) by one of them, under a revision that is no older than the highest that was
+    /// active before, unless it is [forced](Policy::forced). The policies that come with this crate need no
+    /// signature; a [rollback](SecretCache::rollback) asks for none, because the policy it goes back to was
+    /// let in before.
     pub fn trusted_keys(mut self, keys: impl IntoIterator<Item = PublicKey>) -> Self {
         self.gate.trusted = keys.into_iter().collect();
         self
     }
 
-    /// The lowest signed revision that is let in; 0 by default. See also
+    /// Sets the lowest signed revision that is let in; 0 by default. See also
     /// [`remembered_revision`](Self::remembered_revision).
     pub fn revision_floor(mut self, revision: u64) -> Self {
         self.gate.highest_revision = AtomicU64::new(revision);
         self
     }
 
-    /// The highest signed revision that was active in an earlier process, as
-    /// [`PolicyChange::highest_revision`](crate::PolicyChange::highest_revision) told it then: what is swapped in must not be
-    /// older. The first policy and those to go back to may be, after a rollback.
+    /// Sets the highest signed revision that was active in an earlier process, as
+    /// [`PolicyChange::highest_revision`](crate::PolicyChange::highest_revision) reported it then: a policy
+    /// that is swapped in must not be older. The first policy and the retained ones may be, after a rollback.
     pub fn remembered_revision(mut self, revision: u64) -> Self {
         self.gate.remembered_revision = revision;
         self
     }
 
-    /// How long a swap waits for its component to be compiled, and for others that are being compiled in
-    /// this process: one at a time, whatever the number of caches, and the same one once for all of them;
-    /// 10 s by default, by the machine's clock. What is not done by then is refused. The compiler itself
-    /// cannot be stopped, and is busy until it has finished.
+    /// Sets how long a swap waits for its component to be compiled, and for other components that are being
+    /// compiled in this process: one at a time, whatever the number of caches, and the same component once
+    /// for all of them; 10 s by default, by the machine's clock. A swap whose component is not compiled by
+    /// then is refused. The compiler itself cannot be stopped, and is busy until it has finished.
     pub fn policy_compile_limit(mut self, span: Duration) -> Self {
         self.gate.compile_limit = span;
         self
     }
 
-    /// After how many failed calls within how long the active policy is replaced by the last good one, and where there is
-    /// none by the built-in `ttl`; 8 in 10 s by default.
+    /// Sets the number of failed calls, and the window in which they count, after which the active policy is
+    /// replaced by the last good one, or by the built-in `ttl` where there is none; 8 in 10 s by default.
     pub fn breaker(mut self, faults: u32, window: Duration) -> Self {
         self.breaker = (faults, window);
         self
     }
 
-    /// What a policy that was just swapped in may do before it is taken back; see [`Probation`] for the defaults.
+    /// Sets what a policy that was just swapped in may do before it is taken back; see [`Probation`] for the
+    /// defaults.
     pub fn probation(mut self, probation: Probation) -> Self {
         self.probation = probation;
         self
     }
 
-    /// Policies that a rollback, the breaker or a failed probation goes back to, the latest last: those that an earlier
-    /// process kept. One that cannot be loaded any more is left out, with a word in the log.
+    /// Sets the policies that a rollback, the breaker or a failed probation goes back to, the latest last:
+    /// those that an earlier process retained. A policy that cannot be loaded any more is left out, with a
+    /// warning in the log.
     pub fn previous(mut self, policies: Vec<RetainedPolicy>) -> Self {
         self.previous = policies;
         self
     }
 
-    /// Whether the first policy is on probation as if it had just been swapped in: one that an earlier process had not yet
-    /// seen prove itself. It is not by default.
+    /// Sets whether the first policy is on probation as if it had just been swapped in: for a policy that had
+    /// not yet proved itself in an earlier process. It is not by default.
     pub fn first_on_probation(mut self, on_probation: bool) -> Self {
         self.first_on_probation = on_probation;
         self
     }
 
-    /// Is told of every change of the policy and of every refusal, in order: the first policy, swaps,
-    /// rollbacks, and what the breaker or a probation does. A swap and a rollback return once theirs was
-    /// told. It may look at the cache and have its policy changed, but must not block until another thread or
-    /// task has changed it, which waits for this one to return. It should be quick: a read may be what made
-    /// the change. Where it panics, that is logged, and the change stands.
+    /// Sets the observer, which is notified of every change of the policy and of every refusal, in order: the
+    /// first policy, swaps, rollbacks, and what the breaker or a probation does. A swap and a rollback return
+    /// once the observer was notified of them. It may look at the cache and have its policy changed, but must
+    /// not block until another thread or task has changed it, which waits for the observer to return. It
+    /// should be quick: a read may be what made the change. Where it panics, that is logged, and the change
+    /// stands.
     pub fn on_policy_change(mut self, observer: impl Fn(&PolicyChange<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// How many statements that read are sent at once; by default three quarters of the database's connections, so that a
-    /// flood of misses leaves some for issues. Where a database reads many workspaces in one statement, so many more loads
-    /// are under way at once.
+    /// Sets the maximum of SELECT statements in flight; by default three quarters of the database's
+    /// connections, so that a flood of misses leaves some for issues. Where a database reads many workspaces
+    /// in one statement, that many more loads are in flight at once.
     pub fn max_selects(mut self, loads: usize) -> Self {
         self.max_selects = Some(loads);
         self
     }
 
-    /// How many issues run at once; by default half of the database's connections.
+    /// Sets the maximum of issues that run at once; by default half of the database's connections.
     pub fn max_issues(mut self, issues: usize) -> Self {
         self.max_issues = Some(issues);
         self
     }
 
-    /// How many loads, and how many issues, may wait while others run; 1,024 by default. One more is refused at once
-    /// with [`Error::Overloaded`](crate::Error::Overloaded).
+    /// Sets the maximum of loads, and of issues, that may wait while others run; 1,024 by default. One more
+    /// is rejected at once with [`Error::Overloaded`](crate::Error::Overloaded).
     pub fn max_queue(mut self, waiting: usize) -> Self {
         self.max_queue = waiting;
         self
     }
 
-    /// Whether every policy is rehearsed before it becomes active, the first one included; it is by
-    /// default. A rehearsal takes some milliseconds, beside the requests and never before them; what was
-    /// found of the same component under the same settings and ceilings holds for other caches of the
-    /// process too. Without one there is no [`PolicyCard`], and a policy that always fails is found out by
-    /// the breaker instead.
+    /// Sets whether every policy is rehearsed before it becomes active, the first one included; it is by
+    /// default. A rehearsal takes some milliseconds, beside the requests and never before them; the result
+    /// for the same component under the same settings and ceilings holds for other caches of the process too.
+    /// Without a rehearsal there is no [`PolicyCard`], and a policy that always fails is found out by the
+    /// breaker instead.
     pub fn rehearsal(mut self, rehearsed: bool) -> Self {
         self.rehearsal = rehearsed;
         self
     }
 
-    /// Rehearses the policy under these bounds, and says what was found. It needs no database and makes no cache.
+    /// Rehearses the policy under these bounds, and returns what was found. It needs no database and makes no
+    /// cache.
     ///
     /// # Errors
     ///
@@ -306,7 +313,8 @@ impl Builder {
         Ok(load_and_rehearse(self.policy, self.gate, self.clock, self.calls, self.ceilings).await?)
     }
 
-    /// Compiles, configures and rehearses the policy, and starts the cache's housekeeping on the current tokio runtime.
+    /// Compiles, configures and rehearses the policy, and starts the cache's housekeeping on the current
+    /// tokio runtime.
     ///
     /// # Errors
     ///

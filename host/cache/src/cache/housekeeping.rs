@@ -1,7 +1,7 @@
-//! What has to be done now and then: drop entries that nobody may be shown any more and instances that nobody needs, notice
-//! a suspended machine, and look at a policy that is on probation.
+//! Housekeeping, done now and then: drop entries that may not be served any more and instances that are not
+//! needed any more, notice a suspended machine, and look at a policy that is on probation.
 //!
-//! One task for each cache. It holds the cache weakly and ends with it.
+//! There is one task for each cache. It holds the cache weakly and ends with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -15,11 +15,13 @@ use crate::blocking;
 use crate::load::Core;
 use crate::stats::add;
 
-/// How often the machine is asked whether it was suspended.
+/// Interval at which the machine is asked whether it was suspended.
 const LOOK: Duration = Duration::from_secs(1);
-/// Every how many looks the table is swept. An entry outlives its lease by this much at most; it is never served then.
+/// Number of looks between two sweeps of the table. An entry outlives its lease by this much at most; it is
+/// never served then.
 const LOOKS_PER_SWEEP: u32 = 30;
-/// The two clocks are read one after the other, and resume one after the other: less than this is no suspension.
+/// Minimum span that counts as a suspension: the two clocks are read one after the other, and resume one
+/// after the other.
 const SUSPENSION: Duration = Duration::from_millis(100);
 
 pub(super) fn start(core: &Arc<Core>) {
@@ -36,14 +38,14 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
         looks.tick().await;
         let Some(core) = core.upgrade() else { return };
         let cache = SecretCache { core };
-        // A clock may be the program's own, and so is what collects the log.
+        // A clock may be the program's own, and so may the collector of the log.
         if catch_unwind(AssertUnwindSafe(|| cache.look(&mut suspended))).is_err() {
             error!("looking after the cache failed once; it goes on");
         }
         count = count.wrapping_add(1);
         if count.is_multiple_of(LOOKS_PER_SWEEP) {
-            // A million entries would keep a worker of the runtime from everyone else for tens of
-            // milliseconds. Where there is no thread for it, it is for the next time.
+            // A million entries would keep a worker of the runtime from all other tasks for tens of
+            // milliseconds. Where there is no thread for the sweep, it is left to the next time.
             if let Err(reason) = blocking::run(move || cache.sweep()).await {
                 warn!(reason, "the entries cannot be swept now");
             }
@@ -52,7 +54,7 @@ async fn keep_house(core: Weak<Core>, mut suspended: Duration) {
 }
 
 impl SecretCache {
-    /// What is done once a second.
+    /// Does what is due once a second.
     fn look(&self, suspended: &mut Duration) {
         let core = &self.core;
         self.void_after_suspension(suspended);
@@ -61,14 +63,15 @@ impl SecretCache {
         core.rollout.look_for_shortage();
     }
 
-    /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s, on a thread that may
-    /// block: it looks at each entry, and completes what the map has grown.
+    /// Drops the entries whose lease has run out altogether. The cache does this by itself every 30 s, on a
+    /// thread that may block: a sweep looks at each entry, and completes any growth of the map.
     pub fn sweep(&self) {
         let core = &self.core;
         add(&core.counters.swept, core.table.sweep(core.clock.now()) as u64);
     }
 
-    /// The monotonic clock stands still in suspension, and every lease with it: none can be trusted afterwards.
+    /// Drops every entry after a suspension: the monotonic clock stands still then, and every lease with it,
+    /// so no lease can be trusted afterwards.
     fn void_after_suspension(&self, known: &mut Duration) {
         let suspended = self.core.clock.suspended();
         if suspended.saturating_sub(*known) >= SUSPENSION {

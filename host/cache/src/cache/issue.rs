@@ -1,4 +1,4 @@
-//! An issue on its way to a task of the host, and what is known of one whose task is gone.
+//! The path of an issue to a task of the host, and the error of an issue whose task is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,13 +39,13 @@ impl SecretCache {
         }
     }
 
-    /// What is known of an issue whose task is gone without a word.
+    /// The error of an issue whose task ended without an answer.
     fn lost_issue(&self, workspace: &WorkspaceId, has_begun: bool) -> Error {
         let runtime_has_ended = self.core.statements.runtime_has_ended();
         if runtime_has_ended && !has_begun {
             return Error::RuntimeEnded;
         }
-        // It may have been sent.
+        // The statement may have been sent.
         self.remove(workspace);
         let words = if runtime_has_ended { RUNTIME_ENDED } else { "the task of the issue ended early" };
         Error::OutcomeUnknown(words.into())

@@ -1,5 +1,6 @@
-//! Many reads at once, for a caller that has them all in hand and time: so many in flight that statements are
-//! full, and so few that none is turned away and callers with one read each find room beside them.
+//! Reads of many workspaces at once, for a caller that has them all in hand and time: enough in flight that
+//! statements are full, and few enough that none is rejected and callers with a single read each find room
+//! beside them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,30 +13,30 @@ use crate::flight::{FlightKind, Join, ReadOutcome, Waiter};
 use crate::stats::count;
 use crate::{Error, Lookup, WorkspaceId};
 
-/// Attempts of a read that was turned away all the same, because of what others do: it joined one that found
-/// no room, or the database had none for it.
+/// Maximum of attempts of a read that was rejected all the same, because of what other callers do: it joined
+/// a flight that found no room, or the database had none for it.
 const MAX_ROUNDS: usize = 3;
 
-/// What [`SecretCache::warm`] found.
+/// The counts of what [`SecretCache::warm`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
 pub struct WarmReport {
     /// Workspaces that have a secret.
     pub present: usize,
-    /// Workspaces that have none.
+    /// Workspaces that have no secret.
     pub absent: usize,
-    /// Workspaces of which that could not be found out.
+    /// Workspaces for which that could not be found out.
     pub failed: usize,
-    /// The first error of those.
+    /// The first of those failures.
     pub error: Option<Error>,
 }
 
-/// Reads under way, in the order in which they were begun.
+/// Reads in flight, in the order in which they were begun.
 struct Window<'a> {
     cache: &'a SecretCache,
     begun: VecDeque<Begun<'a>>,
-    /// Those that were turned away.
+    /// Reads that were rejected.
     refused: Vec<(usize, &'a WorkspaceId)>,
 }
 
@@ -47,15 +48,16 @@ struct Begun<'a> {
 
 impl SecretCache {
     /// Reads all of them, each as by [`read`](Self::read): one answer for each, in their order; a workspace
-    /// that is named twice is read once. What is wrong with one of them is no error of another.
+    /// that is named twice is read once. An error of one of them is no error of another.
     ///
-    /// What is not cached travels to the database in as few statements as it can. Only so many loads are
-    /// begun at a time that none is refused for want of room, so this takes as long as the database takes,
-    /// and a database that is silent answers each step with an error after `database_timeout`. Dropping it
-    /// begins no more; what was begun is stored.
+    /// Workspaces that are not cached travel to the database in as few statements as possible. Only so many
+    /// loads are begun at a time that none is rejected for want of room, so this takes as long as the
+    /// database takes, and a database that is silent answers each step with an error after
+    /// `database_timeout`. Dropping the future begins no more loads; those that were begun are stored.
     pub async fn get_many(&self, workspaces: &[WorkspaceId]) -> Vec<Result<Lookup, Error>> {
         let mut firsts = HashMap::with_capacity(workspaces.len());
-        // Where the answer of each is found: those named before have theirs at the first place.
+        // The index where the answer of each is found: a repeated workspace has its answer at its first
+        // index.
         let places: Vec<usize> =
             (0..).zip(workspaces).map(|(at, id)| *firsts.entry(id).or_insert(at)).collect();
         let distinct = (0..).zip(workspaces).zip(&places).filter(|((at, _), first)| at == *first);
@@ -72,8 +74,8 @@ impl SecretCache {
         places.into_iter().map(|first| answer(first).unwrap_or_else(unread)).collect()
     }
 
-    /// Reads all of them as [`get_many`](Self::get_many) does, for the sake of those who ask next: after a
-    /// start, say. No secret is kept but in the cache, as the policy decides.
+    /// Reads all of them as [`get_many`](Self::get_many) does, for the sake of later readers: after a start,
+    /// say. No secret is kept but in the cache, as the policy decides.
     pub async fn warm(&self, workspaces: &[WorkspaceId]) -> WarmReport {
         let mut report = WarmReport::default();
         self.read_each((0..).zip(workspaces).collect(), |_, outcome| match outcome {
@@ -88,7 +90,7 @@ impl SecretCache {
         report
     }
 
-    /// Reads each of them, and tells the outcome with its number.
+    /// Reads each of them, and delivers each outcome with its index.
     async fn read_each(
         &self,
         workspaces: Vec<(usize, &WorkspaceId)>,
@@ -99,7 +101,7 @@ impl SecretCache {
         for round in 1..=MAX_ROUNDS {
             let mut window = Window { cache: self, begun: VecDeque::new(), refused: Vec::new() };
             for (index, workspace) in left {
-                // Others have their turn, too, where thousands of hits follow each other.
+                // Other tasks have their turn, too, where thousands of hits follow each other.
                 consume_budget().await;
                 match self.hit(workspace) {
                     Some(lookup) => deliver(index, lookup.ok_or(Error::Absent)),
@@ -117,7 +119,7 @@ impl SecretCache {
         }
     }
 
-    /// A waiter for a read that has its place in the queue, or the answer if it has just been stored.
+    /// Returns a waiter for a read that has its slot in the queue, or the answer if it has just been stored.
     fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, ReadOutcome> {
         let core = &self.core;
         let active = core.rollout.active();
@@ -161,8 +163,8 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// The right to begin a load. While there is none its own reads go on: it waits for others only where it
-    /// has none.
+    /// Waits for the right to begin a load. While there is none, the caller's own reads go on: it waits for
+    /// other callers only where it has no read in flight.
     async fn room(&mut self, deliver: &mut impl FnMut(usize, ReadOutcome)) -> Result<QueueSlot, Error> {
         let admission = &self.cache.core.reading;
         let share = loop {
@@ -182,7 +184,7 @@ impl<'a> Window<'a> {
         Ok(slot.with_share(share))
     }
 
-    /// Waits for the read that was begun first. Returns whether there was one.
+    /// Waits for the read that was begun first. Returns whether there was such a read.
     async fn wait_for_first(&mut self, deliver: &mut impl FnMut(usize, ReadOutcome)) -> bool {
         let Some(Begun { index, workspace, waiter }) = self.begun.pop_front() else { return false };
         match self.cache.wait_for(workspace, FlightKind::Fill, waiter).await {

@@ -1,7 +1,7 @@
-//! What an operator does to a cache: looks at its policy and changes it.
+//! An operator's actions on a cache: looking at its policy and changing it.
 //!
-//! Nothing here is on the way of a read. What a change is and when it takes effect is the slot's; it is
-//! counted here, and gets a name and a span.
+//! Nothing here is on the path of a read. The rollout decides what a change is and when it takes effect; the
+//! change is counted here, and gets a name and a span.
 
 use tracing::{Instrument as _, debug_span};
 
@@ -9,7 +9,7 @@ use super::SecretCache;
 use crate::stats::count;
 use crate::{Policy, PolicyStatus, SwapError, SwapReport};
 
-/// Whoever changes the policy; made by [`SecretCache::on_behalf_of`].
+/// A handle for changes of the policy in an operator's name; made by [`SecretCache::on_behalf_of`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Operator<'a> {
@@ -19,7 +19,7 @@ pub struct Operator<'a> {
 
 impl SecretCache {
     /// Replaces the policy. When this returns, no hit is served under a lease of an older policy. Entries
-    /// stay: the new policy may lease them again without a SELECT.
+    /// stay: the new policy may grant them new leases without a SELECT.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl SecretCache {
         self.on_behalf_of("").swap(policy).await
     }
 
-    /// Makes the policy active that was active before this one; called again, the one before that, up to
+    /// Makes the policy active that was active before this one; called again, the policy before that, up to
     /// eight.
     ///
     /// # Errors
@@ -38,18 +38,18 @@ impl SecretCache {
         self.on_behalf_of("").rollback().await
     }
 
-    /// Swaps and rollbacks with a name to them, which goes into the record: who asked, and by what way.
+    /// Swaps and rollbacks under a name, which goes into the record: which operator asked, and by what way.
     pub fn on_behalf_of<'a>(&'a self, name: &'a str) -> Operator<'a> {
         Operator { cache: self, name }
     }
 
-    /// The active policy as it was given, to be swapped in again with other settings.
+    /// Returns the active policy as it was given, to be swapped in again with other settings.
     #[must_use]
     pub fn active(&self) -> Policy {
         self.core.rollout.active().loaded().policy.clone()
     }
 
-    /// Which policy is active, and how it came to be.
+    /// The status of the active policy: which one it is, and how it became active.
     #[must_use]
     pub fn policy(&self) -> PolicyStatus {
         self.core.rollout.status()
@@ -63,7 +63,7 @@ impl SecretCache {
 }
 
 impl Operator<'_> {
-    /// As [`SecretCache::swap`].
+    /// Replaces the policy, as [`SecretCache::swap`] does.
     ///
     /// # Errors
     ///
@@ -75,8 +75,8 @@ impl Operator<'_> {
         self.cache.count_swap(swapped)
     }
 
-    /// Gives the active policy other settings: a swap of whatever is active when its turn has come, with
-    /// these settings over its own.
+    /// Gives the active policy other settings: a swap of the policy that is active when its turn has come,
+    /// with these settings over its own.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Operator<'_> {
         self.cache.count_swap(swapped)
     }
 
-    /// As [`SecretCache::rollback`].
+    /// Makes the policy before this one active, as [`SecretCache::rollback`] does.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
-//! Issues within a transaction of the program's own, which are known to the cache when it is committed.
+//! Issues within a transaction of the program's own, which take effect in the cache when it is committed.
 //!
-//! From its issue to the end of the transaction a workspace counts as being written: what is read of it is
-//! the old secret, and is not stored. The end is the cache's to see, so it is the cache that commits.
+//! From its issue to the end of the transaction a workspace counts as being written: a read of it meanwhile
+//! finds the old secret, and is not stored. The cache has to see the end, so it is the cache that commits.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -23,8 +23,8 @@ use crate::stats::count;
 use crate::{DatabaseError, Error, Secret, WorkspaceId};
 
 /// A transaction of the program's own, in which [`SecretCache::issue_in`] issues secrets along with whatever
-/// else the program does in it. Made from one that a pool of sqlx has begun; as with that one, `&mut
-/// *transaction` is the connection to run statements on, and dropping it rolls it back.
+/// else the program does in it. It is made from a transaction that a pool of sqlx has begun; as with that
+/// one, `&mut *transaction` is the connection to run statements on, and dropping it rolls it back.
 ///
 /// ```no_run
 /// # async fn rotate(pool: sqlx::PgPool, cache: leasehold::SecretCache, workspace: leasehold::WorkspaceId)
@@ -43,14 +43,14 @@ use crate::{DatabaseError, Error, Secret, WorkspaceId};
 pub struct Transaction<DB: Engine> {
     inner: sqlx::Transaction<'static, DB>,
     issues: Vec<Issue>,
-    /// The database's number for it, once an issue was answered.
+    /// The database's number for the transaction, once an issue was answered.
     number: Option<i64>,
     /// Whether an issue has failed, or was given up before its answer was there.
     is_spoiled: bool,
 }
 
-/// An issue whose transaction has not ended. Dropping it ends it; where a statement was sent the entry goes:
-/// the program may have committed it past the cache, or the database by itself.
+/// An issue whose transaction has not ended. Dropping it ends it; where a statement was sent, the entry goes:
+/// the program may have committed the issue past the cache, or the database by itself.
 struct Issue {
     core: Arc<Core>,
     writer: Writer,
@@ -62,10 +62,10 @@ impl<DB: Engine> Transaction<DB> {
     /// answered with a secret that was replaced in it, and the new ones have been read into the cache, as far
     /// as the database answered in time.
     ///
-    /// Once it has been polled it runs to its end, whatever becomes of its caller. In PostgreSQL what was
-    /// deferred to the end of the transaction, triggers and constraints, runs before the COMMIT, and has 30 s
-    /// unless the connection sets another `statement_timeout`. A COMMIT that waits for a synchronous standby
-    /// when its connection is lost may take effect after its end is no longer waited for, which is 35 s. A
+    /// Once the commit has been polled it runs to its end, whatever becomes of its caller. In PostgreSQL what
+    /// was deferred to the end of the transaction, triggers and constraints, runs before the COMMIT, and has
+    /// 30 s unless the connection sets another `statement_timeout`. If the connection of a COMMIT that waits
+    /// for a synchronous standby is lost, its end is waited for during 35 s, and it may take effect later. A
     /// transaction without an issue is committed as sqlx does it.
     ///
     /// # Errors
@@ -98,13 +98,13 @@ impl<DB: Engine> Transaction<DB> {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] or [`Error::Unavailable`] if that was not heard in time; it is rolled back all the
-    /// same.
+    /// [`Error::Timeout`] or [`Error::Unavailable`] if the server did not confirm that in time; the
+    /// transaction is rolled back all the same.
     pub async fn rollback(self) -> Result<(), Error> {
         let Some(first) = self.issues.first() else {
             return self.inner.rollback().await.map_err(|error| read_error(DB::of_commit(error)));
         };
-        // A statement that was given up may wait for its row yet.
+        // A statement that was given up may still wait for its row.
         let deadline = first.core.statements.deadline();
         match timeout_at(deadline, self.inner.rollback()).await {
             Ok(ended) => ended.map_err(|error| read_error(DB::of_commit(error))),
@@ -113,7 +113,7 @@ impl<DB: Engine> Transaction<DB> {
     }
 
     async fn run_commit(mut self, core: Arc<Core>, tx: oneshot::Sender<Result<(), Error>>) {
-        // The caller may be gone whenever it is told.
+        // The caller may be gone whenever it is answered.
         if let Err(error) = self.check(&core).await {
             drop(self);
             let _ = tx.send(Err(error));
@@ -136,7 +136,7 @@ impl<DB: Engine> Transaction<DB> {
                 let ended = end(issues);
                 let deadline = core.statements.deadline();
                 for (cache, workspaces) in &ended {
-                    // Whatever it brings, or does not in time: the next read is told.
+                    // The outcome does not matter, nor does a timeout: the next read finds out by itself.
                     let _ = timeout_at(deadline, cache.warm(workspaces)).await;
                 }
                 complete(Ok(()));
@@ -149,18 +149,18 @@ impl<DB: Engine> Transaction<DB> {
                 issues.iter().for_each(Issue::forget_entry);
                 let error = lost.ok().and_then(Result::err).unwrap_or(DatabaseError::Timeout);
                 complete(Err(error.into_unknown_outcome()));
-                // A server that is busy with it does not notice that its client is gone. Nothing that is read
-                // meanwhile is stored.
+                // A server that is busy with the COMMIT does not notice that its client is gone. Nothing that
+                // is read meanwhile is stored.
                 issues.iter_mut().for_each(|issue| issue.writer.yield_turn());
                 sleep(LOST_LIMIT).await;
             }
         }
     }
 
-    /// Whether what was issued can be committed: in the transaction that is open, and in no other one. A
-    /// server answers the COMMIT of a transaction that has failed with a ROLLBACK, and one that has ended by
-    /// itself, or by a driver whose savepoint failed, is not committed again; neither is an error to the
-    /// driver.
+    /// Checks that what was issued can be committed: in the transaction that is open, and in no other one. A
+    /// server answers the COMMIT of a transaction that has failed with a ROLLBACK, and a transaction that was
+    /// ended by the server, or by a driver whose savepoint failed, is not committed again; neither is an
+    /// error to the driver.
     async fn check(&mut self, core: &Core) -> Result<(), Error> {
         match self.open_number(core).await? {
             Some(open) if Some(open) == self.number => {}
@@ -202,14 +202,14 @@ impl<DB: Engine> Transaction<DB> {
             }
         };
         count(&core.counters.issues);
-        // Until there is an answer: this future may be dropped.
+        // The transaction counts as spoiled until there is an answer: this future may be dropped.
         self.is_spoiled = true;
         issue.was_sent = true;
         self.issues.push(issue);
         let outcome = self.send(core, workspace, minted).await;
         self.is_spoiled = !matches!(outcome, Ok(_) | Err(Error::UnknownWorkspace));
         if known.is_none() && matches!(outcome, Err(Error::UnknownWorkspace)) {
-            // Nothing was written: what is committed has no issue of it.
+            // Nothing was written: the transaction that is committed holds no issue of this workspace.
             self.issues.pop();
         }
         outcome
@@ -229,7 +229,7 @@ impl<DB: Engine> Transaction<DB> {
         match (self.open_number(core).await?, self.number) {
             (Some(open), None) => self.number = Some(open),
             (Some(open), Some(number)) if open == number => {}
-            // It was committed as soon as it was sent, or the transaction has ended between.
+            // The issue was committed as soon as it was sent, or the transaction has ended in between.
             _ => return Err(Error::OutcomeUnknown(ENDED.into())),
         }
         Ok(issued)
@@ -238,7 +238,7 @@ impl<DB: Engine> Transaction<DB> {
 
 impl SecretCache {
     /// Issues a secret within a transaction of the program's own: mints it and stores it there, and returns
-    /// what the row holds in it. It counts once the transaction is committed, by
+    /// what the row holds in it. The secret takes effect once the transaction is committed, by
     /// [`Transaction::commit`]: until then reads are answered with the old one. The policy is not asked to
     /// issue; it is asked for a lease when the new secret is read.
     ///
@@ -275,7 +275,7 @@ impl Issue {
         Arc::ptr_eq(&self.core, core) && self.writer.workspace() == workspace
     }
 
-    /// Drops the entry, and makes what is being read too old.
+    /// Drops the entry, and voids the reads in flight.
     fn forget_entry(&self) {
         self.writer.finish(None, |_| self.core.table.remove(self.writer.workspace()));
     }
@@ -309,7 +309,7 @@ impl<DB: Engine> DerefMut for Transaction<DB> {
     }
 }
 
-/// Without the connection, whose own output names the way to the server.
+/// The output leaves out the connection, whose own output names the way to the server.
 impl<DB: Engine> fmt::Debug for Transaction<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("issues", &self.issues.len()).finish_non_exhaustive()
@@ -329,11 +329,11 @@ fn end(issues: Vec<Issue>) -> Vec<(SecretCache, Vec<WorkspaceId>)> {
     ended
 }
 
-/// The words for a transaction that is not the one that is open.
-const ENDED: &str = "the transaction in which it was issued is no longer open: it was ended by a statement, by a \
-     savepoint that failed or by the database";
+/// The message for a transaction that is not the one that is open.
+const ENDED: &str = "the transaction in which it was issued is no longer open: it was ended by a statement, \
+     by a savepoint that failed or by the database";
 
-/// The words for an issue whose answer holds no secret.
+/// The message for an issue whose answer holds no secret.
 const EMPTY: &str = "the database answered an issue with the empty secret, which stands for absence";
 
 fn spoiled() -> Error {
@@ -342,12 +342,12 @@ fn spoiled() -> Error {
     )
 }
 
-/// What a caller is told of a COMMIT that failed.
+/// The caller's error for a COMMIT that failed.
 fn commit_error(error: DatabaseError) -> Error {
     if is_unknown(&error) { error.into_unknown_outcome() } else { read_error(error) }
 }
 
-/// Whether the transaction may have been committed.
+/// Returns whether the transaction may have been committed.
 fn is_unknown(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Timeout | DatabaseError::Lost(_) | DatabaseError::Broken(_))
 }

@@ -1,8 +1,8 @@
-//! `verify`: whether a secret that somebody presents is the workspace's.
+//! `verify`: whether a presented secret is the workspace's.
 //!
 //! A cached secret admits by itself, and does not refuse by itself: another process may have issued the one
-//! that is presented. So what does not match is held against the database, seldom enough (`reread.rs`) that a
-//! flood of wrong secrets is no flood of statements. A match costs what any hit costs.
+//! that is presented. So a secret that does not match is held against the database, seldom enough
+//! (`reread.rs`) that a flood of wrong secrets is no flood of statements. A match costs what any hit costs.
 
 use std::sync::Arc;
 
@@ -11,21 +11,22 @@ use crate::flight::{FlightKind, Join, Waiter};
 use crate::stats::count;
 use crate::{Error, Instant, Lookup, Status, WorkspaceId};
 
-/// Loads that one `verify` waits for at most beside its own read: one that began before it, and one of its
+/// Maximum of loads that one `verify` waits for beside its own read: one that began before it, and one of its
 /// own.
 const MAX_LOADS: usize = 2;
 
 /// A load that a `verify` waits for.
 enum Reread {
-    /// Begun by it, with a SELECT.
+    /// A load that this `verify` has begun, with a SELECT.
     Own(Waiter),
-    /// Begun by somebody else, perhaps before it.
+    /// A load that another task has begun, perhaps before this `verify`.
     Others(Waiter),
 }
 
 impl SecretCache {
-    /// Whether `presented` is the workspace's secret. It is not where the workspace has none or is unknown,
-    /// and nothing is the empty secret. The time that a comparison takes depends on its length only.
+    /// Returns whether `presented` is the workspace's secret. It is not where the workspace has none or is
+    /// unknown, and the empty secret matches nothing. The time that a comparison takes depends on its length
+    /// only.
     ///
     /// A secret that does not match the cached one is held against the database before it is refused, since
     /// another process may have issued it a moment ago: at most once a second for each workspace, and 1,024
@@ -44,7 +45,7 @@ impl SecretCache {
                 match self.read(workspace).await {
                     Ok(lookup) if lookup.secret.verify(presented) => return Ok(true),
                     Ok(lookup) if was_read_since(begun_at, &lookup) => return Ok(false),
-                    // It was kept or issued, or the load had begun before this call.
+                    // The secret was kept or issued, or its load had begun before this call.
                     Ok(_) => {}
                     Err(Error::Absent | Error::UnknownWorkspace) => return Ok(false),
                     Err(error) => return Err(error),
@@ -54,7 +55,7 @@ impl SecretCache {
         Ok(self.matches_by_now(workspace, presented).await)
     }
 
-    /// Whether a secret that is not the cached one is the stored one.
+    /// Returns whether a secret that is not the cached one is the stored one.
     async fn matches_by_now(&self, workspace: &WorkspaceId, presented: &[u8]) -> bool {
         let core = &self.core;
         let begun_at = core.clock.now();
@@ -68,16 +69,16 @@ impl SecretCache {
             match self.wait_for(workspace, FlightKind::Fill, waiter).await {
                 Ok(lookup) if lookup.secret.verify(presented) => return true,
                 Ok(lookup) if was_read_since(begun_at, &lookup) => return false,
-                // It is no younger than this call, or it failed: one of its own may say more.
+                // The load did not read since this call began, or it failed: a load of its own may say more.
                 _ if !is_own && may_begin => {}
                 _ => return false,
             }
         }
-        // Somebody else's may have been stored since the entry was looked at.
+        // The result of another task's load may have been stored since the entry was looked at.
         matches!(core.stored(workspace), Some(Ok(lookup)) if lookup.secret.verify(presented))
     }
 
-    /// The load that is under way, or one that is begun for this if it may be.
+    /// Returns the load that is in flight, or begins one if it may.
     fn reread(&self, workspace: &WorkspaceId, may_begin: bool) -> Option<Reread> {
         let core = &self.core;
         let active = core.rollout.active();
@@ -86,7 +87,7 @@ impl SecretCache {
             return core.flights.join(workspace, FlightKind::Fill, generation).map(Reread::Others);
         }
         match core.flights.join_or_lead(workspace, FlightKind::Fill, generation, || None) {
-            // Nothing is served from the table: that is what is doubted.
+            // Nothing is served from the table: its entry is what is in doubt.
             Join::Cached(_) => None,
             Join::Follower(waiter) => Some(Reread::Others(waiter)),
             Join::Leader(waiter, leader) => {
@@ -103,8 +104,8 @@ impl SecretCache {
     }
 }
 
-/// Whether the database was asked for it at this moment or later. The instant of an issued secret is that of
-/// its answer: another one may have been committed before that.
+/// Returns whether the database was asked for the secret at this moment or later. The instant of an issued
+/// secret is that of its answer: another secret may have been committed before that.
 fn was_read_since(begun_at: Instant, lookup: &Lookup) -> bool {
     matches!(lookup.status, Status::Miss | Status::Bypassed) && lookup.obtained_at >= begun_at
 }

@@ -1,18 +1,18 @@
-//! One statement for many workspaces, and what to do where it fails for the sake of one of them.
+//! Statements for many workspaces, and what to do where one fails for the sake of a single workspace.
 //!
-//! A batch that cannot be answered as a whole is asked again in halves, down to the workspace that it failed for, which is
-//! then told so alone. It knows no SQL and no driver.
+//! A batch that cannot be answered as a whole is asked again in halves, down to the workspace that it failed
+//! for, which alone gets the error. This file knows no SQL and no driver.
 
 use std::collections::HashMap;
 use std::future::Future;
 
 use crate::{DatabaseError, Secret, WorkspaceId};
 
-/// How many workspaces one statement asks for: so many that the round trip hardly counts any more, and few enough that
-/// none of them waits for long.
+/// Maximum of workspaces in one statement: so many that the round trip hardly counts any more, and few enough
+/// that none of them waits for long.
 pub(super) const BATCH_SIZE: usize = 128;
 
-/// What is stored for one workspace.
+/// The stored value of one workspace.
 pub(super) type BatchRead = Result<Option<Secret>, DatabaseError>;
 
 /// A column that can be asked in both ways.
@@ -24,13 +24,13 @@ pub(super) trait Readable: Sync {
     fn several(&self, workspaces: &[WorkspaceId]) -> impl Future<Output = Several> + Send;
 }
 
-/// What a statement for several workspaces came to.
+/// The outcome of a statement for several workspaces.
 pub(super) enum Several {
-    /// The rows that there are, each with the id that it was found by.
+    /// The rows that were found, each with the id that it was found by.
     Found(Vec<(String, BatchRead)>),
-    /// It failed, as it would have for each of them.
+    /// The statement failed, as it would have for each of them.
     Failed(DatabaseError),
-    /// It failed, perhaps because of one of them.
+    /// The statement failed, perhaps because of one of them.
     Splits,
 }
 
@@ -61,7 +61,8 @@ fn split<'a>(part: &'a [WorkspaceId], parts: &mut Vec<&'a [WorkspaceId]>) {
     parts.extend([second, first]);
 }
 
-/// An answer for each workspace. `None` where one of them has two rows: which one is told so alone.
+/// Returns an answer for each workspace; `None` where one of them has two rows: the batch is split then,
+/// until that workspace alone gets the error.
 fn in_order(workspaces: &[WorkspaceId], rows: Vec<(String, BatchRead)>) -> Option<Vec<BatchRead>> {
     let count = rows.len();
     let rows: HashMap<String, BatchRead> = rows.into_iter().collect();

@@ -1,24 +1,27 @@
-//! Which column holds the secrets, and the words of SQL for it that both databases share.
+//! The column that holds the secrets, and the words of SQL for it that both databases share.
 //!
-//! It knows SQL text and no driver; the statements are put together beside each driver. Identifiers cannot be bound as parameters, so they are checked here, once, and always
-//! quoted. A column is always qualified with its table as well: SQLite takes a bare quoted name that it does not know for
-//! a string literal, and would answer with the column's name where the secret should be.
+//! It knows SQL text and no driver; the statements are put together beside each driver. Identifiers cannot be
+//! bound as parameters, so they are checked here, once, and always quoted. A column is always qualified with
+//! its table as well: SQLite takes a bare quoted name that it does not know for a string literal, and would
+//! answer with the column's name where the secret should be.
 //!
-//! Every statement compares the key twice. The first comparison is the database's own and uses its index; the second is
-//! of text, byte for byte. Without it `042` would find the row of the number 42, and `ABC` that of a case-insensitive
-//! `abc`: two ids and so two cached entries for one row, of which an issue would renew only one.
+//! Every statement compares the key twice. The first comparison is the database's own and uses its index; the
+//! second is of text, byte for byte. Without it `042` would find the row of the number 42, and `ABC` that of
+//! a case-insensitive `abc`: two ids and so two cached entries for one row, of which an issue would renew
+//! only one.
 
 use std::fmt;
 
 use crate::ConnectError;
 
-/// PostgreSQL cuts longer names off without an error, and SQLite does not; one limit keeps them alike.
+/// Maximum length of an identifier. PostgreSQL cuts longer names off without an error, and SQLite does not;
+/// one limit keeps them alike.
 const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// The column that holds the secrets: its table, and the column that holds the workspace's id.
 ///
-/// Names are compared as the database compares quoted names: PostgreSQL minds the case, SQLite does not. The key column
-/// has to be unique (a primary key or a unique index); see [`assume_unique`](Self::assume_unique).
+/// Names are compared as the database compares quoted names: PostgreSQL minds the case, SQLite does not. The
+/// key column has to be unique (a primary key or a unique index); see [`assume_unique`](Self::assume_unique).
 #[derive(Clone, Debug)]
 pub struct Column {
     schema: Option<String>,
@@ -36,8 +39,8 @@ impl Column {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Identifier`] if a name is not a letter or `_` followed by letters, digits or `_`, of at most 63
-    /// bytes, all of ASCII.
+    /// [`ConnectError::Identifier`] if a name is not a letter or `_` followed by letters, digits or `_`, of
+    /// at most 63 bytes, all of ASCII.
     pub fn new(table: &str, key: &str, secret: &str) -> Result<Self, ConnectError> {
         let (schema, bare) = match table.split_once('.') {
             Some((schema, bare)) => (Some(schema), bare),
@@ -91,7 +94,8 @@ impl Column {
         }
     }
 
-    /// The key column, qualified. A qualifier is the table's own name: `"schema"."table"."column"` is not accepted everywhere.
+    /// The key column, qualified. The qualifier is the table's own name: `"schema"."table"."column"` is not
+    /// accepted everywhere.
     pub(super) fn quoted_key(&self) -> String {
         format!("{}.{}", quoted(&self.table), quoted(&self.key))
     }
@@ -101,44 +105,45 @@ impl Column {
         format!("{}.{}", quoted(&self.table), quoted(&self.secret))
     }
 
-    /// The secret column as it is assigned to: not qualified, and never taken for a literal.
+    /// The secret column as the target of an assignment: not qualified, and never taken for a literal.
     pub(super) fn target(&self) -> String {
         quoted(&self.secret)
     }
 
-    /// Takes it on trust that no two rows have one key. Without this a database is refused that has no unique index on the
-    /// key column alone, since an issue could meet the rows of several workspaces. (It would be refused then, and change
-    /// nothing.) A view has no index, and is taken without a word.
+    /// Takes it on trust that no two rows have the same key. Without this, a database that has no unique
+    /// index on the key column alone is refused, since an issue could meet the rows of several workspaces.
+    /// (Such an issue would be refused, and change nothing.) A view has no index, and is accepted without
+    /// this.
     #[must_use]
     pub fn assume_unique(mut self) -> Self {
         self.is_unique_by_word = true;
         self
     }
 
-    /// For a column that is only ever read, such as one of a view that cannot be written: an issue is refused, and a database
-    /// is taken that could not do one.
+    /// Marks a column that is only ever read, such as one of a view that cannot be written: an issue is
+    /// refused, and a database that could not do one is accepted.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.is_read_only = true;
         self
     }
 
-    /// Whether nothing is written.
+    /// Returns whether nothing is written.
     pub(super) fn is_read_only(&self) -> bool {
         self.is_read_only
     }
 
-    /// Whether the operator says that the key column is unique.
+    /// Returns whether the operator says that the key column is unique.
     pub(super) fn is_assumed_unique(&self) -> bool {
         self.is_unique_by_word
     }
 
-    /// What to do where the key column has no unique index.
+    /// The error for a key column that has no unique index.
     pub(super) fn not_unique(&self) -> ConnectError {
         ConnectError::Schema(format!(
-            "the key column {:?} of the table {} has no unique index, so that an issue could meet several rows; make one \
-             (CREATE UNIQUE INDEX ON {} ({})), name a column that has one, or say that it is unique all the same \
-             (Column::assume_unique)",
+            "the key column {:?} of the table {} has no unique index, so that an issue could meet several \
+             rows; make one (CREATE UNIQUE INDEX ON {} ({})), name a column that has one, or say that it is \
+             unique all the same (Column::assume_unique)",
             self.key,
             self.quoted_table(),
             self.quoted_table(),
@@ -147,7 +152,7 @@ impl Column {
     }
 }
 
-/// `table.column`, for messages.
+/// The column as `table.column`, for messages.
 impl fmt::Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(schema) = &self.schema {

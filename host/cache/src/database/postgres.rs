@@ -1,7 +1,9 @@
 //! A column of a PostgreSQL database, over sqlx.
 //!
-//! Every statement is sent alone and commits by itself; nothing here may ever `begin`. What a statement was sent for and what
-//! its rows mean is known here; how it gets to the database and back in `pool.rs`.
+//! Every statement is sent alone and commits by itself, unless the program has begun a transaction and asks
+//! for one in it; nothing here may ever `begin`, but for the look at a pooler (`sessions.rs`), on connections
+//! of its own. The purpose of a statement and the meaning of its rows are known here; how it gets to the
+//! database and back is known in `pool.rs`.
 
 mod connect;
 mod exchange;
@@ -40,38 +42,40 @@ pub struct Postgres {
     column: Arc<Column>,
     statements: Arc<PostgresSql>,
     key: Key,
-    /// Whether an id may be no value of the key column's type at all.
+    /// Whether an id may fail to be a value of the key column's type.
     key_is_cast: bool,
 }
 
-/// What a write has come to.
+/// The outcome of a write.
 enum WriteOutcome {
-    /// The row holds this.
+    /// The row holds this value.
     Stored(Option<Secret>),
-    /// The row is changed, and may hold something else than it was given.
+    /// The row is changed, and may hold something else than the write gave it.
     Rewritten,
-    /// No row was changed; and whether there was one.
+    /// No row was changed; `existed` says whether there was one.
     Nothing { existed: bool },
 }
 
 impl Postgres {
-    /// Connects to `url` (`postgres://user:password@host:port/database`) and checks that it has the column: as
-    /// [`PostgresPool::connect`] and [`new`](Self::new).
+    /// Connects to `url` (`postgres://user:password@host:port/database`) and checks that it has the column:
+    /// as [`PostgresPool::connect`] and [`new`](Self::new).
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] says what is wrong with the URL, the way to the server, or the table. It never holds the password.
+    /// [`ConnectError`] says what is wrong with the URL, the way to the server, or the table. It never holds
+    /// the password.
     pub async fn connect(url: &str, column: Column) -> Result<Self, ConnectError> {
         Self::new(&PostgresPool::connect(url).await?, column).await
     }
 
     /// Uses a pool that exists, with its own limits, after checking that its database has the column.
     ///
-    /// Set a `statement_timeout` in the pool's options: without one, a statement is given up here after 35 s while the
-    /// server may still be at it.
+    /// Set a `statement_timeout` in the pool's options: without one, a statement is given up here after 35 s
+    /// while the server may still be at it.
     ///
-    /// While reads miss, one connection of the pool is kept from one to the next, for at most a quarter of a second: whoever
-    /// else uses the pool may wait so long for it. Of a pool with fewer than four connections none is kept.
+    /// While reads miss, one connection of the pool is kept from one read to the next, for at most a quarter
+    /// of a second: other users of the pool may wait that long for it. Of a pool with fewer than four
+    /// connections none is kept.
     ///
     /// # Errors
     ///
@@ -80,11 +84,7 @@ impl Postgres {
         Self::new(&PostgresPool::from_pool(pool).await?, column).await
     }
 
-    /// A column over connections that others use too.
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    /// Makes a column over connections that others use too.
     pub async fn new(pool: &PostgresPool, column: Column) -> Result<Self, ConnectError> {
         let link = pool.link();
         let key_type = look_up::check(&link, &column).await?;
@@ -116,7 +116,7 @@ impl Postgres {
         if ids.is_empty() {
             return Several::Found(Vec::new());
         }
-        // One more than there can be if the key column is unique: then somebody has two.
+        // One row more than there can be if the key column is unique: if it comes, some workspace has two.
         let limit = i64::try_from(ids.len() + 1).unwrap_or(i64::MAX);
         let parameters = [Parameter::Texts(&ids), Parameter::Count(limit)];
         let rows = match self.link.read(&self.statements.select_batch, &parameters).await {
@@ -126,7 +126,7 @@ impl Postgres {
             Err(failure) => return Several::Failed(failure.of_select()),
         };
         let found = rows.iter().filter_map(|row| match row.try_get(ANSWER) {
-            // Nobody has a row.
+            // No workspace has a row.
             Ok(None) => None,
             Ok(Some(id)) => Some(Ok((id, self.decode(row, ANSWER + 1)))),
             Err(error) => Some(Err(error)),
@@ -167,7 +167,7 @@ impl Postgres {
         Ok(says_exists(&rows))
     }
 
-    /// The secret as text, if the column may be written.
+    /// Returns the secret as text, if the column may be written.
     fn writable<'a>(&self, minted: &'a Secret) -> Result<&'a str, DatabaseError> {
         if self.column.is_read_only() {
             return Err(self.refused("is only read, as it was asked for"));
@@ -175,7 +175,7 @@ impl Postgres {
         minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))
     }
 
-    /// The failure of a statement about one workspace.
+    /// Converts the failure of a statement about one workspace.
     fn of_row(
         &self,
         failure: PostgresFailure,
@@ -190,7 +190,7 @@ impl Postgres {
         }
     }
 
-    /// What a write has come to, by its answer.
+    /// Reads the outcome of a write from its answer.
     fn outcome(&self, rows: &[PgRow]) -> Result<WriteOutcome, DatabaseError> {
         let other = || self.unknown("has answered with other columns");
         let row = rows.first().ok_or_else(|| self.unknown("has answered without a row"))?;
@@ -208,8 +208,9 @@ impl Postgres {
 
     fn swallowed(&self) -> DatabaseError {
         self.refused(
-            "keeps what it holds: the row is there, and the database has swallowed the write without an error. Look for a \
-             BEFORE UPDATE trigger that returns NULL, for row-level security without an UPDATE policy, and for rules",
+            "keeps what it holds: the row is there, and the database has swallowed the write without an \
+             error. Look for a BEFORE UPDATE trigger that returns NULL, for row-level security without an \
+             UPDATE policy, and for rules",
         )
     }
 
@@ -226,7 +227,7 @@ impl Postgres {
     }
 
     fn decode(&self, row: &PgRow, column: usize) -> Result<Option<Secret>, DatabaseError> {
-        // The driver's own words are dropped: nobody promises that they do not quote the value.
+        // The driver's own words are dropped: there is no promise that they do not quote the value.
         let text: Option<&str> =
             row.try_get(column).map_err(|_| self.refused("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
@@ -240,18 +241,19 @@ impl Postgres {
         DatabaseError::Refused(format!("the column {} {problem}", self.column).into())
     }
 
-    /// The row may hold another secret by now.
+    /// The error of a write after which the row may hold another secret.
     fn unknown(&self, problem: &str) -> DatabaseError {
         DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
     }
 }
 
-/// Whether there is a row, by the answer to that question; a strange one is no reason to say that there is none.
+/// Returns whether there is a row, by the answer to that question; an unexpected answer is no reason to say
+/// that there is none.
 fn says_exists(rows: &[PgRow]) -> bool {
     rows.first().is_some_and(|row| row.try_get(ANSWER).unwrap_or(true))
 }
 
-/// The failure of a COMMIT.
+/// Converts the failure of a COMMIT.
 pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
     PostgresFailure::Sent(error).of_issue()
 }
@@ -315,7 +317,7 @@ impl Database for Postgres {
     }
 }
 
-/// Without the pool, whose own output names the way to the server.
+/// The output leaves out the pool, whose own output names the way to the server.
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Postgres").field("column", &self.column).finish_non_exhaustive()

@@ -33,16 +33,18 @@ pub struct Sqlite {
     column: Arc<Column>,
     statements: SqliteSql,
     sent: Arc<AtomicU64>,
-    /// One, for the issue whose turn it is. SQLite lets one connection write at a time: were the others to wait for the
-    /// lock on connections of their own, none would be left for reads, which need no lock.
+    /// The permit of the issue whose turn it is. SQLite lets one connection write at a time: were the other
+    /// issues to wait for the lock on connections of their own, none would be left for reads, which need no
+    /// lock.
     turn: Arc<Semaphore>,
 }
 
 impl Sqlite {
     /// Opens `url` (`sqlite://path`, and `?mode=rwc` to create the file) and checks that it has the column.
     ///
-    /// The database is put into WAL mode with `synchronous = FULL`: what an issue has returned survives a power failure.
-    /// A statement waits up to 400 ms for a writer in another process or connection.
+    /// The database is put into WAL mode with `synchronous = FULL`: a secret that an issue has returned
+    /// survives a power failure. A statement waits up to 400 ms for a writer in another process or
+    /// connection.
     ///
     /// # Errors
     ///
@@ -51,14 +53,17 @@ impl Sqlite {
         Self::from_pool(connect::open(url).await?, column).await
     }
 
-    /// Uses a pool that exists, with its own journal mode and limits, after checking that its database has the column.
+    /// Uses a pool that exists, with its own journal mode and limits, after checking that its database has
+    /// the column.
     ///
-    /// While reads miss, one connection of the pool is kept from one to the next, for at most a quarter of a second: whoever
-    /// else uses the pool may wait so long for it. Of a pool with fewer than four connections none is kept.
+    /// While reads miss, one connection of the pool is kept from one read to the next, for at most a quarter
+    /// of a second: other users of the pool may wait that long for it. Of a pool with fewer than four
+    /// connections none is kept.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not usable.
+    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Schema`] if the column is not
+    /// usable.
     pub async fn from_pool(pool: SqlitePool, column: Column) -> Result<Self, ConnectError> {
         connect::check(&pool, &column).await?;
         Ok(Self {
@@ -76,7 +81,7 @@ impl Sqlite {
         &self.pool
     }
 
-    /// Runs one that changes nothing.
+    /// Runs a statement that changes nothing.
     async fn send_select(
         &self,
         statement: Query<'_, sqlx::Sqlite, SqliteArguments>,
@@ -85,7 +90,7 @@ impl Sqlite {
             Some(kept) => kept,
             None => self.sticky.acquire().await.map_err(SqliteFailure::NotSent)?,
         };
-        // A statistic that orders nothing else.
+        // Relaxed: a statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let connection = lent.connection().map_err(SqliteFailure::NotSent)?;
         let rows = statement.fetch_all(connection).await.map_err(SqliteFailure::Sent)?;
@@ -109,7 +114,7 @@ impl Sqlite {
         let ids = workspaces.iter().map(|workspace| Some(workspace.as_str()));
         // NULL is equal to nothing.
         let padded = ids.chain(std::iter::repeat(None)).take(*size);
-        // One more than there can be if the key column is unique: then somebody has two.
+        // One row more than there can be if the key column is unique: if it comes, some workspace has two.
         let limit = i64::try_from(workspaces.len() + 1).unwrap_or(i64::MAX);
         let statement = padded.fold(query(statement), Query::bind).bind(limit);
         let rows = match self.send_select(statement).await {
@@ -152,7 +157,7 @@ impl Sqlite {
         mode: IssueMode,
         text: &str,
     ) -> Result<Secret, DatabaseError> {
-        // Statistics that order nothing else.
+        // Relaxed, here and below: statistics that order nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let update = query(self.statements.issue(mode)).bind(id.as_str()).bind(text);
         // All rows are read: SQLite commits at their end.
@@ -180,15 +185,15 @@ impl Sqlite {
         match stored {
             Ok(Some(secret)) => Ok(secret),
             Ok(None) => Err(self.unknown("stays empty when it is written; look at its triggers")),
-            // It was there before, and nobody has touched it.
+            // The value was there before, and no statement has touched it.
             Err(error) if mode == IssueMode::Heal && !has_triggers => Err(error),
             Err(error) => Err(self.unknown(&format!("was written, and cannot be read back: {error}"))),
         }
     }
 
-    /// Whether a transaction is open on this connection, which SQLite may have ended without a word to the
-    /// driver. Within one SQLite refuses to set the safety level, be it to what it is: nothing changes, and
-    /// nothing is left behind by a caller that goes away in between.
+    /// Returns whether a transaction is open on this connection, which SQLite may have ended without
+    /// notifying the driver. Within a transaction SQLite refuses to set the safety level, even to its present
+    /// value: nothing changes, and nothing is left behind by a caller that goes away in between.
     async fn is_in_transaction(connection: &mut SqliteConnection) -> Result<bool, DatabaseError> {
         let failed = |error| SqliteFailure::Sent(error).of_select();
         let level = sqlx::raw_sql("PRAGMA main.synchronous").fetch_one(&mut *connection).await;
@@ -201,7 +206,7 @@ impl Sqlite {
         }
     }
 
-    /// The secret as text, if the column may be written.
+    /// Returns the secret as text, if the column may be written.
     fn writable<'a>(&self, minted: &'a Secret) -> Result<&'a str, DatabaseError> {
         if self.column.is_read_only() {
             return Err(self.refused("is only read, as it was asked for"));
@@ -209,13 +214,13 @@ impl Sqlite {
         minted.expose_str().ok_or_else(|| self.refused("holds text only, and the secret is not text"))
     }
 
-    /// Why a write has changed no row, by the number of rows that there are.
+    /// The error of a write that has changed no row, by the number of rows that there are.
     fn swallowed(&self, rows: Result<i64, sqlx::Error>) -> DatabaseError {
         match rows {
             Ok(0) => DatabaseError::UnknownWorkspace,
             Ok(1) => self.refused(
-                "keeps what it holds: the row is there, and the database has swallowed the write without an error. Look for \
-                 a BEFORE UPDATE trigger that raises IGNORE",
+                "keeps what it holds: the row is there, and the database has swallowed the write without an \
+                 error. Look for a BEFORE UPDATE trigger that raises IGNORE",
             ),
             Ok(_) => self.not_unique(),
             Err(error) => SqliteFailure::Sent(error).of_select(),
@@ -223,8 +228,8 @@ impl Sqlite {
     }
 
     fn decode(&self, row: &SqliteRow, column: usize) -> Result<Option<Secret>, DatabaseError> {
-        // A BLOB or a number is refused here as well: a column of SQLite holds values of any type. The driver's own words
-        // are dropped, because nobody promises that they do not quote the value.
+        // A BLOB or a number is refused here as well: a column of SQLite holds values of any type. The
+        // driver's own words are dropped: there is no promise that they do not quote the value.
         let text: Option<&str> =
             row.try_get(column).map_err(|_| self.refused("holds a value that is not UTF-8 text"))?;
         Ok(text.filter(|text| !text.is_empty()).map(Secret::new))
@@ -238,18 +243,18 @@ impl Sqlite {
         DatabaseError::Refused(format!("the column {} {problem}", self.column).into())
     }
 
-    /// The row may hold another secret by now.
+    /// The error of a write after which the row may hold another secret.
     fn unknown(&self, problem: &str) -> DatabaseError {
         DatabaseError::Lost(format!("the column {} {problem}", self.column).into())
     }
 }
 
-/// The failure of a COMMIT, before which a transaction was open.
+/// Converts the failure of a COMMIT, before which a transaction was open.
 pub(super) fn of_commit(error: sqlx::Error) -> DatabaseError {
     SqliteFailure::Sent(error).of_issue()
 }
 
-/// The text holds checked identifiers only; see `Column`.
+/// Makes a query. Its text holds checked identifiers only; see `Column`.
 fn query(statement: &Arc<str>) -> Query<'_, sqlx::Sqlite, SqliteArguments> {
     sqlx::query(AssertSqlSafe(Arc::clone(statement)))
 }
@@ -295,21 +300,21 @@ impl Database for Sqlite {
     ) -> Answer<'a, Secret> {
         Box::pin(async move {
             let text = self.writable(&minted)?;
-            // Without a turn: the connection may have SQLite's lock already, for which the one whose turn it
-            // is waits.
+            // No turn is taken: the connection may have SQLite's lock already, for which the issue whose turn
+            // it is waits.
             self.write_over(connection.of_sqlite()?, workspace, IssueMode::Rotate, text).await
         })
     }
 
     fn open_transaction<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, Option<i64>> {
         Box::pin(async {
-            // SQLite does not number them.
+            // SQLite does not number its transactions.
             Ok(Self::is_in_transaction(connection.of_sqlite()?).await?.then_some(0))
         })
     }
 
     fn statements(&self) -> u64 {
-        // A statistic that orders nothing else.
+        // Relaxed: a statistic that orders nothing else.
         self.sent.load(Ordering::Relaxed)
     }
 
@@ -318,7 +323,7 @@ impl Database for Sqlite {
     }
 }
 
-/// The column alone: the pool's own output is long and says nothing of use.
+/// The output shows the column alone: the pool's own output is long and says nothing of use.
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sqlite").field("column", &self.column).finish_non_exhaustive()

@@ -1,8 +1,9 @@
 //! A connection that is kept from one SELECT to the next, while they follow one another closely.
 //!
-//! A pool asks each connection for a sign of life when it is lent and again when it comes back: two more round trips for each
-//! statement. Statements that follow within milliseconds need neither. An issue never uses a kept connection: if that were
-//! lost, nobody would know what became of the issue. It knows no SQL.
+//! A pool asks each connection for a sign of life when it is lent and again when it comes back: two more
+//! round trips for each statement. Statements that follow within milliseconds need neither. An issue never
+//! uses a kept connection: if that were lost, the outcome of the issue would be unknown. This file knows no
+//! SQL.
 //!
 //! No connection that was lent here outlives its [`Epoch`]: whatever way it comes back or is to be used
 //! again, it is closed.
@@ -16,23 +17,25 @@ use sqlx::{Database, Pool};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a connection is kept after its last SELECT: too short for anyone who waits for it to notice, and for a network to
-/// forget it.
+/// Maximum time that a connection is kept after its last SELECT: too short for a task that waits for it to
+/// notice, and for a network to forget the connection.
 const IDLE_LIMIT: Duration = Duration::from_millis(20);
-/// How long it is kept in all. Then the pool may look at its age, and test it. Shorter than anyone waits for a connection.
+/// Maximum time that a connection is kept in all. Then the pool may look at its age, and test it. It is
+/// shorter than any wait for a connection.
 const LIMIT: Duration = Duration::from_millis(250);
-/// None is kept whose answer took longer: then the two round trips are little beside it, and something may be wrong.
+/// Maximum time of an answer after which its connection is kept: beside a longer one the two round trips are
+/// little, and something may be wrong.
 const QUICK: Duration = Duration::from_millis(25);
-/// Of a pool with fewer connections none is kept: others may need all of them.
+/// Minimum number of a pool's connections for one to be kept: of a smaller pool others may need all of them.
 const FEWEST_CONNECTIONS: u32 = 4;
 
-/// A number that all users of a pool share. What was taken out of the pool under another one is not
-/// to be used again. A clone shares it.
+/// A number that all users of a pool share. A connection that was taken out of the pool under another number
+/// is not to be used again. A clone shares it.
 #[derive(Clone, Default)]
 pub(super) struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
-    /// Whatever has been taken out of the pool so far goes.
+    /// Ends the epoch: every connection that has been taken out of the pool so far goes.
     pub(super) fn end(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
@@ -42,12 +45,12 @@ impl Epoch {
     }
 }
 
-/// Where one connection of a pool is kept. A clone shares it.
+/// The place where one connection of a pool is kept. A clone shares it.
 pub(super) struct StickyConnection<DB: Database>(Arc<Shared<DB>>);
 
 struct Shared<DB: Database> {
     pool: Pool<DB>,
-    /// Gives a connection back to its pool.
+    /// The function that gives a connection back to its pool.
     give_back: fn(PoolConnection<DB>),
     epoch: Epoch,
     state: Mutex<StickyState<DB>>,
@@ -55,22 +58,22 @@ struct Shared<DB: Database> {
 
 struct StickyState<DB: Database> {
     lent: Option<Borrowed<DB>>,
-    /// Whether a task will see to it that it goes back.
+    /// Whether a task will give the connection back when it is due.
     is_watched: bool,
 }
 
 /// A connection that was taken out of the pool.
 pub(super) struct Borrowed<DB: Database> {
-    /// `None` once it has left.
+    /// The connection; `None` once it has left.
     connection: Option<PoolConnection<DB>>,
     since: Instant,
-    /// From before it was taken out.
+    /// The epoch from before the connection was taken out.
     epoch: u64,
-    /// When its statement was sent, and once that has ended, when it ended.
+    /// The moment when its statement was sent, and once that has ended, when it ended.
     used_at: Instant,
-    /// The server's process that is at its other end, where that is known.
+    /// The server's process at its other end, where that is known.
     pub(super) process: Option<i32>,
-    /// Where it is given back if it is dropped.
+    /// The runtime on which it is given back if it is dropped.
     home: Handle,
 }
 
@@ -80,17 +83,18 @@ impl<DB: Database> StickyConnection<DB> {
         Self(Arc::new(Shared { pool, give_back, epoch, state }))
     }
 
-    /// One of the pool.
+    /// Acquires a connection of the pool.
     pub(super) async fn acquire(&self) -> Result<Borrowed<DB>, sqlx::Error> {
-        // Asked first: one that was idle when the epoch ended is not taken for one of the next.
+        // The epoch is read first: a connection that was idle when the epoch ended is not taken for one of
+        // the next.
         let epoch = self.0.epoch.now();
-        // Boxed: it is larger by far than all else on the way of a SELECT, and most need none.
+        // Boxed: it is larger by far than all else on the path of a SELECT, and most SELECTs need none.
         let connection = Some(Box::pin(self.0.pool.acquire()).await?);
         let now = Instant::now();
         Ok(Borrowed { connection, since: now, epoch, used_at: now, process: None, home: Handle::current() })
     }
 
-    /// The one that is kept, if there is one.
+    /// Takes the connection that is kept, if there is one.
     pub(super) fn take(&self) -> Option<Borrowed<DB>> {
         let mut lent = self.0.state().lent.take()?;
         if lent.used_at.elapsed() < IDLE_LIMIT && self.0.is_usable(&lent) {
@@ -101,7 +105,7 @@ impl<DB: Database> StickyConnection<DB> {
         None
     }
 
-    /// Keeps one whose statement has come to its end, or gives it back.
+    /// Keeps a connection whose statement has ended, or gives it back.
     pub(super) fn keep(&self, mut lent: Borrowed<DB>) {
         let (pool, now) = (&self.0.pool, Instant::now());
         let is_quick = now.duration_since(lent.used_at) < QUICK && now.duration_since(lent.since) < LIMIT;
@@ -123,12 +127,12 @@ impl<DB: Database> StickyConnection<DB> {
         }
     }
 
-    /// Gives one back that was not kept.
+    /// Gives back a connection that was not kept.
     pub(super) fn give_back(&self, lent: Borrowed<DB>) {
         self.0.give_back(lent);
     }
 
-    /// Closes what is kept: it is like one that has turned out to be of no use.
+    /// Closes the kept connection: it is like one that has turned out to be useless.
     pub(super) fn discard(&self) {
         let lent = self.0.state().lent.take();
         if let Some(lent) = lent {
@@ -136,7 +140,7 @@ impl<DB: Database> StickyConnection<DB> {
         }
     }
 
-    /// Gives back what is kept if the pool has no other connection to lend.
+    /// Gives the kept connection back if the pool has no other one to lend.
     pub(super) fn release_if_exhausted(&self) {
         if self.0.is_exhausted() {
             let lent = self.0.state().lent.take();
@@ -148,7 +152,7 @@ impl<DB: Database> StickyConnection<DB> {
 }
 
 impl<DB: Database> Shared<DB> {
-    /// Whether the pool has no connection to lend, and may open none.
+    /// Returns whether the pool has no connection to lend, and may open none.
     fn is_exhausted(&self) -> bool {
         self.pool.num_idle() == 0 && self.pool.size() >= self.pool.options().get_max_connections()
     }
@@ -180,12 +184,12 @@ impl<DB: Database> Clone for StickyConnection<DB> {
 }
 
 impl<DB: Database> Borrowed<DB> {
-    /// To send a statement on.
+    /// Lends the connection, to send a statement on.
     pub(super) fn connection(&mut self) -> Result<&mut DB::Connection, sqlx::Error> {
         self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Closes it: it may still wait for an answer.
+    /// Closes the connection: it may still wait for an answer.
     pub(super) fn close(mut self) {
         let _home = self.home.enter();
         drop(self.connection.take().map(PoolConnection::detach));
@@ -200,7 +204,7 @@ impl<DB: Database> Drop for Borrowed<DB> {
     }
 }
 
-/// Sees to it that what is kept goes back, in a task that ends then.
+/// The task that gives the kept connection back when it is due, and ends then.
 struct Watch<DB: Database> {
     shared: Arc<Shared<DB>>,
     is_on: bool,
@@ -213,7 +217,7 @@ impl<DB: Database> Watch<DB> {
         }
     }
 
-    /// Until when to wait before the next look.
+    /// Gives the connection back if it is due; otherwise returns the moment of the next look.
     fn look(&mut self) -> Option<Instant> {
         let mut state = self.shared.state();
         let until = state.lent.as_ref().map(|lent| lent.used_at + IDLE_LIMIT);
@@ -233,7 +237,7 @@ impl<DB: Database> Watch<DB> {
 
 impl<DB: Database> Drop for Watch<DB> {
     fn drop(&mut self) {
-        // Its runtime is being shut down: another one may watch what is kept from then on.
+        // The runtime of the task is being shut down: another task may watch what is kept from then on.
         if self.is_on {
             let mut state = self.shared.state();
             state.is_watched = false;

@@ -1,14 +1,14 @@
-//! What a database sees of a transaction that the program has begun: its connection, and how its end is read.
+//! A database's view of a transaction that the program has begun: its connection, and how its end is read.
 
 use crate::DatabaseError;
 
 /// The connection of a transaction of the program's own, with the transaction open on it.
 #[non_exhaustive]
 pub enum TransactionConnection<'a> {
-    /// Of PostgreSQL.
+    /// A connection to PostgreSQL.
     #[cfg(feature = "postgres")]
     Postgres(&'a mut sqlx::PgConnection),
-    /// Of SQLite.
+    /// A connection to SQLite.
     #[cfg(feature = "sqlite")]
     Sqlite(&'a mut sqlx::SqliteConnection),
 }
@@ -17,7 +17,7 @@ pub enum TransactionConnection<'a> {
 /// far as their features are on.
 pub trait Engine: sqlx::Database + sealed::Sealed {}
 
-/// What the engines differ in.
+/// The differences between the engines.
 pub(crate) mod sealed {
     use super::TransactionConnection;
     use crate::DatabaseError;
@@ -25,7 +25,7 @@ pub(crate) mod sealed {
     pub trait Sealed: sqlx::Database {
         fn connection(connection: &mut Self::Connection) -> TransactionConnection<'_>;
 
-        /// The failure of a COMMIT: `Lost` where it may have been carried out.
+        /// Converts the failure of a COMMIT: `Lost` where it may have been carried out.
         fn of_commit(error: sqlx::Error) -> DatabaseError;
     }
 }
@@ -59,7 +59,7 @@ impl sealed::Sealed for sqlx::Sqlite {
 }
 
 impl<'a> TransactionConnection<'a> {
-    /// The connection, for a cache over PostgreSQL.
+    /// Returns the connection, for a cache over PostgreSQL.
     #[cfg(feature = "postgres")]
     pub(super) fn of_postgres(self) -> Result<&'a mut sqlx::PgConnection, DatabaseError> {
         match self {
@@ -69,7 +69,7 @@ impl<'a> TransactionConnection<'a> {
         }
     }
 
-    /// The connection, for a cache over SQLite.
+    /// Returns the connection, for a cache over SQLite.
     #[cfg(feature = "sqlite")]
     pub(super) fn of_sqlite(self) -> Result<&'a mut sqlx::SqliteConnection, DatabaseError> {
         match self {
@@ -88,7 +88,7 @@ fn is_foreign(transaction: &str, cache: &str) -> DatabaseError {
     )
 }
 
-/// The error of a database that knows nothing of transactions.
+/// The error of a database that takes no part in transactions.
 pub(super) fn takes_no_part() -> DatabaseError {
     DatabaseError::Refused(
         "this implementation of Database takes no part in the program's transactions".into(),

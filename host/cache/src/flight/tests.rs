@@ -1,4 +1,5 @@
-//! The register alone: who may store, who may join, and that nothing is left behind.
+//! Tests of the register alone: which flights may store, which may be joined, and that nothing is left
+//! behind.
 
 use std::cell::Cell;
 
@@ -28,7 +29,7 @@ fn lead(flights: &Arc<Flights>) -> (Waiter, LeaderGuard) {
     }
 }
 
-/// Lands a flight, and says whether it was allowed to store.
+/// Completes a flight, and returns whether it was allowed to store.
 fn stores(leader: LeaderGuard) -> bool {
     let stored = Cell::new(false);
     leader.complete(outcome(), |may_store| stored.set(may_store));
@@ -201,8 +202,8 @@ async fn issues_of_one_workspace_take_turns_in_order() {
     assert_eq!(flights.len(), 0);
 }
 
-/// `issue` commits; others replace its value, which `newer` tells; `older` tells the absence from before the
-/// commit.
+/// `issue` commits; others replace its value, which `newer` delivers; `older` delivers the absence from
+/// before the commit.
 #[tokio::test]
 async fn what_is_delivered_late_does_not_hide_what_was_delivered_before_it() {
     let late = [Err(Error::Absent), Ok(lookup("issued"))];

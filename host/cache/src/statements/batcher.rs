@@ -1,10 +1,11 @@
-//! SELECTs on their way to the database: several that wait travel as one statement.
+//! The batcher of SELECTs: several that wait for the database travel as one statement.
 //!
-//! One that finds nothing under way is sent alone and at once. While a statement is under way the next ones wait for its
-//! end, or until they are half a full one, and then go together, so a storm of misses costs the database a statement for each hundred of them and a solo miss
-//! waits for nobody. Whoever has a statement under way looks after those who wait behind it: none of them needs a timer, and
-//! a load no task. It knows no policy and no entry: whoever asks is told what the database said of his workspace, and when it
-//! was asked.
+//! A SELECT that finds nothing in flight is sent alone and at once. While a statement is in flight the next
+//! SELECTs wait for its end, or until they are half a full batch, and then go together, so a storm of misses
+//! costs the database a statement for each hundred of them and a solo miss waits for no other. The task that
+//! has a statement in flight looks after the SELECTs that wait behind it: none of them needs a timer, and a
+//! load needs no task. The batcher knows no policy and no entry: a waiter is given what the database said of
+//! its workspace, and when the database was asked.
 
 mod queue;
 mod waiter;
@@ -31,29 +32,29 @@ pub(crate) struct Batcher {
     clock: Arc<dyn Clock>,
     runtime: Handle,
     counters: Arc<Counters>,
-    /// How many workspaces one statement asks for at most.
+    /// Maximum of workspaces in one statement.
     batch_size: usize,
-    /// How many statements are under way at once at most.
+    /// Maximum of statements in flight.
     max_statements: usize,
     queue: Mutex<Queue>,
 }
 
-/// How one gets to the database.
+/// The path of a SELECT to the database.
 enum Dispatch<'a> {
     Alone(Solo),
-    /// To be joined by whoever was told so.
+    /// The locked queue, for the SELECT to join.
     Queue(MutexGuard<'a, Queue>),
 }
 
-/// The right to send one statement, in the task of the load that it is for. Dropping it passes the place on to those who
-/// wait.
+/// The right to send one statement, in the task of the load that it is for. Dropping it passes the right on
+/// to the pending SELECTs.
 struct Solo(Arc<Batcher>);
 
 /// The right to send statements, one after the other.
 struct Worker {
     batcher: Arc<Batcher>,
     is_held: bool,
-    /// The number of the last one that it has sent, if it has.
+    /// The number of the last batch that it has sent, if it has sent any.
     sent: Option<u64>,
 }
 
@@ -70,7 +71,8 @@ impl Batcher {
         Arc::new(Self { database, clock, runtime, counters, batch_size, max_statements, queue })
     }
 
-    /// Reads one workspace, alone or along with others. `Overloaded` where it had not been sent by the deadline.
+    /// Reads one workspace, alone or along with others. The error is `Overloaded` where the SELECT had not
+    /// been sent by the deadline.
     pub(crate) async fn select(self: &Arc<Self>, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         let (number, answered) = match self.enter_for_caller(workspace, deadline) {
             Ok(solo) => return solo.send(workspace, deadline).await,
@@ -84,7 +86,7 @@ impl Batcher {
         }
     }
 
-    /// The same for a load, which goes on with the answer in a task of the runtime.
+    /// Does the same for a load, which goes on with the answer in a task of the runtime.
     pub(crate) fn select_for<F>(
         self: &Arc<Self>,
         workspace: WorkspaceId,
@@ -103,7 +105,7 @@ impl Batcher {
         }
     }
 
-    /// Either alone, or by a number and with somebody else's statement.
+    /// Returns the right to send alone, or the number in the queue and the answer to wait for.
     fn enter_for_caller(
         self: &Arc<Self>,
         workspace: &WorkspaceId,
@@ -118,8 +120,8 @@ impl Batcher {
         }
     }
 
-    /// How many are worth a statement beside another one: half a full one. While the one half is at the database, what the
-    /// other half were told is worked on.
+    /// Minimum batch to send while another statement is in flight: half of `batch_size`. While one half is at
+    /// the database, the answers of the other half are worked on.
     fn min_batch(&self) -> usize {
         self.batch_size.div_ceil(2).max(2).min(self.batch_size)
     }
@@ -134,7 +136,7 @@ impl Batcher {
         Dispatch::Queue(queue)
     }
 
-    /// Returns the number of the one that waits from now on.
+    /// Joins the queue. Returns the number of the SELECT, which waits from now on.
     fn join(
         self: &Arc<Self>,
         mut queue: MutexGuard<'_, Queue>,
@@ -145,8 +147,9 @@ impl Batcher {
         let (number, since) = (queue.count, Deadline::now());
         queue.count += 1;
         queue.pending.push_back(Pending { number, workspace, since, deadline, waiter });
-        // Whoever makes so many whole begins a statement for them, and nobody between. And one that is to look after those who
-        // wait may itself wait for a thread.
+        // Only the SELECT that fills up a minimum batch starts a worker for it, and none in between does. A
+        // linger that is over is noticed here as well: the task that looks after the queue may itself wait
+        // for a thread.
         let fill_batches = queue.pending.len().is_multiple_of(self.min_batch());
         if fill_batches || queue.pending.front().is_some_and(|first| first.has_no_patience(since)) {
             self.begin(queue);
@@ -154,14 +157,14 @@ impl Batcher {
         number
     }
 
-    /// Takes one back that nobody waits for any more. Returns whether it had not been sent.
+    /// Takes a SELECT back that no caller waits for any more. Returns whether it had not been sent.
     fn withdraw(&self, number: u64) -> bool {
         let mut queue = self.queue();
         let position = queue.position(number);
         position.is_ok_and(|position| queue.pending.remove(position).is_some())
     }
 
-    /// Waits for a statement until a deadline, and looks after those behind it meanwhile.
+    /// Waits for a statement until a deadline, and meanwhile looks after the SELECTs behind it.
     async fn wait_for<T>(
         self: &Arc<Self>,
         mut statement: Pin<&mut impl Future<Output = T>>,
@@ -177,11 +180,13 @@ impl Batcher {
         }
     }
 
-    /// Sends those on their way whose patience is over, and turns those away whose time is up. Returns when to look again.
+    /// Sends the SELECTs whose linger is over, and rejects those whose deadline has passed. Returns when to
+    /// look again.
     fn look_after(self: &Arc<Self>) -> Deadline {
         let (now, mut late) = (Deadline::now(), Vec::new());
         let mut queue = self.queue();
-        // A load behind the first one has come later, and may wait as long. A caller whose time is up withdraws by himself.
+        // A load behind the first one has come later, and may wait as long. A caller whose deadline has
+        // passed withdraws by itself.
         while let Some(first) =
             queue.pending.pop_front_if(|first| first.deadline <= now || first.waiter.is_gone())
         {
@@ -189,7 +194,7 @@ impl Batcher {
         }
         let patience = queue.pending.front().map_or(now, |first| first.since) + LINGER;
         let look_again = if patience <= now {
-            // Those behind the first one go along with it.
+            // The SELECTs behind the first one go along with it.
             self.begin(queue);
             now + LINGER
         } else {
@@ -205,7 +210,7 @@ impl Batcher {
         notify_all(&self.runtime, late.map(|one| (one.waiter, Err(self.not_sent()))));
     }
 
-    /// Begins one more row of statements, if there may be one.
+    /// Starts one more worker, if there may be one.
     fn begin(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
         if queue.in_flight < self.max_statements {
             queue.in_flight += 1;
@@ -214,7 +219,7 @@ impl Batcher {
         }
     }
 
-    /// Sends one statement, and tells everyone what it said of his workspace.
+    /// Sends one statement, and notifies each waiter of what it said of its workspace.
     async fn send(self: &Arc<Self>, batch: Vec<Pending>) {
         let now = Deadline::now();
         let (batch, late) = batch.into_iter().partition::<Vec<_>, _>(|one| one.deadline > now);
@@ -222,11 +227,12 @@ impl Batcher {
         let (workspaces, mut listeners): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|one| (one.workspace, Some((one.deadline, one.waiter)))).unzip();
         add(&self.counters.selects, workspaces.len() as u64);
-        // Before the statement is sent: what it reads cannot be older than this.
+        // This is before the statement is sent: what it reads cannot be older.
         let at = self.clock.now();
         let mut statement = pin!(contained(self.ask(&workspaces)));
         let found = loop {
-            // The next one to give up. Where nobody is left the statement is dropped, and its connection with it.
+            // The next waiter to give up. Where no waiter is left the statement is dropped, and its
+            // connection with it.
             let Some(deadline) = listeners.iter().flatten().map(|(deadline, _)| *deadline).min() else {
                 return;
             };
@@ -259,7 +265,7 @@ impl Batcher {
         }
     }
 
-    /// Counts one whose time was up before its turn came.
+    /// Counts a SELECT whose deadline passed before its turn came.
     fn not_sent(&self) -> DatabaseError {
         count(&self.counters.overloaded);
         DatabaseError::Overloaded
@@ -275,7 +281,8 @@ impl Solo {
     async fn send(self, workspace: &WorkspaceId, deadline: Deadline) -> Read {
         let batcher = &self.0;
         count(&batcher.counters.selects);
-        // Before the statement is sent, and dropped past the deadline: as for a batch.
+        // As for a batch, this is before the statement is sent, and the statement is dropped past the
+        // deadline.
         let at = batcher.clock.now();
         // In a block of its own, so that a panic before the first await is contained as well.
         let select = pin!(contained(async { batcher.database.select(workspace).await }));
@@ -300,25 +307,26 @@ impl Drop for Solo {
 }
 
 impl Worker {
-    /// One that has been counted.
+    /// Makes a worker that has been counted already.
     fn of(batcher: &Arc<Batcher>) -> Self {
         Self { batcher: Arc::clone(batcher), is_held: true, sent: None }
     }
 
-    /// Sends statements until nobody waits, or others send them.
+    /// Sends statements until no SELECT waits, or other workers send them.
     async fn send_all(mut self) {
         while let Some(batch) = self.take() {
             self.batcher.send(batch).await;
-            // Those who were answered may ask again before the next one goes, and travel along: their loads go on in the one
-            // turn, and most of them in the other.
+            // Callers that were answered may ask again before the next batch goes, and travel along: their
+            // loads go on in the first of these turns, and most of the callers in the second.
             yield_now().await;
             yield_now().await;
         }
     }
 
-    /// The next of those that wait, as many as one statement asks for. Where there are none the place is given up, in the
-    /// same critical section: whoever comes next finds it free. So it is where they are not worth a statement and a younger
-    /// one is under way: when that ends they go with all who have come until then, unless their patience ends before.
+    /// Takes the next batch: as many pending SELECTs as one statement asks for. Where there are none the
+    /// worker gives up its place, in the same critical section: the next SELECT finds it free. It also gives
+    /// up where the pending SELECTs are too few for a batch and a newer statement is in flight: when that
+    /// ends they go with all that have come until then, unless their linger ends before.
     fn take(&mut self) -> Option<Vec<Pending>> {
         let mut queue = self.batcher.queue();
         self.ends_its_statement(&mut queue);
@@ -345,12 +353,12 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if self.is_held {
-            // The runtime is being shut down, and would take no other task: nobody is to wait for one.
+            // The runtime is being shut down, and would take no other task: no SELECT is to wait for one.
             let mut queue = self.batcher.queue();
             self.ends_its_statement(&mut queue);
             queue.in_flight -= 1;
             let pending = std::mem::take(&mut queue.pending);
-            // Whoever is told by being dropped is told outside the lock.
+            // A waiter that is notified by being dropped is notified outside the lock.
             drop(queue);
             drop(pending);
         }

@@ -1,20 +1,20 @@
-//! A panic of a statement, kept to the statement that it befell: the code of a database may be the user's.
+//! Containment of a panic to the statement that it occurred in: the code of a database may be the user's.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-/// A statement ended in a panic.
+/// The error of a statement that ended in a panic.
 pub(crate) struct Panicked;
 
-/// Keeps a panic to the statement that it befell: others wait for the task that sent it.
+/// Contains a panic to the statement that it occurred in: others wait for the task that sent it.
 pub(crate) async fn contained<T>(statement: impl Future<Output = T>) -> Result<T, Panicked> {
     let mut statement = pin!(statement);
     poll_fn(|context| poll_contained(statement.as_mut(), context)).await
 }
 
-/// Polls something that is not polled again after a panic.
+/// Polls a future that is not polled again after a panic.
 pub(super) fn poll_contained<F: Future + ?Sized>(
     future: Pin<&mut F>,
     context: &mut Context<'_>,

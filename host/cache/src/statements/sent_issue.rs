@@ -1,6 +1,7 @@
 //! An issue that was sent: what is known of it, and when it has ended.
 //!
-//! It may be committed long after its caller was told that the answer is late, and after its connection was lost.
+//! It may be committed long after its caller was notified that the answer is late, and after its connection
+//! was lost.
 
 use std::time::Duration;
 
@@ -10,27 +11,27 @@ use tokio::time::{Instant as Deadline, sleep, timeout, timeout_at};
 use super::obtained::Obtained;
 use crate::{DatabaseError, Secret};
 
-/// How long an issue whose answer is late is waited for before its outcome is given up on. Longer than any statement
-/// timeout that a server should have; a connection that is silent for so long is as good as lost.
+/// Maximum wait for an issue whose answer is late, before its outcome is given up on. It is longer than any
+/// statement timeout that a server should have; a connection that is silent for so long is as good as lost.
 pub(crate) const ISSUE_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a statement may go on in a database that has lost its client: the statement timeout that the cache's own
-/// connections ask for, and a little more.
+/// Maximum time that a statement may go on in a database that has lost its client: the statement timeout that
+/// the cache's own connections ask for, and a little more.
 pub(crate) const LOST_LIMIT: Duration = Duration::from_secs(35);
 
-/// The words for an issue whose answer holds no secret.
+/// The message for an issue whose answer holds no secret.
 const EMPTY: &str = "it answered an issue with the empty secret, which stands for absence";
 
-/// How the statement of an issue ended.
+/// The end of an issue's statement.
 pub(super) type Issued = Result<Obtained<Secret>, IssueFailure>;
 
-/// Why an issue brought no secret.
+/// The reason why an issue brought no secret.
 #[derive(Clone, Debug)]
 pub(super) enum IssueFailure {
     /// The database gave this error.
     Database(DatabaseError),
-    /// It answered with the empty secret. What it holds now is unknown, but this issue will not change it any
-    /// more.
+    /// The database answered with the empty secret. What it holds now is unknown, but this issue will not
+    /// change it any more.
     Empty,
 }
 
@@ -38,13 +39,13 @@ pub(super) enum IssueFailure {
 #[derive(Clone)]
 pub(crate) struct SentIssue(watch::Receiver<Option<Issued>>);
 
-/// What is known of an issue at one moment.
+/// The knowledge of an issue at one moment.
 pub(crate) enum IssueState {
-    /// The database committed it.
+    /// The database committed the issue.
     Committed(Obtained<Secret>),
-    /// The database said no, and changed nothing.
+    /// The database refused the issue, and changed nothing.
     Refused(DatabaseError),
-    /// It may have been committed, or may be yet.
+    /// The issue may have been committed, or may still be.
     Unknown(DatabaseError),
 }
 
@@ -53,16 +54,17 @@ impl SentIssue {
         Self(rx)
     }
 
-    /// Waits for the answer until the deadline, and says what is known then.
+    /// Waits for the answer until the deadline, and returns what is known then.
     pub(crate) async fn answer(&mut self, deadline: Deadline) -> IssueState {
-        // Whether it has ended, its task is gone or the time is up: what is known is asked next.
+        // The result does not matter: whether the issue has ended, its task is gone or the time is up, the
+        // state is asked next.
         let _ = timeout_at(deadline, self.0.wait_for(Option::is_some)).await;
         self.state()
     }
 
-    /// What is known without waiting.
+    /// Returns what is known without waiting.
     pub(crate) fn state(&self) -> IssueState {
-        // Asked first: what a task that is gone has sent is there by then.
+        // This is asked first: what a task that is gone has sent is there by then.
         let is_gone = self.0.has_changed().is_err();
         match &*self.0.borrow() {
             Some(Ok(issued)) => IssueState::Committed(issued.clone()),
@@ -82,8 +84,8 @@ impl SentIssue {
     }
 
     /// Waits until a statement whose connection was lost has ended in the database as well: a server that is
-    /// busy with it does not notice that its client is gone, and commits it all the same. So it may be where
-    /// the code of the database panicked: the connection went with it.
+    /// busy with it does not notice that its client is gone, and commits it all the same. The same may hold
+    /// where the code of the database panicked: the connection went with it.
     pub(crate) async fn settled(&self) {
         let was_answered = matches!(&*self.0.borrow(), Some(Err(IssueFailure::Empty)));
         if !was_answered && matches!(self.state(), IssueState::Unknown(_)) {
@@ -93,7 +95,7 @@ impl SentIssue {
 }
 
 impl IssueState {
-    /// What is known of an issue that the database answered with an error.
+    /// Returns what is known of an issue that the database answered with an error.
     fn of(error: DatabaseError) -> Self {
         match error {
             DatabaseError::Timeout | DatabaseError::Lost(_) | DatabaseError::Broken(_) => {

@@ -1,4 +1,5 @@
-//! The table alone: what a lease covers, what goes when it is full, and that nothing unwiped is left behind.
+//! Tests of the table alone: what a lease covers, what goes when it is full, and that nothing unwiped is left
+//! behind.
 
 use super::*;
 
@@ -42,8 +43,8 @@ fn a_lease_that_is_due_for_months_does_not_refresh_with_each_hit() {
     assert!(matches!(read(&table, 1, now + 1), Found::Hit(Some(_))));
 }
 
-/// At how many of the milliseconds up to `end` a hit asks for a refresh that puts the same again: as often as
-/// the policy is called.
+/// Counts the milliseconds up to `end` at which a hit asks for a refresh that puts the same value again: as
+/// often as the policy is called.
 fn fruitless_refreshes(lease_of: impl Fn(u64) -> Entry, end: u64) -> usize {
     let table = Table::new(10);
     table.store(&id(1), lease_of(1));
@@ -64,10 +65,11 @@ fn a_refresh_that_puts_the_same_again_is_not_asked_for_by_the_next_hit() {
     let the_same = |_| entry("a", 50, end * MS, end * MS);
     let always = |_| entry("a", 0, end * MS, end * MS);
     let a_little_later = |now: u64| entry("a", (now + 1) * MS, end * MS, end * MS);
-    // After 5 s, 10 s, 20 s, 40 s, 80 s and 140 s: as long again as it has been due, and a minute at most.
+    // Refreshes come after 5 s, 10 s, 20 s, 40 s, 80 s and 140 s: the pause is as long again as the refresh
+    // has been due, and a minute at most.
     assert_eq!(fruitless_refreshes(the_same, end), 7);
     assert_eq!(fruitless_refreshes(always, end), 7);
-    // One that puts it off by itself is held to the shortest pause.
+    // A lease that puts the refresh off by itself is held to the shortest pause.
     assert_eq!(fruitless_refreshes(a_little_later, end), 30);
 }
 
@@ -158,7 +160,7 @@ fn what_is_replaced_beside_an_answer_that_does_not_return_is_wiped_once_it_has_r
     };
     let terms = || (Generation::FIRST, Instant::from_nanos(0));
     let found = table.lookup(&id(1), terms, |_| {
-        // Other threads go on as ever: of the same workspace, and of another one.
+        // Other threads go on as ever: with the same workspace, and with another one.
         std::thread::scope(|threads| {
             let stores = || (0..1_000).flat_map(|_| [store(1), store(2)]).collect::<Vec<_>>();
             threads.spawn(stores).join().unwrap()

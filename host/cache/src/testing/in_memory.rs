@@ -1,8 +1,8 @@
 //! A database in memory: rows that a test writes as another process would, and the faults that a program
 //! should expect.
 //!
-//! It keeps the contract of [`Database`] and no more: statements take effect one after the other, each at one
-//! moment.
+//! It keeps the contract of [`Database`] and no more: statements take effect one after the other, each at a
+//! single moment.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,13 +27,13 @@ struct MemoryState {
 
 #[derive(Default)]
 struct Rows {
-    /// `None` is NULL.
+    /// The secrets by workspace; `None` is NULL.
     secrets: HashMap<WorkspaceId, Option<Secret>>,
     fault: Option<DatabaseError>,
 }
 
 impl InMemory {
-    /// A database without rows, that does what it is asked.
+    /// Makes a database without rows, that does what it is asked.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(MemoryState {
@@ -67,23 +67,23 @@ impl InMemory {
         self.rows().secrets.get(&WorkspaceId::new(workspace).ok()?)?.clone()
     }
 
-    /// Has every statement fail so, without effect, from now on; those that wait now as well, once they go
-    /// on.
+    /// Makes every statement fail with this error, without effect, from now on; the statements that wait now
+    /// as well, once they go on.
     pub fn fail_with(&self, error: DatabaseError) {
         self.rows().fault = Some(error);
     }
 
-    /// Has statements succeed again.
+    /// Makes statements succeed again.
     pub fn recover(&self) {
         self.rows().fault = None;
     }
 
-    /// Has every statement wait, from now on and before it takes effect, until [`release`](Self::release).
+    /// Makes every statement wait, from now on and before it takes effect, until [`release`](Self::release).
     pub fn hold(&self) {
         self.0.holds.send_replace(true);
     }
 
-    /// Lets the statements that wait go on, and those to come.
+    /// Lets the statements that wait go on, and later ones too.
     pub fn release(&self) {
         self.0.holds.send_replace(false);
     }
@@ -106,7 +106,7 @@ impl InMemory {
         }
     }
 
-    /// The rows, once statements go on and unless they fail.
+    /// Returns the rows, once statements go on and unless they fail.
     async fn reach(&self) -> Result<MutexGuard<'_, Rows>, DatabaseError> {
         // The sender is ours, so that this cannot fail.
         let _ = self.0.holds.subscribe().wait_for(|holds| !holds).await;

@@ -1,4 +1,4 @@
-//! A clock that goes with tokio's: where a test pauses and advances that one, leases end with it.
+//! A clock that goes with tokio's: where a test pauses and advances tokio's clock, leases end with it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// The clock of the current runtime. It begins at one second.
+    /// Makes the clock of the current runtime. It begins at one second.
     ///
     /// # Panics
     ///
@@ -31,7 +31,7 @@ impl TokioClock {
 
 impl Clock for TokioClock {
     fn now(&self) -> Instant {
-        // A policy that computes for long is asked on a thread that belongs to no runtime, and would be told
+        // A policy that computes for long is asked on a thread that belongs to no runtime, and would be given
         // real time.
         let _entered = self.runtime.enter();
         Instant::from_nanos(1_000_000_000).saturating_add(self.start.elapsed())

@@ -1,4 +1,4 @@
-//! The bounds that a cache is built with, checked.
+//! The check of the bounds that a cache is built with.
 //!
 //! It makes nothing, and changes nothing of what it looks at.
 
@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::Builder;
 use super::error::BuildError;
 
-/// What a database may be waited for: a caller that waits for a secret has gone long before an hour is over.
+/// Range of the database timeout: a caller that waits for a secret has gone long before an hour is over.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3_600);
 
 impl Builder {
-    /// Whether every bound is one that can be kept.
+    /// Checks that every bound can be kept.
     pub(super) fn check(&self) -> Result<(), BuildError> {
         let millisecond = Duration::from_millis(1);
         for (good, name, expected) in [

@@ -1,4 +1,4 @@
-//! The runtime that a cache is built on, checked.
+//! The check of the runtime that a cache is built on.
 
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -8,10 +8,11 @@ use tokio::time::sleep;
 
 use super::error::BuildError;
 
-/// Whether this is a runtime that the cache can live on.
+/// Checks that the cache can live on the current runtime.
 pub(super) fn check_runtime() -> Result<(), BuildError> {
     Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-    // The one way to ask: a timer panics where there is no clock to drive it. So would each read.
+    // There is no other way to find out: a timer panics where there is no clock to drive it. So would each
+    // read.
     let timer = catch_unwind(|| drop(sleep(Duration::ZERO)));
     timer.map_err(|_| BuildError::NoTime)
 }

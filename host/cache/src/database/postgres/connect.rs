@@ -1,6 +1,7 @@
-//! The way to a PostgreSQL server: its URL, the pool's limits, and whether it has the column.
+//! The connection to a PostgreSQL server: its URL, the pool's limits, and the first login.
 //!
-//! Nothing here may print the URL, which holds a password. Messages name the server by what was parsed from it.
+//! Nothing here may print the URL, which holds a password. Messages name the server by what was parsed from
+//! it.
 
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use tokio::time::timeout;
 use super::failure::describe;
 use crate::ConnectError;
 
-/// How long the first connection and the look at the table may take together.
+/// Maximum time for the first connection, and again for the look at the table.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a statement waits for a connection: short, since whoever waits behind it can be told to come again.
-/// Below the second that a load waits by default, so that a statement that was never sent is not taken for a late one.
+/// Maximum wait of a statement for a connection: short, since a caller that waits behind it can be asked to
+/// come again. It is below the second that a load waits by default, so that a statement that was never sent
+/// is not taken for a late one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
-/// How long a connection that goes back may take for a sign of life: nobody waits for it, but it takes up a place.
+/// Maximum time that a connection that goes back may take for a sign of life: nothing waits for it, but it
+/// takes up a place in the pool.
 pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
-/// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that nobody lets go of.
+/// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that is not released.
 const STATEMENT_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 
 /// The parameters of a URL that the driver knows.
@@ -44,16 +47,17 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
-/// Where a pool's connections come from. BatchRead again for each change of the password.
+/// The origin of a pool's connections, read again for each change of the password.
 pub(super) struct ServerOrigin {
-    /// It may hold a password.
+    /// The URL, which may hold a password.
     url: String,
     /// Whether the other end takes the startup parameter `options`, which a pooler may refuse.
     takes_options: bool,
 }
 
 impl ServerOrigin {
-    /// Connects once, outside any pool: a pool would try again and again and then say no more than that time is up.
+    /// Connects once, outside any pool: a pool would try again and again, and then report no more than that
+    /// time is up.
     pub(super) async fn find(url: &str) -> Result<Self, ConnectError> {
         let mut origin = Self { url: url.to_owned(), takes_options: true };
         let options = origin.options()?;
@@ -65,7 +69,7 @@ impl ServerOrigin {
                 }
                 connected => connected,
             };
-            // A pooler may also take it and drop it.
+            // A pooler may also accept the parameter and drop it.
             origin.takes_options &= is_limited
                 .map_err(|error| ConnectError::Unreachable { reason: describe(&error).into_owned() })?;
             Ok(())
@@ -86,7 +90,7 @@ impl ServerOrigin {
 
     /// Reads the URL, and the files that belong to it.
     pub(super) fn options(&self) -> Result<PgConnectOptions, ConnectError> {
-        // A number of ours has no fraction, and a pooler refuses what it does not know.
+        // No number of ours has a fraction, and a pooler refuses a parameter that it does not know.
         let options = parse(&self.url)?.extra_float_digits(None);
         let options = match options.get_application_name() {
             Some(_) => options,
@@ -102,10 +106,10 @@ impl ServerOrigin {
     }
 }
 
-/// Logs in once. Returns whether a statement has a limit of time there.
+/// Logs in once. Returns whether statements have a time limit there.
 async fn login(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     let mut connection = PgConnection::connect_with(options).await?;
-    // Without a prepared statement: it is not known yet what is between.
+    // This is no prepared statement: it is not known yet what is in between.
     let limit = "SELECT current_setting('statement_timeout') AS value";
     let rows = sqlx::raw_sql(limit).fetch_all(&mut connection).await?;
     let limit: Option<String> = rows.first().and_then(|row| row.try_get(0).ok());
@@ -114,7 +118,7 @@ async fn login(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     Ok(limit.is_some_and(|limit| limit != "0"))
 }
 
-/// Whether a pooler refuses a startup parameter. It has no code of its own for that.
+/// Returns whether a pooler refuses a startup parameter. It has no code of its own for that.
 fn refuses_parameter(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.message().contains("unsupported startup parameter"))
 }
@@ -126,12 +130,12 @@ fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
         Some(_) => return Err(refuse("its scheme is not postgres://".to_owned())),
         None => return Err(refuse("it does not begin with postgres://".to_owned())),
     }
-    // The driver would log one that it does not know, with its value.
+    // The driver would log a parameter that it does not know, with its value.
     let query =
         url.split_once('#').map_or(url, |(before, _)| before).split_once('?').map_or("", |(_, query)| query);
     if query.contains('@') {
-        let expected = "it has an @ behind a ?; expected any of @ : / ? # % in the user or the password, and any @ in a \
-                        parameter, written as %40 %3A %2F %3F %23 %25";
+        let expected = "it has an @ behind a ?; expected any of @ : / ? # % in the user or the password, and \
+                        any @ in a parameter, written as %40 %3A %2F %3F %23 %25";
         return Err(refuse(expected.to_owned()));
     }
     let names = query
@@ -140,7 +144,7 @@ fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
         .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
     for name in names {
         if !PARAMETERS.contains(&name) && !name.starts_with("options[") && !name.starts_with("options%5B") {
-            // What is no name may be a part of something else.
+            // A text that is no name may be a part of something else.
             let is_name = name.bytes().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-'));
             let which = if is_name {
                 format!("parameter {name:?}")
@@ -159,13 +163,13 @@ fn parse(url: &str) -> Result<PgConnectOptions, ConnectError> {
             _ => "it cannot be parsed".to_owned(),
         };
         refuse(format!(
-            "{problem}; expected postgres://user:password@host:port/database, with any of @ : / ? # % in the user or \
-             the password written as %40 %3A %2F %3F %23 %25"
+            "{problem}; expected postgres://user:password@host:port/database, with any of @ : / ? # % in the \
+             user or the password written as %40 %3A %2F %3F %23 %25"
         ))
     })
 }
 
-/// The same error with the name of the server in it.
+/// Adds the name of the server to the error.
 pub(super) fn at(options: &PgConnectOptions, error: ConnectError) -> ConnectError {
     let server = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -180,12 +184,12 @@ pub(super) fn at(options: &PgConnectOptions, error: ConnectError) -> ConnectErro
     }
 }
 
-/// The pool that all statements share. It opens connections as they are needed.
+/// Makes the pool that all statements share. It opens connections as they are needed.
 pub(super) fn pool(options: PgConnectOptions, max_connections: u32, sets_limit: bool) -> PgPool {
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        // Each connection is asked for a sign of life when it is taken, in a time that has a limit.
+        // Each connection is asked for a sign of life when it is taken, within a time limit.
         .test_before_acquire(false);
     let pool = if sets_limit {
         pool.after_connect(|connection, _| {
@@ -199,10 +203,11 @@ pub(super) fn pool(options: PgConnectOptions, max_connections: u32, sets_limit: 
     pool.connect_lazy_with(options)
 }
 
-/// Gives a connection back to its pool, which asks for a sign of life first, and would wait for it as long as it takes.
+/// Gives a connection back to its pool, which asks for a sign of life first, and by itself would wait for it
+/// without a limit.
 pub(super) fn give_back(mut connection: PoolConnection<Postgres>) {
     let returned = connection.return_to_pool();
-    // One that is silent is closed, and its place is free.
+    // A connection that is silent is closed, and its place is free.
     tokio::spawn(async move { timeout(RETURN_TIMEOUT, returned).await });
 }
 
@@ -251,7 +256,7 @@ mod tests {
     #[cfg(not(feature = "tls"))]
     #[tokio::test]
     async fn a_url_that_requires_tls_is_refused_in_words_where_the_build_has_none() {
-        // It answers nothing: the driver looks at its own features first.
+        // The server answers nothing: the driver looks at its own features first.
         let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         for mode in ["require", "verify-ca", "verify-full"] {

@@ -1,4 +1,4 @@
-//! One statement over one connection, and its answer held against it.
+//! The exchange of one statement over one connection, with the answer held against the statement.
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -6,7 +6,8 @@ use sqlx::postgres::PgRow;
 use super::failure::PostgresFailure;
 use super::tagged::{Nonce, Parameter, Tagged};
 
-/// Sends a statement, and holds the answer against it: the rows, and the server's process that has answered.
+/// Sends a statement, and holds the answer against it. Returns the rows, and the server's process that has
+/// answered.
 pub(super) async fn exchange(
     connection: &mut PgConnection,
     statement: &Tagged,

@@ -1,7 +1,7 @@
-//! What a failed statement means, from what the driver says about it.
+//! The meaning of a failed statement, from what the driver says about it.
 //!
-//! The invariant: an issue is `Unavailable` only where it is certain that nothing was changed. No text leaves here that
-//! could hold a value: a server quotes rows in its details, and a trigger may quote them anywhere.
+//! The invariant: an issue is `Unavailable` only where it is certain that nothing was changed. No text leaves
+//! here that could hold a value: a server quotes rows in its details, and a trigger may quote them anywhere.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::tagged::Mismatch;
 use crate::DatabaseError;
 
-/// What is said of TLS that fails. The driver refuses it where there is none, and not we: a program may
-/// have a TLS without our feature, by one of sqlx.
+/// The message for a failure of TLS. Where there is no TLS the driver refuses it, and not this crate: a
+/// program may have TLS without our feature, by a feature of sqlx.
 const TLS_FAILED: &str = if cfg!(feature = "tls") {
     "TLS failed"
 } else {
     "TLS failed (leasehold was built without the feature tls)"
 };
 
-/// Why there are no rows.
+/// The reason why there are no rows.
 pub(super) enum PostgresFailure {
     /// There was no connection to send the statement on.
     NotSent(sqlx::Error),
@@ -27,48 +27,51 @@ pub(super) enum PostgresFailure {
     Sent(sqlx::Error),
     /// No answer came within our own limit.
     Silent,
-    /// An answer came, and it is not to this statement.
+    /// An answer came that does not belong to this statement.
     Mixed(Mismatch),
-    /// Nothing is sent for now, in these words.
+    /// Nothing is sent for now, for this reason.
     Held(Arc<str>),
-    /// There was no time left to send it.
+    /// There was no time left to send the statement.
     Late,
 }
 
-/// Classes of SQLSTATE whose messages speak of the server and of nobody's data: connection, transaction state, login,
-/// catalog, resources, limits, object state, operator, system; and what is not supported.
+/// Classes of SQLSTATE whose messages speak of the server and not of data: connection, transaction state,
+/// login, catalog, resources, limits, object state, operator, system; and what is not supported.
 const CLASSES_SAFE_TO_QUOTE: [&str; 10] = ["0A", "08", "25", "28", "3D", "53", "54", "55", "57", "58"];
 
-/// Missing privilege, missing table, missing column: an operator needs the name, and it is not data.
+/// Codes that are safe to quote: missing privilege, missing table, missing column. An operator needs the
+/// name, and it is not data.
 const CODES_SAFE_TO_QUOTE: [&str; 3] = ["42501", "42P01", "42703"];
 
-/// Not supported, and: connection, transaction, statement name, login, catalog, rollback, resources, object state, operator.
+/// Classes of failures that concern all rows: not supported, connection, transaction, statement name, login,
+/// catalog, rollback, resources, object state, operator.
 const CLASSES_OF_ALL_ROWS: [&str; 10] = ["0A", "08", "25", "26", "28", "3D", "40", "53", "55", "57"];
 
-/// Missing privilege, table, column or function.
+/// Codes of failures that concern all rows: missing privilege, table, column or function.
 const CODES_OF_ALL_ROWS: [&str; 4] = ["42501", "42P01", "42703", "42883"];
 
-/// A prepared statement that is not there, one that is there already, and one with other parameters: what a pooler answers that
-/// loses prepared statements.
+/// Codes of a pooler that loses prepared statements: a prepared statement that is not there, one that is
+/// there already, and one with other parameters.
 const CODES_OF_A_MIX_UP: [&str; 3] = ["26000", "42P05", "08P01"];
 
-/// A session that may only read, and one whose statements were prepared for a table that is another one by now: both go, and
-/// the next one is as good as new.
+/// Codes of a stale session: a session that may only read, and a session whose statements were prepared for a
+/// table that is another one by now. Either session is closed, and the next one is as good as new.
 const CODES_OF_A_STALE_SESSION: [&str; 2] = ["25006", "0A000"];
 
-/// Classes of what stays refused until somebody changes the table, the role or the value: not supported, cardinality, data,
-/// constraint, SQL routine, external routine, syntax and access, view, and what a function of the database raises.
+/// Classes of what stays refused until the table, the role or the value is changed: not supported,
+/// cardinality, data, constraint, SQL routine, external routine, syntax and access, view, and what a function
+/// of the database raises.
 const CLASSES_REFUSED_FOR_GOOD: [&str; 10] = ["0A", "21", "22", "23", "2F", "38", "39", "42", "44", "P0"];
 
 impl PostgresFailure {
-    /// Whether the id is no value of the key column's type, so that there cannot be a row for it.
+    /// Returns whether the id is no value of the key column's type, so that there cannot be a row for it.
     pub(super) fn says_no_such_value(&self) -> bool {
-        // Not the form of the type, out of its range, or no such date or time.
+        // Not in the form of the type, out of its range, or no such date or time.
         let codes = ["22P02", "22003", "22007", "22008"];
         matches!(self, Self::Sent(error) if server(error).is_some_and(|error| codes.contains(&error.code())))
     }
 
-    /// Whether it is the connection that has failed, or the session at its other end.
+    /// Returns whether the failure is of the connection, or of the session at its other end.
     pub(super) fn is_of_connection(&self) -> bool {
         let Self::Sent(error) = self else { return false };
         match server(error) {
@@ -77,7 +80,7 @@ impl PostgresFailure {
         }
     }
 
-    /// Whether the connection must not be used again.
+    /// Returns whether the connection must not be used again.
     pub(super) fn spoils_connection(&self) -> bool {
         if self.is_of_connection() || self.is_of_stale_session() || self.is_mix_up() {
             return true;
@@ -85,18 +88,18 @@ impl PostgresFailure {
         self.code().is_some_and(|code| code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code))
     }
 
-    /// Whether another session would have done it: this one may not write any more, or holds on to a table that is gone.
-    /// Nothing was changed.
+    /// Returns whether another session would have carried out the statement: this one may not write any more,
+    /// or holds on to a table that is gone. Nothing was changed.
     pub(super) fn is_of_stale_session(&self) -> bool {
         self.code().is_some_and(|code| CODES_OF_A_STALE_SESSION.contains(&code))
     }
 
-    /// Whether it says that prepared statements are not where they were prepared.
+    /// Returns whether the failure says that prepared statements are not where they were prepared.
     pub(super) fn is_mix_up(&self) -> bool {
         match self {
             Self::Mixed(_) => true,
-            // A pooler has one of these codes for all that ends a connection of its own, and says so in another severity. A
-            // function of the database may raise any of them, and has a context.
+            // A pooler has one of these codes for all that ends a connection of its own, and sends it with
+            // another severity. A function of the database may raise any of them, and has a context.
             Self::Sent(error) => server(error).is_some_and(|error| {
                 !ends_session(error) && error.r#where().is_none() && CODES_OF_A_MIX_UP.contains(&error.code())
             }),
@@ -104,29 +107,32 @@ impl PostgresFailure {
         }
     }
 
-    /// Whether the other end does not take what it was sent.
+    /// Returns whether the other end does not accept what it was sent.
     pub(super) fn is_protocol_violation(&self) -> bool {
         self.code() == Some("08P01")
     }
 
-    /// Whether more than one row answers for one id.
+    /// Returns whether more than one row answers for a single id.
     pub(super) fn says_several_rows(&self) -> bool {
         self.code() == Some("21000")
     }
 
-    /// Whether the server does not let us in, with the name and the password that it was given.
+    /// Returns whether the server refuses the login, with the name and the password that it was given.
     pub(super) fn is_login_refused(&self) -> bool {
-        matches!(self, Self::NotSent(error) if server(error).is_some_and(|error| error.code().starts_with("28")))
+        matches!(
+            self,
+            Self::NotSent(error) if server(error).is_some_and(|error| error.code().starts_with("28"))
+        )
     }
 
-    /// What the server said, where the statement has reached one.
+    /// The server's code, where the statement has reached a server.
     fn code(&self) -> Option<&str> {
         let Self::Sent(error) = self else { return None };
         server(error).map(PgDatabaseError::code)
     }
 
-    /// Whether a statement for several rows may have failed for the sake of one of them: by what is in it, and not by what
-    /// befell the server, the connection, the table or the transaction.
+    /// Returns whether a statement for several rows may have failed for the sake of one of them: because of
+    /// its content, and not because of the server, the connection, the table or the transaction.
     pub(super) fn may_be_of_one_row(&self) -> bool {
         let Self::Sent(error) = self else { return false };
         server(error).is_some_and(|error| {
@@ -137,7 +143,7 @@ impl PostgresFailure {
         })
     }
 
-    /// The failure of a statement that changes nothing.
+    /// Converts the failure of a statement that changes nothing.
     pub(super) fn of_select(self) -> DatabaseError {
         match self {
             Self::Silent => DatabaseError::Timeout,
@@ -151,15 +157,16 @@ impl PostgresFailure {
         }
     }
 
-    /// The failure of an issue.
+    /// Converts the failure of an issue.
     pub(super) fn of_issue(self) -> DatabaseError {
         match self {
             Self::Silent => DatabaseError::Timeout,
             Self::NotSent(error) => refused(&error),
-            // Not encoded, so not sent, or an answer of the server, which rolls back what it refuses.
+            // The statement was not encoded, and so not sent, or the server has answered, which rolls back
+            // what it refuses.
             Self::Sent(error) if is_certain(&error) => refused(&error),
             Self::Sent(error) => DatabaseError::Lost(describe(&error).into()),
-            // What became of ours nobody has said.
+            // It is not known what became of this statement.
             Self::Mixed(mismatch) => DatabaseError::Lost(mismatch.words().into()),
             Self::Held(words) => DatabaseError::Unavailable(words.into()),
             Self::Late => DatabaseError::Overloaded,
@@ -167,13 +174,13 @@ impl PostgresFailure {
     }
 }
 
-/// Whether the error says that the statement changed nothing.
+/// Returns whether the error says that the statement changed nothing.
 fn is_certain(error: &sqlx::Error) -> bool {
     match (error, server(error)) {
         (sqlx::Error::Encode(_), _) => true,
-        // A connection that ends with its answer (fatal, 08: protocol) may end after the commit, and 40003 says that the
-        // server itself does not know. A cancelled statement (57014) is rolled back.
-        // A protocol violation (08P01) is found before anything is run: the statement has other parameters.
+        // A connection that ends with its answer (fatal, 08: protocol) may end after the commit, and 40003
+        // says that the server itself does not know. A cancelled statement (57014) is rolled back. A protocol
+        // violation (08P01) is found before anything is run: the statement has other parameters.
         (_, Some(error)) => {
             let lost = error.code().starts_with("08") && error.code() != "08P01";
             !ends_session(error) && !lost && error.code() != "40003"
@@ -195,7 +202,7 @@ fn refused(error: &sqlx::Error) -> DatabaseError {
     }
 }
 
-/// Whether it will be refused again until somebody changes something.
+/// Returns whether the statement will be refused again until something is changed.
 fn is_for_good(error: &PgDatabaseError) -> bool {
     let (code, class) = (error.code(), error.code().get(..2).unwrap_or_default());
     let of_table = CLASSES_REFUSED_FOR_GOOD.contains(&class) || code == "55000";
@@ -206,7 +213,7 @@ fn server(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
 }
 
-/// The error in words that cannot hold a value.
+/// Describes the error in words that cannot hold a value.
 pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
     match error {
         sqlx::Error::Database(_) => match server(error) {
@@ -226,7 +233,8 @@ pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
 fn describe_answer(error: &PgDatabaseError) -> String {
     let code = error.code();
     let class = code.get(..2).unwrap_or(code);
-    // A context says that a function of the database speaks, such as a trigger, which may say anything under any code.
+    // A context says that a function of the database speaks, such as a trigger, which may raise any text
+    // under any code.
     let from_server = error.r#where().is_none();
     if from_server && (CLASSES_SAFE_TO_QUOTE.contains(&class) || CODES_SAFE_TO_QUOTE.contains(&code)) {
         return format!("{} (SQLSTATE {code})", error.message());

@@ -1,22 +1,23 @@
-//! The type of the key column: which ids may be one of its values, so that no id can fail a statement for others.
+//! The type of the key column: which ids may be values of it, so that no id can fail a statement for others.
 //!
-//! An id is compared as text as well, so that only the spelling that PostgreSQL itself writes can find a row. Where it is
-//! known which that is, anything else is absent without asking.
+//! An id is compared as text as well, so that only the spelling that PostgreSQL itself writes can find a row.
+//! Where that spelling is known, any other is absent without asking.
 
 /// The key column's type, as far as a batch has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// Any id is a value of it.
+    /// A text type: any id is a value of it.
     Text,
     Uuid,
-    /// Of so many bits.
+    /// An integer of so many bits.
     Integer(u32),
-    /// Some ids may be none, and which is not known here: nothing else travels with them.
+    /// A type of which some ids may be no values, and which ids is not known here: no other id travels with
+    /// them.
     Other,
 }
 
 impl Key {
-    /// `None` is text.
+    /// Returns the key for the name of a type; `None` is text.
     pub(super) fn of(type_name: Option<&str>) -> Self {
         match type_name {
             None | Some("character varying" | "bpchar" | "name") => Self::Text,
@@ -28,7 +29,7 @@ impl Key {
         }
     }
 
-    /// Whether there can be a row with this id.
+    /// Returns whether there can be a row with this id.
     pub(super) fn may_be(self, id: &str) -> bool {
         match self {
             Self::Text | Self::Other => true,

@@ -1,4 +1,4 @@
-//! A look at the table: whether it has the column, and what its key is.
+//! The look-up of the table: whether it has the column, and what its key is.
 
 use sqlx::Row as _;
 use tokio::time::timeout;
@@ -11,19 +11,22 @@ use super::tagged::{ANSWER, Parameter, Tagged};
 use crate::database::Column;
 use crate::{ConnectError, IssueMode};
 
-/// Each column of a table, with the type that it is declared as and the one that it is based on if that is a domain.
-/// `-1` as the modifier leaves a length out, and makes `character` what it is here: of any length.
+/// The statement for each column of a table, with the type that it is declared as and the one that it is
+/// based on if that is a domain. `-1` as the modifier leaves a length out, and makes `character` what it is
+/// here: of any length.
 const COLUMNS: &str = "SELECT CAST(a.attname AS text), format_type(a.atttypid, a.atttypmod), \
      format_type(b.oid, -1), CAST(b.typcategory AS text), \
      r.relkind NOT IN ('r', 'p') OR EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = a.attrelid \
-     AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) \
+     AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 \
+     AND i.indkey[0] = a.attnum) \
      FROM pg_catalog.pg_attribute a \
      JOIN pg_catalog.pg_class r ON r.oid = a.attrelid \
      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      JOIN pg_catalog.pg_type b ON b.oid = COALESCE(NULLIF(t.typbasetype, 0), t.oid) \
      WHERE a.attrelid = to_regclass($4) AND a.attnum > 0 AND NOT a.attisdropped";
 
-/// Checks that the database has the column, and that its key column is unique. Returns the key's type if it is not text.
+/// Checks that the database has the column, and that its key column is unique. Returns the key's type if it
+/// is not text.
 pub(super) async fn check(link: &Link, column: &Column) -> Result<Option<String>, ConnectError> {
     match timeout(CONNECT_TIMEOUT, look_up(link, column)).await {
         Ok(checked) => checked,
@@ -39,7 +42,7 @@ async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, Connect
     let columns = Tagged::read("columns", |guard| {
         format!("c.* FROM (SELECT 1) AS one LEFT JOIN ({COLUMNS} AND {guard}) AS c ON true")
     });
-    // All of it over one connection, which the first SELECT uses next.
+    // Everything goes over one connection, which the first SELECT uses next.
     let mut glance = link.glance().await.map_err(failed)?;
     let rows = glance.read(&columns, &[Parameter::Text(&table)]).await.map_err(failed)?;
     let mut types = Vec::with_capacity(rows.len());
@@ -72,8 +75,8 @@ async fn look_up(link: &Link, column: &Column) -> Result<Option<String>, Connect
     }
     let key_type = (key.base != "text").then(|| key.base.clone());
     let statements = PostgresSql::new(column, key_type.as_deref());
-    // Whatever else is wrong (an index in place of a table, a key type that has no equality, a view that cannot be written)
-    // shows when the statements are parsed.
+    // Anything else that is wrong (an index in place of a table, a key type that has no equality, a view that
+    // cannot be written) shows when the statements are parsed.
     let both = [(&statements.select, 1, "read"), (statements.issue(IssueMode::Rotate), 2, "written")];
     for (statement, texts, done) in both.into_iter().take(if column.is_read_only() { 1 } else { 2 }) {
         glance.prepare(statement, texts).await.map_err(|failure| {
@@ -100,18 +103,18 @@ fn failed(failure: PostgresFailure) -> ConnectError {
 
 struct ColumnType {
     column: String,
-    /// As it is declared, for messages: `character varying(64)`.
+    /// The type as it is declared, for messages: `character varying(64)`.
     declared: String,
-    /// What it is compared as: the type below a domain, without a length.
+    /// The type that it is compared as: the one below a domain, without a length.
     base: String,
     /// PostgreSQL's own grouping of types; `S` is strings.
     category: String,
-    /// Whether no two rows can have the same value, as far as that can be seen: nobody knows of a view.
+    /// Whether no two rows can have the same value, as far as that can be seen: for a view it is assumed.
     is_unique: bool,
 }
 
 impl ColumnType {
-    /// `None` for the row that stands for none.
+    /// Reads a row; `None` for the row that stands for no column.
     fn read(row: &sqlx::postgres::PgRow) -> Result<Option<Self>, sqlx::Error> {
         let Some(column) = row.try_get(ANSWER)? else { return Ok(None) };
         Ok(Some(Self {

@@ -1,7 +1,8 @@
-//! Connections to one PostgreSQL database, and the way of every statement to it and back.
+//! Connections to one PostgreSQL database, and the path of every statement to it and back.
 //!
-//! What all users of a pool share: where its connections come from, what is at their other end, and whether anything may be
-//! sent at this moment. Each user sends by a [`Link`] of its own. What a statement means is not known here.
+//! All users of a pool share its state: where its connections come from, what is at their other end, and
+//! whether anything may be sent at this moment. Each user sends by a [`Link`] of its own. The meaning of a
+//! statement is not known here.
 
 mod link;
 
@@ -25,7 +26,7 @@ use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::Link;
 
-/// How long a statement of a server's own may wait for a connection.
+/// Maximum wait for a connection of a statement of the program's own.
 const OWN_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two looks at a pooler that mixes statements up.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -35,10 +36,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub struct PostgresPool(Arc<PoolState>);
 
 struct PoolState {
-    /// Where it was made. That of a caller may be one that nothing drives any more.
+    /// The runtime on which the pool was made. A caller's may be one that nothing drives any more.
     runtime: Handle,
     pool: PgPool,
-    /// Where it comes from, to be read again. `None` for a pool that somebody else has made.
+    /// The origin of the connections, to be read again. `None` for a pool that the program has made.
     origin: Option<connect::ServerOrigin>,
     is_checked: bool,
     /// Random bytes that begin the nonces of this pool.
@@ -46,17 +47,17 @@ struct PoolState {
     nonces: AtomicU64,
     /// Whether a pooler lends sessions, and takes prepared statements along.
     is_lent: AtomicBool,
-    /// When what was idle was last closed for the sake of a stale session.
+    /// The last time that idle connections were closed because of a stale session.
     closed_idle_at: Mutex<Option<Deadline>>,
-    /// Ends when a suspicion begins, and when it is over.
+    /// The epoch, which ends when a suspicion begins, and when it is over.
     epoch: Epoch,
-    /// Why nothing is sent for now.
+    /// The reason why nothing is sent for now.
     held: Mutex<Option<Arc<str>>>,
-    /// Whether there is something in `held`: what a statement looks at.
+    /// Whether `held` is set: the check that every statement makes.
     is_held: AtomicBool,
 }
 
-/// How to connect; see [`PostgresPool::connect_with`].
+/// Options of a connection; see [`PostgresPool::connect_with`].
 #[derive(Clone)]
 #[must_use]
 pub struct PostgresOptions {
@@ -65,13 +66,13 @@ pub struct PostgresOptions {
     is_checked: bool,
 }
 
-/// Whether a database can be written.
+/// The state of a database: whether it can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
-    /// It can be read and written.
+    /// The database can be read and written.
     ReadWrite,
-    /// It can be read: a standby, or a session that may only read.
+    /// The database can only be read: a standby, or a session that may only read.
     ReadOnly,
 }
 
@@ -85,14 +86,15 @@ impl PostgresOptions {
         Self { url: url.to_owned(), max_connections: 10, is_checked: true }
     }
 
-    /// So many connections at most.
+    /// Sets the maximum number of connections.
     pub fn max_connections(mut self, max_connections: u32) -> Self {
         self.max_connections = max_connections.max(1);
         self
     }
 
-    /// Takes it on trust that prepared statements stay with their connection, neither looking at the start nor later. What is
-    /// mixed up then is an error each time. For a test of just that, and for a program that prepares none.
+    /// Takes it on trust that prepared statements stay with their connection, neither looking at the start
+    /// nor later. A mix-up is then an error each time. For a test of just that, and for a program that
+    /// prepares none.
     pub fn without_pooler_check(mut self) -> Self {
         self.is_checked = false;
         self
@@ -100,45 +102,50 @@ impl PostgresOptions {
 }
 
 impl PostgresPool {
-    /// As [`connect_with`](Self::connect_with), with what [`PostgresOptions::new`] says.
+    /// Connects as [`connect_with`](Self::connect_with) does, with what [`PostgresOptions::new`] says.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`connect_with`](Self::connect_with).
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
         Self::connect_with(PostgresOptions::new(url)).await
     }
 
-    /// Connects, and finds out what is at the other end. Connections are opened as they are needed.
+    /// Connects, and finds out what is at the other end of the connection. Connections are opened as they are
+    /// needed.
     ///
-    /// The attempt is given up after 5 s. The server is asked to cancel a statement after 30 s, unless `options` in the URL
-    /// says something else, and not to send notices. Where a pooler takes no such startup parameter it does without.
-    /// A password from a file (`~/.pgpass`, `PGPASSFILE`) is read again once the server refuses the one that was read before.
+    /// The first login is given up after 5 s, and so is the look at the other end. The server is asked to
+    /// cancel a statement after 30 s, unless `options` in the URL says something else, and not to send
+    /// notices. Where a pooler refuses such a startup parameter, it is left out. A password from a file
+    /// (`~/.pgpass`, `PGPASSFILE`) is read again once the server refuses the password that was read before.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`], [`ConnectError::Unreachable`]; [`ConnectError::Pooler`] where a pooler loses prepared statements.
+    /// [`ConnectError::Url`], [`ConnectError::Unreachable`]; [`ConnectError::Pooler`] where a pooler loses
+    /// prepared statements.
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ConnectError> {
         let origin = connect::ServerOrigin::find(&options.url).await?;
         let connect_options = origin.options()?;
         let sessions = if options.is_checked { Some(look(&connect_options).await?) } else { None };
-        // What is set in a session that is lent to others is set for them too.
+        // A setting of a session that is lent to others applies to them too.
         let is_limited = origin.takes_options() || sessions != Some(Sessions::Own);
         if !origin.takes_options() && sessions == Some(Sessions::PerTransaction) {
             tracing::warn!(
-                "the pooler before the database takes no options, so that no statement_timeout is set: set it for the \
-                 role (ALTER ROLE ... SET statement_timeout = '30s')"
+                "the pooler before the database takes no options, so that no statement_timeout is set: set \
+                 it for the role (ALTER ROLE ... SET statement_timeout = '30s')"
             );
         }
         let pool = connect::pool(connect_options, options.max_connections, !is_limited);
         Self::around(pool, Some(origin), sessions)
     }
 
-    /// Uses a pool that exists, with its own limits, and finds out what is at the other end.
+    /// Uses a pool that exists, with its own limits, and finds out what is at the other end of its
+    /// connections.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Pooler`] where a pooler loses prepared statements.
+    /// [`ConnectError::Unreachable`] if there is no connection, [`ConnectError::Pooler`] where a pooler loses
+    /// prepared statements.
     pub async fn from_pool(pool: PgPool) -> Result<Self, ConnectError> {
         let sessions = look(&pool.connect_options()).await?;
         Self::around(pool, None, Some(sessions))
@@ -149,17 +156,18 @@ impl PostgresPool {
         &self.0.pool
     }
 
-    /// What becomes of a session between two statements, as far as it was looked at.
+    /// The fate of a session between two statements, as far as it was looked at.
     pub fn sessions(&self) -> Sessions {
-        // A fact that orders nothing else.
+        // Relaxed: a fact that orders nothing else.
         if self.0.is_lent.load(Ordering::Relaxed) { Sessions::PerTransaction } else { Sessions::Own }
     }
 
-    /// Reads the password's file again, and closes connections that are idle: for a program that is told so.
+    /// Reads the password's file again, and closes connections that are idle: for a program that is asked to.
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Url`] if the URL is not usable any more, as with a file that it names and that is gone.
+    /// [`ConnectError::Url`] if the URL is not usable any more, as with a file that it names and that is
+    /// gone.
     pub fn reload(&self) -> Result<(), ConnectError> {
         if let Some(origin) = &self.0.origin {
             self.0.pool.set_connect_options(origin.options()?);
@@ -168,7 +176,7 @@ impl PostgresPool {
         Ok(())
     }
 
-    /// Whether the database answers, and can be written.
+    /// Asks the database whether it can be written.
     ///
     /// # Errors
     ///
@@ -182,12 +190,13 @@ impl PostgresPool {
         Ok(if is_read_only { Health::ReadOnly } else { Health::ReadWrite })
     }
 
-    /// Sends a statement of a program's own, with its parameters as text, and returns how many rows it has changed.
+    /// Sends a statement of a program's own, with its parameters as text, and returns how many rows it has
+    /// changed.
     ///
     /// # Errors
     ///
-    /// [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that it may or may not have been done. After any other
-    /// error nothing was changed.
+    /// [`DatabaseError::Timeout`] and [`DatabaseError::Lost`] say that the outcome is unknown. After any
+    /// other error nothing was changed.
     pub async fn write(&self, statement: &PostgresWrite, parameters: &[&str]) -> Result<u64, DatabaseError> {
         let parameters: Vec<Parameter<'_>> = parameters.iter().map(|text| Parameter::Text(text)).collect();
         let send_by = Deadline::now() + OWN_PATIENCE;
@@ -197,7 +206,7 @@ impl PostgresPool {
         Ok(u64::try_from(changed).unwrap_or(0))
     }
 
-    /// `sessions` is what was seen; nothing is looked at later where nobody has looked before.
+    /// Makes a pool; `sessions` is what was seen, and without it nothing is looked at later.
     fn around(
         pool: PgPool,
         origin: Option<connect::ServerOrigin>,
@@ -232,23 +241,23 @@ impl PostgresPool {
             return;
         }
         tracing::error!("{SUSPECTED}");
-        // What others have at hand is no better than what is idle, and comes back later.
+        // Connections in use are no better than idle ones, and come back later.
         self.0.epoch.end();
         self.0.runtime.spawn(PoolState::look_until_it_is_over(Arc::downgrade(&self.0)));
     }
 }
 
 impl PostgresWrite {
-    /// A statement for `purpose`, which is in its tag, that changes one row at most: two are an error that undoes it. `change`
-    /// makes it from the condition without which it must change nothing; its own parameters begin with `$4`, and it ends with
-    /// `RETURNING 1 AS stored`, or some other column `stored`.
+    /// Makes a statement for `purpose`, which is in its tag, that changes one row at most: two are an error
+    /// that undoes it. `change` makes it from the condition without which it must change nothing; its own
+    /// parameters begin with `$4`, and it ends with `RETURNING 1 AS stored`, or some other column `stored`.
     pub fn new(purpose: &str, change: impl FnOnce(&str) -> String) -> Self {
         Self(Tagged::write(purpose, change, ""))
     }
 }
 
 impl PoolState {
-    /// Returns whether it was not held before.
+    /// Holds back statements for this reason. Returns whether they were not held back before.
     fn hold(&self, words: Arc<str>) -> bool {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
         !self.is_held.swap(true, Ordering::SeqCst)
@@ -272,8 +281,8 @@ impl PoolState {
         let returned_by = Deadline::now() + RETURN_TIMEOUT;
         loop {
             let Some(options) = shared.upgrade().map(|shared| {
-                // Whatever was prepared before is not to be relied on. And a pooler by session may have no more
-                // connections to give while ours are open.
+                // Sessions with earlier prepared statements cannot be relied on. And a pooler by session may
+                // have no more connections to give while ours are open.
                 shared.close_idle();
                 shared.pool.connect_options()
             }) else {
@@ -281,25 +290,27 @@ impl PoolState {
             };
             let seen = sessions::look(&options).await;
             if seen.is_ok() {
-                // What was on its way back to the pool when this began is idle or closed by then.
+                // A connection that was on its way back to the pool when this began is idle or closed by
+                // then.
                 sleep_until(returned_by).await;
             }
             let Some(shared) = shared.upgrade() else { return };
             match seen {
                 Ok(sessions) => {
                     shared.is_lent.store(sessions == Sessions::PerTransaction, Ordering::Relaxed);
-                    // For those that were past the look at `held` when this began.
+                    // For statements that had passed the check of `held` when this began.
                     shared.epoch.end();
                     shared.close_idle();
                     shared.is_held.store(false, Ordering::SeqCst);
-                    // A suspicion that begins from here on is another task's to end.
+                    // Another task ends a suspicion that begins from here on.
                     ScopeGuard::into_inner(released);
                     tracing::info!(?sessions, "statements reach the database as they are meant again");
                     return;
                 }
                 Err(error) => {
                     shared.hold(error.to_string().into());
-                    // No statement gets as far as a login meanwhile, and the password may be another one by now.
+                    // No statement gets as far as a login meanwhile, and the password may be another one by
+                    // now.
                     shared.renew_login();
                 }
             }
@@ -308,7 +319,8 @@ impl PoolState {
         }
     }
 
-    /// Closes what is idle, at most once a second: a standby that refuses each write must not cost the pool for each.
+    /// Closes idle connections, at most once a second: a standby that refuses each write must not cost the
+    /// pool for each.
     fn close_idle_if_due(&self) {
         let (now, last) =
             (Deadline::now(), &mut *self.closed_idle_at.lock().unwrap_or_else(PoisonError::into_inner));
@@ -319,7 +331,7 @@ impl PoolState {
         }
     }
 
-    /// Closes what is idle: it goes without a farewell, which the other end might not read.
+    /// Closes idle connections without a farewell, which the other end might not read.
     fn close_idle(&self) {
         while let Some(connection) = self.pool.try_acquire() {
             drop(connection.detach());
@@ -336,19 +348,19 @@ impl PoolState {
     }
 }
 
-/// Looks at what is there, and names the server where it cannot be used.
+/// Looks at what is at the other end, and names the server where it cannot be used.
 async fn look(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
     sessions::look(options).await.map_err(|error| connect::at(options, error))
 }
 
-/// Without the pool, whose own output names the way to the server.
+/// The output leaves out the pool, whose own output names the way to the server.
 impl fmt::Debug for PostgresPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresPool").field("sessions", &self.sessions()).finish_non_exhaustive()
     }
 }
 
-/// Without the URL, which may hold a password.
+/// The output leaves out the URL, which may hold a password.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options = &mut f.debug_struct("PostgresOptions");

@@ -1,9 +1,9 @@
-//! What is at the other end of a connection: a session of its own, or one that is lent by the transaction.
+//! The other end of a connection: a session of its own, or one that is lent by the transaction.
 //!
-//! A pooler that lends server connections by the transaction, and does not carry prepared statements along, makes every
-//! program lose them that uses the driver's. That is found out before anything is written: one client prepares a statement
-//! that no other one has, a second one takes the server connection that it was prepared on, and the first one runs it again.
-//! It knows no table and no column.
+//! A pooler that lends server connections by the transaction, and does not carry prepared statements along,
+//! loses those of every program that uses the driver's. That is found out before anything is written: one
+//! client prepares a statement that no other client has, a second client takes the server connection that it
+//! was prepared on, and the first client runs it again. This file knows no table and no column.
 
 use std::time::Duration;
 
@@ -17,49 +17,52 @@ use super::failure::{PostgresFailure, describe};
 use super::tagged::{Nonce, Parameter, Tagged};
 use crate::{ConnectError, DatabaseError};
 
-/// Rounds of looking, for poolers that lend their connections in turn, or to others meanwhile.
+/// Number of rounds, for poolers that lend their connections in turn, or to other clients meanwhile.
 const ROUNDS: usize = 4;
-/// How long the first client may take while the second one holds the connection: a pooler with one alone has none left.
+/// Maximum time of the first client while the second one holds the connection: a pooler with a single
+/// connection has none left.
 const HELD: Duration = Duration::from_millis(500);
-/// How long all of it may take.
+/// Maximum time of all rounds together.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The words for a pooler that loses prepared statements.
-pub(super) const LOST: &str = "the pooler before the database lends server connections by the transaction and does not keep \
-     prepared statements, so that a statement can be run as another one; set up PgBouncer 1.21 or newer with max_prepared_statements above 0 (its default is \
-     200), or pool_mode=session, or connect to PostgreSQL itself";
+/// The message for a pooler that loses prepared statements.
+pub(super) const LOST: &str = "the pooler before the database lends server connections by the transaction \
+     and does not keep prepared statements, so that a statement can be run as another one; set up PgBouncer \
+     1.21 or newer with max_prepared_statements above 0 (its default is 200), or pool_mode=session, or \
+     connect to PostgreSQL itself";
 
-/// The words until it is known what is there.
-pub(super) const SUSPECTED: &str = "statements do not reach the session that they were prepared in, and nothing is sent before \
-     it is known what is between here and the database";
+/// The message until it is known what is at the other end.
+pub(super) const SUSPECTED: &str = "statements do not reach the session that they were prepared in, and \
+     nothing is sent before it is known what is between here and the database";
 
-/// The words for a pooler that lends by the statement.
-const BY_STATEMENT: &str = "the pooler before the database lends server connections by the statement; set up pool_mode=session, or PgBouncer 1.21 or newer \
-     with pool_mode=transaction and max_prepared_statements above 0, or connect to PostgreSQL itself";
+/// The message for a pooler that lends by the statement.
+const BY_STATEMENT: &str = "the pooler before the database lends server connections by the statement; set up \
+     pool_mode=session, or PgBouncer 1.21 or newer with pool_mode=transaction and max_prepared_statements \
+     above 0, or connect to PostgreSQL itself";
 
-/// What becomes of a session between two statements.
+/// The fate of a session between two statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sessions {
-    /// Each connection has one of its own: a server, or a pooler that lends by the session.
+    /// Each connection has a session of its own: a server, or a pooler that lends by the session.
     Own,
-    /// A pooler lends them by the transaction, and takes prepared statements along.
+    /// A pooler lends sessions by the transaction, and takes prepared statements along.
     PerTransaction,
 }
 
-/// What was seen in one round.
+/// The observation of one round.
 enum Seen {
     /// Nothing that a server would not do.
     Own,
     /// The first client's statement was run in another session, and was the right one.
     Stays,
-    /// It was lost, or another one was run.
+    /// The statement was lost, or another one was run.
     Lost,
     /// There was no second server connection, or something else failed.
     Nothing,
 }
 
-/// Looks at what is there. An error says that it cannot be used, or that it cannot be reached.
+/// Looks at what is at the other end. An error says that it cannot be used, or that it cannot be reached.
 pub(super) async fn look(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
     match timeout(LIMIT, look_in_rounds(options)).await {
         Ok(seen) => seen,
@@ -76,7 +79,8 @@ async fn look_in_rounds(options: &PgConnectOptions) -> Result<Sessions, ConnectE
     let mut first = PgConnection::connect_with(options).await.map_err(unreachable)?;
     let mut second = match PgConnection::connect_with(options).await {
         Ok(second) => second,
-        // The role or the server has no second one to give. Then nobody else is lent the first one either.
+        // The role or the server has no second connection to give. Then no other client is lent the first one
+        // either.
         Err(error) if says_too_many(&error) => {
             let _ = first.close().await;
             return Ok(Sessions::Own);
@@ -84,7 +88,8 @@ async fn look_in_rounds(options: &PgConnectOptions) -> Result<Sessions, ConnectE
         Err(error) => return Err(unreachable(error)),
     };
     let mut sessions = Sessions::Own;
-    // A statement of a text that nobody has ever prepared: one that was left behind cannot answer for it.
+    // The text of the statement has never been prepared before: a statement that was left behind cannot
+    // answer for it.
     let (statement, nonce) = probe().map_err(|reason| ConnectError::Unreachable { reason })?;
     for _ in 0..ROUNDS {
         match round(&mut first, &mut second, &statement, &nonce).await? {
@@ -93,7 +98,8 @@ async fn look_in_rounds(options: &PgConnectOptions) -> Result<Sessions, ConnectE
             Seen::Own | Seen::Nothing => {}
         }
     }
-    // What is left open is closed with the process; a server that has gone since is not our concern here.
+    // A connection that is left open is closed with the process; a server that has gone since does not matter
+    // here.
     let _ = first.close().await;
     let _ = second.close().await;
     Ok(sessions)
@@ -109,7 +115,8 @@ async fn round(
         Ok(process) => process,
         Err(failure) => return failed(failure),
     };
-    // Not prepared: nothing of the second one's can be mixed up with what the first one has left.
+    // These are not prepared: nothing of the second client's can be mixed up with what the first one has
+    // left.
     if let Err(error) = sqlx::raw_sql("BEGIN").execute(&mut *second).await {
         let begun = PostgresFailure::Sent(error);
         return if begun.is_protocol_violation() {
@@ -128,29 +135,32 @@ async fn round(
         (_, Ok(Err(failure))) => failed(failure),
         (_, Ok(Ok(after))) if after != before => Ok(Seen::Stays),
         (Ok(taken), Ok(Ok(_))) if taken != before => Ok(Seen::Own),
-        // The second one sits where the first one still answers: a pooler that shares one session among several clients at once.
+        // The second client is in the session in which the first one still answers: a pooler that shares one
+        // session among several clients at once.
         (Ok(_), Ok(Ok(_))) => Ok(Seen::Lost),
         (Err(error), _) => Err(unavailable(PostgresFailure::Sent(error))),
-        // All server connections are held by the second one. The same name on the same connection tells as well.
+        // All server connections are held by the second client. The same name on the same connection shows as
+        // much.
         (Ok(_), Err(_elapsed)) => alone(first, second, statement, nonce).await,
     }
 }
 
-/// Looks where there is one server connection for both.
+/// Looks where there is a single server connection for both clients.
 async fn alone(
     first: &mut PgConnection,
     second: &mut PgConnection,
     statement: &Tagged,
     nonce: &Nonce,
 ) -> Result<Seen, ConnectError> {
-    // Its answer is still on its way to the first one, which reads past it.
+    // The first client's answer is still on its way, and that client reads past it.
     let (again, also) = probe().map_err(|reason| ConnectError::Unreachable { reason })?;
     let process = match ask(second, &again, &also).await {
         Ok(process) => process,
         Err(failure) => return failed(failure),
     };
     match timeout(HELD, ask(first, statement, nonce)).await {
-        // Both in one session, each with its own statement. In two sessions nothing is shown: it was only slow.
+        // Both are in one session, each with its own statement. Two sessions show nothing: the first one was
+        // only slow.
         Ok(Ok(same)) if same == process => Ok(Seen::Stays),
         Ok(Ok(_)) => Ok(Seen::Nothing),
         Ok(Err(failure)) => failed(failure),
@@ -170,7 +180,7 @@ fn unavailable(failure: PostgresFailure) -> ConnectError {
     ConnectError::Unreachable { reason }
 }
 
-/// A statement of its own text, and a question.
+/// Makes a statement with a text of its own, and a nonce for it.
 fn probe() -> Result<(Tagged, Nonce), String> {
     let mut name = [0; 12];
     getrandom::fill(&mut name).map_err(|error| format!("no random bytes: {error}"))?;
@@ -187,7 +197,7 @@ async fn ask(
     exchange(connection, statement, nonce, &[Parameter::Text("")]).await.map(|(_, process)| process)
 }
 
-/// The server's process at the other end, asked without a prepared statement.
+/// Returns the server's process at the other end, asked for without a prepared statement.
 pub(super) async fn process(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let rows = sqlx::raw_sql(AssertSqlSafe("SELECT pg_backend_pid()")).fetch_all(connection).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;

@@ -1,44 +1,46 @@
 //! The statements about one column of a PostgreSQL database, as texts.
 //!
-//! Each works on its own: a single autocommit statement, guarded by its tag. A value of the column leaves as text, whatever
-//! type it is stored as.
+//! Each statement works on its own: a single autocommit statement, guarded by its tag. A value of the column
+//! leaves as text, whatever type it is stored as.
 
 use super::tagged::{Tagged, literal};
 use crate::IssueMode;
 use crate::database::Column;
 
-/// Limit of what a transaction has deferred to its end, where the connection sets none: that of the cache's own
-/// statements.
-const DEFERRED_TIMEOUT: &str = "(SELECT set_config('statement_timeout', CASE current_setting('statement_timeout') WHEN '0' THEN \
-     '30s' ELSE current_setting('statement_timeout') END, true)) IS NOT NULL";
+/// The time limit of what a transaction has deferred to its end, where the connection sets none: that of the
+/// cache's own statements.
+const DEFERRED_TIMEOUT: &str = "(SELECT set_config('statement_timeout', \
+     CASE current_setting('statement_timeout') WHEN '0' THEN '30s' \
+     ELSE current_setting('statement_timeout') END, true)) IS NOT NULL";
 
 /// The statements for one column.
 #[derive(Clone, Debug)]
 pub(super) struct PostgresSql {
-    /// `$4` the id: the secret, or NULL. Two rows are an error of the server.
+    /// Reads the secret, or NULL; `$4` is the id. Two rows are an error of the server.
     pub(super) select: Tagged,
-    /// `$4` the ids, `$5` one more than the rows that there may be if the key column is unique: ids as text with their
-    /// secrets, and one row without an id where there is none.
+    /// Reads ids as text with their secrets, and one row without an id where there is none; `$4` is the ids,
+    /// `$5` one more than the rows that there may be if the key column is unique.
     pub(super) select_batch: Tagged,
-    /// `$4` the id: whether there is such a row.
+    /// Answers whether there is such a row; `$4` is the id.
     pub(super) exists: Tagged,
-    /// `$4` the id, `$5` the minted secret, within a transaction: the columns of [`Written`].
+    /// Rotates within a transaction, and answers with the columns of [`Written`]; `$4` is the id, `$5` the
+    /// minted secret.
     pub(super) rotate_within: Tagged,
-    /// The number of the transaction, or NULL where none has written yet or none is open.
+    /// Reads the number of the transaction, or NULL where none has written yet or none is open.
     pub(super) open_transaction: Tagged,
-    /// Gives what the transaction has deferred a limit of time.
+    /// Sets a time limit for what the transaction has deferred.
     pub(super) limit_deferred: Tagged,
     rotate: Tagged,
     heal: Tagged,
 }
 
-/// Columns that a write answers with.
+/// The columns that a write answers with.
 pub(super) struct Written;
 
 impl Written {
-    /// How many rows were changed.
+    /// The number of rows that were changed.
     pub(super) const CHANGED: usize = 3;
-    /// What the row holds, but for triggers that come after.
+    /// The value that the row holds, before any triggers that come after.
     pub(super) const STORED: usize = 4;
     /// Whether there was such a row.
     pub(super) const EXISTED: usize = 5;
@@ -47,7 +49,8 @@ impl Written {
 }
 
 impl PostgresSql {
-    /// `key_type` is the type of the key column where it is not text, quoted as SQL wants it.
+    /// Makes the statements. `key_type` is the type of the key column where it is not text, quoted as SQL
+    /// wants it.
     pub(super) fn new(column: &Column, key_type: Option<&str>) -> Self {
         let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
         let id = key_type.map_or_else(|| "$4".to_owned(), |name| format!("CAST($4::text AS {name})"));
@@ -61,10 +64,12 @@ impl PostgresSql {
             )
         };
         let written = {
-            // A trigger that comes after the change, a rule or another table behind the name may change what was returned.
+            // A trigger that comes after the change, a rule or another table behind the name may change what
+            // was returned.
             let rewritten = format!(
-                "COALESCE((SELECT c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules OR EXISTS (SELECT FROM \
-                 pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 66 = 0) \
+                "COALESCE((SELECT c.relkind <> 'r' OR c.relhassubclass OR c.relhasrules \
+                 OR EXISTS (SELECT FROM pg_catalog.pg_trigger g \
+                 WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 66 = 0) \
                  FROM pg_catalog.pg_class c WHERE c.oid = to_regclass({})), true)",
                 literal(&table)
             );
@@ -80,7 +85,8 @@ impl PostgresSql {
             }),
             select_batch: Tagged::read(&format!("select-batch:{column}"), |guard| {
                 format!(
-                    "found.id, found.secret FROM (SELECT 1) AS one LEFT JOIN (SELECT CAST({key} AS text) AS id, \
+                    "found.id, found.secret FROM (SELECT 1) AS one \
+                     LEFT JOIN (SELECT CAST({key} AS text) AS id, \
                      {text} AS secret FROM {table} WHERE {any} AND {guard} LIMIT $5) AS found ON true"
                 )
             }),
@@ -109,7 +115,8 @@ impl PostgresSql {
         }
     }
 
-    /// `$4` the id, `$5` the minted secret: the columns of [`Written`].
+    /// Returns the statement of an issue, which answers with the columns of [`Written`]; `$4` is the id, `$5`
+    /// the minted secret.
     pub(super) fn issue(&self, mode: IssueMode) -> &Tagged {
         match mode {
             IssueMode::Rotate => &self.rotate,

@@ -1,17 +1,21 @@
-//! A statement that belongs to its answer: what it carries along, and how an answer is held against what was asked.
+//! A statement that belongs to its answer: what it carries along, and how an answer is held against what was
+//! asked.
 //!
-//! The driver names its prepared statements `sqlx_s_1`, `sqlx_s_2` and so on over every connection. A pooler that lends
-//! server connections from one transaction to the next, and does not know prepared statements, runs such a name on a
-//! connection where it is another statement. So every statement here has three parameters before its own:
+//! The driver names its prepared statements `sqlx_s_1`, `sqlx_s_2` and so on over every connection. A pooler
+//! that lends server connections from one transaction to the next, and does not know prepared statements,
+//! runs such a name on a connection where it is another statement. So every statement here has three
+//! parameters before its own:
 //!
 //! 1. the *nonce*, other bytes each time, which the answer repeats;
-//! 2. the *tag*, which names the purpose: a statement does nothing unless it is given its own, and answers with its own;
+//! 2. the *tag*, which names the purpose: a statement does nothing unless it is given its own, and answers
+//!    with its own;
 //! 3. the *seal*, an array of object ids, which says nothing.
 //!
-//! Together they have a shape that no other program's statement has: a nonce is no UTF-8, and has a length that no other
-//! type has, so that not even a statement of as many parameters can be run with ours. A statement always answers with at
-//! least one row: no rows at all are an answer to something else, and not absence. (Triggers of the database that are called
-//! for each statement, and not for each row, are called for a statement that does nothing, too.)
+//! Together they have a shape that no other program's statement has: a nonce is no UTF-8, and has a length
+//! that no other type has, so that not even a statement of as many parameters can be run with ours. A
+//! statement always answers with at least one row: no rows at all are an answer to something else, and not
+//! absence. (Triggers of the database that are called for each statement, and not for each row, are called
+//! for a statement that does nothing, too.)
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -21,30 +25,33 @@ use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Arguments as _, AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Type};
 
-/// Columns of an answer before those that were asked for: the tag, the server's process, the nonce.
+/// Number of columns of an answer before those that were asked for: the tag, the server's process, the nonce.
 pub(super) const ANSWER: usize = 3;
 
-/// How the third parameter is written in a statement, and its value.
+/// The third parameter, as it is written in a statement, and as a value.
 const SEAL: (&str, [Oid; 2]) =
     ("CAST('{1818583411,1701343084}' AS oid[])", [Oid(1_818_583_411), Oid(1_701_343_084)]);
 
-/// Keeps notices off the wire, which the driver would log and a trigger may put anything into: for this statement's own
-/// transaction, and before a row is looked at. Whatever the way to the server makes of the connection's settings.
+/// The setting that keeps notices off the wire, which the driver would log and a trigger may put anything
+/// into: for this statement's own transaction, and before a row is looked at, whatever becomes of the
+/// connection's settings on the way to the server.
 const QUIET: &str = "(SELECT set_config('client_min_messages', 'error', true)) = 'error'";
 
-/// Ends a wait for a lock after 30 s where nobody has set another limit: a write that nobody waits for any more must not be
-/// carried out for ever.
-const LOCK_TIMEOUT: &str = "(SELECT set_config('lock_timeout', CASE current_setting('lock_timeout') WHEN '0' THEN '30s' \
+/// The setting that ends a wait for a lock after 30 s where no other limit is set: a write that no caller
+/// waits for any more must not stay pending for ever.
+const LOCK_TIMEOUT: &str = "(SELECT set_config('lock_timeout', \
+     CASE current_setting('lock_timeout') WHEN '0' THEN '30s' \
      ELSE current_setting('lock_timeout') END, true)) IS NOT NULL";
 
-/// What the parameters of a statement about one workspace take at most, but for long ids.
+/// Maximum size of the parameters of a statement about one workspace, but for long ids.
 const ARGUMENT_BYTES: usize = 256;
 
-/// The bytes that tell one question from every other one of all processes: 13, the first of which begins no text.
+/// The bytes that distinguish a question from every other question of all processes: 13 of them, the first of
+/// which begins no text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nonce([u8; 13]);
 
-/// The parameter of a statement's own, from `$4` on.
+/// A parameter of a statement's own, from `$4` on.
 #[derive(Clone, Copy)]
 pub(super) enum Parameter<'a> {
     Text(&'a str),
@@ -59,14 +66,14 @@ pub(super) struct Tagged {
     tag: Arc<str>,
 }
 
-/// Why an answer is not the one that was asked for.
+/// The reason why an answer is not the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mismatch {
     /// There is no row at all.
     Empty,
-    /// It names another statement, or none.
+    /// The answer names another statement, or none.
     Tag,
-    /// It is the answer to an earlier question.
+    /// The answer belongs to an earlier question.
     Nonce,
 }
 
@@ -83,22 +90,23 @@ impl Nonce {
 }
 
 impl Tagged {
-    /// A statement that reads. `select` makes the part behind the columns of the answer, `<columns> FROM ...`, from the
-    /// condition without which it must find nothing.
+    /// Makes a statement that reads. `select` makes the part behind the columns of the answer, `<columns>
+    /// FROM ...`, from the condition without which it must find nothing.
     pub(super) fn read(purpose: &str, select: impl FnOnce(&str) -> String) -> Self {
         let tag = format!("leasehold:{purpose}");
         let guard = guard(&tag, QUIET);
         Self::new(&tag, "", &select(&guard))
     }
 
-    /// A statement that changes rows. `change` makes it from the condition without which it must change nothing, and it
-    /// returns a column `stored`. The answer has the number of rows changed, the first one's `stored` (two are an error that
-    /// undoes the change), and what `select` adds.
+    /// Makes a statement that changes rows. `change` makes it from the condition without which it must change
+    /// nothing, and it returns a column `stored`. The answer has the number of rows changed, the first row's
+    /// `stored` (two rows are an error that undoes the change), and what `select` adds.
     pub(super) fn write(purpose: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
         Self::change(purpose, &format!("{QUIET} AND {LOCK_TIMEOUT}"), change, select)
     }
 
-    /// The same for a transaction of somebody else's, whose waits for locks are its own affair.
+    /// Makes such a statement for a transaction of the program's own, whose waits for locks are its own
+    /// affair.
     pub(super) fn write_within(purpose: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
         Self::change(purpose, QUIET, change, select)
     }
@@ -125,14 +133,14 @@ impl Tagged {
         &self.text
     }
 
-    /// The statement as it is sent. Its text holds checked identifiers and literals of ours only.
+    /// Returns the statement as it is sent. Its text holds checked identifiers and literals of ours only.
     pub(super) fn query<'q>(
         &'q self,
         nonce: &'q Nonce,
         parameters: &[Parameter<'q>],
     ) -> Query<'q, sqlx::Postgres, PgArguments> {
         let mut arguments = PgArguments::default();
-        // In one allocation, but for batches.
+        // All arguments fit in one allocation, but for batches.
         arguments.reserve(3 + parameters.len(), ARGUMENT_BYTES);
         let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&self.text)), arguments)
             .bind(nonce.0.as_slice())
@@ -145,7 +153,7 @@ impl Tagged {
         })
     }
 
-    /// Has the server parse it as one that has so many parameters of its own, all of them texts.
+    /// Has the server parse the statement as one that has so many parameters of its own, all of them texts.
     pub(super) async fn prepare(
         &self,
         connection: &mut PgConnection,
@@ -163,8 +171,8 @@ impl Tagged {
     /// Holds an answer against what was asked. Returns the server's process that gave it.
     pub(super) fn check(&self, nonce: &Nonce, rows: &[PgRow]) -> Result<i32, Mismatch> {
         let row = rows.first().ok_or(Mismatch::Empty)?;
-        // The types are those of the statement that was meant, so that anything may be in there. Only once the tag is right
-        // is it known that there are more columns.
+        // The types are those of the statement that was meant, so that any bytes may be in there. Only once
+        // the tag is right is it known that there are more columns.
         if !holds(row, 0, self.tag.as_bytes()) {
             return Err(Mismatch::Tag);
         }
@@ -185,18 +193,19 @@ impl Mismatch {
     }
 }
 
-/// Whether a column of an answer is there and holds these bytes, as they came.
+/// Returns whether a column of an answer is there and holds these bytes, as they came.
 fn holds(row: &PgRow, column: usize, bytes: &[u8]) -> bool {
     row.try_get_raw(column).is_ok_and(|value| value.as_bytes().is_ok_and(|found| found == bytes))
 }
 
-/// The condition of a statement: that it was given its own tag. It names no column, so that the server looks at it once, and
-/// at no row where it does not hold.
+/// Makes the condition of a statement: that it was given its own tag. It names no column, so that the server
+/// evaluates it once, and looks at no row where it does not hold.
 fn guard(tag: &str, settings: &str) -> String {
     format!("{settings} AND $2 = {} AND $3 = {}", literal(tag), SEAL.0)
 }
 
-/// A text as SQL writes it. Ours hold identifiers, which have neither quotes nor backslashes; quotes are doubled all the same.
+/// Quotes a text as SQL writes it. Texts of ours hold identifiers, which have neither quotes nor backslashes;
+/// quotes are doubled all the same.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

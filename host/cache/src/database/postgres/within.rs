@@ -20,7 +20,7 @@ pub(super) async fn write(
 ) -> Result<Secret, DatabaseError> {
     let connection = connection.of_postgres()?;
     let text = database.writable(&minted)?;
-    // Sent, it would fail the transaction.
+    // If the statement were sent, it would fail the transaction.
     if !database.key.may_be(workspace.as_str()) {
         return Err(DatabaseError::UnknownWorkspace);
     }
@@ -47,7 +47,7 @@ pub(super) async fn write(
     stored.ok_or_else(|| database.stays_empty())
 }
 
-/// Which transaction is open, if one is that has written.
+/// Returns the number of the open transaction, if there is one that has written.
 pub(super) async fn open_transaction(
     database: &Postgres,
     connection: TransactionConnection<'_>,
@@ -59,9 +59,9 @@ pub(super) async fn open_transaction(
     number.transpose().map(Option::flatten).map_err(|_| database.refused("is asked for with other columns"))
 }
 
-/// Runs what the transaction has deferred, under a limit. PostgreSQL puts none on a COMMIT: a deferred trigger
-/// that waits for a lock there is waited for without end, and its COMMIT takes effect after a client that is
-/// gone.
+/// Runs what the transaction has deferred, under a time limit. PostgreSQL puts no limit on a COMMIT: a
+/// deferred trigger that waits for a lock there is waited for without end, and its COMMIT takes effect after
+/// the client is gone.
 pub(super) async fn prepare_commit(
     database: &Postgres,
     connection: TransactionConnection<'_>,
@@ -69,7 +69,7 @@ pub(super) async fn prepare_commit(
     let connection = connection.of_postgres()?;
     let sent = database.link.send_within(connection, &database.statements.limit_deferred, &[]);
     sent.await.map_err(PostgresFailure::of_select)?;
-    // A statement without a name, which no pooler takes for another one.
+    // This statement has no name, so that no pooler takes it for another one.
     let run = sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE").execute(connection).await;
     run.map(drop).map_err(|error| PostgresFailure::Sent(error).of_select())
 }

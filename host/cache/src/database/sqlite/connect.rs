@@ -15,15 +15,15 @@ use super::statements::SqliteSql;
 use crate::database::Column;
 use crate::{ConnectError, IssueMode};
 
-/// How long a statement waits for a connection, and then for a lock: short, since whoever waits behind it can be told to
-/// come again. Together they are below the second that a load waits by default, so that a refusal arrives as one, and
-/// not as an issue whose outcome is unknown.
+/// Maximum wait of a statement for a connection, and then for a lock: short, since a caller that waits behind
+/// it can be asked to come again. Together they are below the second that a load waits by default, so that a
+/// refusal arrives as one, and not as an issue whose outcome is unknown.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(500);
 const BUSY_TIMEOUT: Duration = Duration::from_millis(400);
-/// Each connection is a thread, and only one can write at a time.
+/// Maximum number of connections: each is a thread, and only one can write at a time.
 const MAX_CONNECTIONS: u32 = 4;
 
-/// Opens the file and connects once, so that what is wrong with it is known now.
+/// Opens the file and connects once, so that an error shows now.
 pub(super) async fn open(url: &str) -> Result<SqlitePool, ConnectError> {
     let options = options(url)?;
     let file = options.get_filename().display().to_string();
@@ -55,7 +55,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, ConnectError> {
     let read_only = parameters
         .split('&')
         .any(|parameter| matches!(parameter, "mode=ro" | "immutable=1" | "immutable=true"));
-    // The journal mode is stored in the file, so a file that may not be written keeps the one it has.
+    // The journal mode is stored in the file, so a file that may not be written keeps its own.
     Ok(if read_only { options } else { options.journal_mode(SqliteJournalMode::Wal) })
 }
 
@@ -81,14 +81,14 @@ pub(super) async fn check(pool: &SqlitePool, column: &Column) -> Result<(), Conn
     let declared = &find(column.secret(), "secret column")?.declared;
     if !keeps_text(declared) {
         return Err(ConnectError::Schema(format!(
-            "the secret column {column} has the type {declared}, in which SQLite stores text that looks like a number as \
-             a number; expected TEXT"
+            "the secret column {column} has the type {declared}, in which SQLite stores text that looks like \
+             a number as a number; expected TEXT"
         )));
     }
     if !key.is_unique && !column.is_assumed_unique() {
         return Err(column.not_unique());
     }
-    // Whatever else is wrong shows when the statements are parsed.
+    // Anything else that is wrong shows when the statements are parsed.
     let statements = SqliteSql::new(column);
     let both = [(&statements.select, "read"), (statements.issue(IssueMode::Rotate), "written")];
     for (statement, done) in both.into_iter().take(if column.is_read_only() { 1 } else { 2 }) {
@@ -104,21 +104,23 @@ pub(super) async fn check(pool: &SqlitePool, column: &Column) -> Result<(), Conn
 struct Described {
     name: String,
     declared: String,
-    /// Whether no two rows can have the same value, as far as that can be seen: nobody knows of a view.
+    /// Whether no two rows can have the same value, as far as that can be seen: for a view it is assumed.
     is_unique: bool,
 }
 
-/// Each column of the table, or of the view.
+/// Returns each column of the table, or of the view.
 async fn columns(connection: &mut SqliteConnection, column: &Column) -> Result<Vec<Described>, ConnectError> {
     let failed = |error: sqlx::Error| {
         ConnectError::Schema(format!("the table could not be looked up: {}", describe(&error)))
     };
-    // The extended list has the generated columns too. Through the list of schemas, one that is unknown is an empty answer
-    // and not an error.
+    // The extended list has the generated columns too. Through the list of schemas, an unknown schema is an
+    // empty answer and not an error.
     let table = "SELECT c.name, c.type, \
                  (c.pk = 1 AND (SELECT max(pk) FROM pragma_table_xinfo(?1, s.name)) = 1) \
-                 OR EXISTS (SELECT 1 FROM pragma_table_list(?1) AS t WHERE t.schema = s.name AND t.type = 'view') \
-                 OR EXISTS (SELECT 1 FROM pragma_index_list(?1, s.name) AS i WHERE i.\"unique\" AND NOT i.partial \
+                 OR EXISTS (SELECT 1 FROM pragma_table_list(?1) AS t \
+                 WHERE t.schema = s.name AND t.type = 'view') \
+                 OR EXISTS (SELECT 1 FROM pragma_index_list(?1, s.name) AS i \
+                 WHERE i.\"unique\" AND NOT i.partial \
                  AND (SELECT count(*) FROM pragma_index_info(i.name, s.name)) = 1 \
                  AND (SELECT name FROM pragma_index_info(i.name, s.name)) = c.name) \
                  FROM pragma_database_list AS s JOIN pragma_table_xinfo(?1, s.name) AS c \
@@ -135,8 +137,8 @@ async fn columns(connection: &mut SqliteConnection, column: &Column) -> Result<V
     rows.iter().map(described).collect::<Result<_, _>>().map_err(failed)
 }
 
-/// Whether SQLite leaves text alone in a column of this declared type: the rules of its chapter "Determination Of Column
-/// Affinity". Any other type would turn the secret `1e3` into `1000.0`.
+/// Returns whether SQLite leaves text alone in a column of this declared type, by the rules of its chapter
+/// "Determination Of Column Affinity". Any other type would turn the secret `1e3` into `1000.0`.
 fn keeps_text(declared: &str) -> bool {
     let declared = declared.to_ascii_uppercase();
     let has = |part: &str| declared.contains(part);

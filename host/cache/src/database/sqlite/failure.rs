@@ -1,7 +1,7 @@
-//! What a failed statement means, from SQLite's result code.
+//! The meaning of a failed statement, from SQLite's result code.
 //!
-//! The invariant: an issue is `Unavailable` only where it is certain that nothing was changed. SQLite's own messages are
-//! not passed on: a trigger may raise one that quotes a row.
+//! The invariant: an issue is `Unavailable` only where it is certain that nothing was changed. SQLite's own
+//! messages are not passed on: a trigger may raise one that quotes a row.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::DatabaseError;
 /// SQLITE_IOERR: reading or writing the file failed, possibly between the commit's record and its sync.
 const IO_ERROR: u32 = 10;
 
-/// Why there are no rows.
+/// The reason why there are no rows.
 pub(super) enum SqliteFailure {
     /// There was no connection to run the statement on.
     NotSent(sqlx::Error),
@@ -19,19 +19,19 @@ pub(super) enum SqliteFailure {
 }
 
 impl SqliteFailure {
-    /// Whether a statement for several rows may have failed for the sake of one of them: for what is computed from it, or
-    /// because its page is damaged or cannot be read.
+    /// Returns whether a statement for several rows may have failed for the sake of one of them: for what is
+    /// computed from it, or because its page is damaged or cannot be read.
     pub(super) fn may_be_of_one_row(&self) -> bool {
         matches!(self, Self::Sent(error) if matches!(primary_code(error), Some(1 | IO_ERROR | 11 | 18)))
     }
 
-    /// The failure of a statement that changes nothing.
+    /// Converts the failure of a statement that changes nothing.
     pub(super) fn of_select(self) -> DatabaseError {
         let (Self::NotSent(error) | Self::Sent(error)) = self;
         refused(&error)
     }
 
-    /// The failure of an issue.
+    /// Converts the failure of an issue.
     pub(super) fn of_issue(self) -> DatabaseError {
         match self {
             // SQLite undoes a statement that it fails, unless it is the disk that fails it.
@@ -44,8 +44,8 @@ impl SqliteFailure {
     }
 }
 
-/// What is refused until somebody changes the table, the rights or the value: SQL that does not fit the table, rights, size,
-/// constraint, type.
+/// Codes of what stays refused until the table, the rights or the value is changed: SQL that does not fit the
+/// table, rights, size, constraint, type.
 const REFUSED_FOR_GOOD: [u32; 6] = [1, 3, 18, 19, 20, 23];
 
 fn refused(error: &sqlx::Error) -> DatabaseError {
@@ -57,13 +57,13 @@ fn refused(error: &sqlx::Error) -> DatabaseError {
     }
 }
 
-/// The result code without its extension, which is in the bits above the lowest eight.
+/// Returns the result code without its extension, which is in the bits above the lowest eight.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
     let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
 }
 
-/// The error in words that cannot hold a value.
+/// Describes the error in words that cannot hold a value.
 pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
     let Some(code) = primary_code(error) else {
         return match error {

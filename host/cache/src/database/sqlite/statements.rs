@@ -1,7 +1,8 @@
 //! The statements about one column of a SQLite database, as texts.
 //!
-//! They have no tags: a statement here is a handle in this process, and not a name that somebody between could take for
-//! another one. Not one of them casts a value that it reads: a BLOB would become text, and what is not text is to be refused.
+//! They have no tags: a statement here is a handle in this process, and not a name that a pooler could take
+//! for another one. No statement casts a value that it reads: a BLOB would become text, and a value that is
+//! not text has to be refused.
 
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use crate::database::batch::BATCH_SIZE;
 /// The statements for one column. `?1` is the workspace's id, `?2` a minted secret.
 #[derive(Clone, Debug)]
 pub(super) struct SqliteSql {
-    /// No row or one, and two only if the key column is not unique.
+    /// Reads no row or one, and two only if the key column is not unique.
     pub(super) select: Arc<str>,
-    /// How many rows there are.
+    /// Counts the rows.
     pub(super) count: Arc<str>,
     rotate: Arc<str>,
     heal: Arc<str>,
-    /// By size, the smallest first. A batch takes the first that it fits in: few texts, each of them prepared once.
+    /// The batch statements by size, the smallest first. A batch takes the first that it fits in: few texts,
+    /// each of them prepared once.
     select_batch: Arc<[(usize, Arc<str>)]>,
 }
 
@@ -28,9 +30,10 @@ impl SqliteSql {
         // The second comparison is of text, byte for byte; see column.rs.
         let found = format!("{key} = ?1 AND CAST({key} AS text) COLLATE BINARY = ?1");
         let count = format!("SELECT count(*) FROM {table} WHERE {found}");
-        // A row for each row changed. Counting changes instead would miss those made through a view. Where one id has
-        // several rows none is changed: SQLite has one writer at a time, so that none can come in between.
-        // What is returned is what was there before the triggers that come after.
+        // There is a row in the answer for each row changed. Counting changes instead would miss those made
+        // through a view. Where one id has several rows none is changed: SQLite has one writer at a time, so
+        // that no row can come in between. The values returned are those from before the triggers that come
+        // after.
         let triggers = format!(
             "SELECT 1 FROM \"{}\".sqlite_schema WHERE type = 'trigger' AND tbl_name = '{}' COLLATE NOCASE",
             column.schema().unwrap_or("main"),
@@ -50,8 +53,8 @@ impl SqliteSql {
         }
     }
 
-    /// Changes a row as `mode` says, and answers with a row if it has: what is stored, and whether there are triggers that may
-    /// have stored something else since.
+    /// Returns the statement that changes a row as `mode` says, and answers with a row if it has: the stored
+    /// value, and whether there are triggers that may have stored something else since.
     pub(super) fn issue(&self, mode: IssueMode) -> &Arc<str> {
         match mode {
             IssueMode::Rotate => &self.rotate,
@@ -59,18 +62,18 @@ impl SqliteSql {
         }
     }
 
-    /// The statement that reads so many workspaces, and how many ids it takes. The parameter after them is one more than the
-    /// rows that there may be if the key column is unique.
+    /// Returns the statement that reads so many workspaces, and the number of ids that it takes. The
+    /// parameter after the ids is one more than the rows that there may be if the key column is unique.
     pub(super) fn select_batch(&self, workspaces: usize) -> Option<&(usize, Arc<str>)> {
         self.select_batch.iter().find(|(size, _)| workspaces <= *size)
     }
 }
 
-/// The ids of those that have a row, as text, and their secrets.
+/// Makes the statement that reads the ids of the workspaces that have a row, as text, and their secrets.
 fn select_batch(column: &Column, size: usize) -> String {
     let (table, key, secret) = (column.quoted_table(), column.quoted_key(), column.quoted_secret());
     let ids: Vec<String> = (1..=size).map(|number| format!("?{number}")).collect();
-    // A list has no affinity of its own: the key's is applied, as it is for one id.
+    // A list has no affinity of its own: the key's is applied, as it is for a single id.
     let any = format!("IN ({})", ids.join(", "));
     format!(
         "SELECT CAST({key} AS text), {secret} FROM {table} WHERE {key} {any} \
@@ -79,7 +82,7 @@ fn select_batch(column: &Column, size: usize) -> String {
     )
 }
 
-/// The powers of two up to the size of a batch.
+/// Returns the powers of two up to the size of a batch.
 fn sizes() -> impl Iterator<Item = usize> {
     std::iter::successors(Some(2), |size| Some(size * 2)).take_while(|size| *size <= BATCH_SIZE)
 }

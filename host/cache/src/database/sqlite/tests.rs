@@ -1,4 +1,4 @@
-//! The look at a transaction that may be open.
+//! Tests of the look at a transaction that may be open.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;

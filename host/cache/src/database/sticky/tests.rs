@@ -7,11 +7,11 @@ use sqlx::{Sqlite, SqlitePool};
 
 use super::*;
 
-/// A pool, and two of its users. What is given back is idle at once.
+/// Makes a pool, and two users of it. A connection that is given back is idle at once.
 async fn pool() -> (SqlitePool, Epoch, [StickyConnection<Sqlite>; 2]) {
     let pool = SqlitePoolOptions::new().max_connections(FEWEST_CONNECTIONS);
     let pool = pool.connect("sqlite::memory:").await.unwrap();
-    // The one that is open from the start is out of the way.
+    // The connection that is open from the start is out of the way.
     drop(pool.acquire().await.unwrap().detach());
     let epoch = Epoch::default();
     let user = || StickyConnection::new(pool.clone(), drop, epoch.clone());
@@ -76,7 +76,7 @@ async fn one_that_is_acquired_while_an_epoch_ends_counts_as_from_before() {
     }
     let mut waiting = pin!(one.acquire());
     assert!(poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context).is_pending())).await);
-    // It is handed over, and may be old.
+    // The connection is handed over, and may be old.
     one.give_back(all.remove(0));
     epoch.end();
     let handed = waiting.await.unwrap();

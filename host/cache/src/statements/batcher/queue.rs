@@ -8,21 +8,21 @@ use tokio::time::Instant as Deadline;
 use super::waiter::BatchWaiter;
 use crate::WorkspaceId;
 
-/// How long one waits for the statement before it until one more begins beside that: much longer than one takes that nothing is
-/// wrong with, and a hundredth of what a load may wait by default.
+/// Maximum time that a SELECT waits for the statement before it until one more begins beside that: much
+/// longer than a healthy statement takes, and a hundredth of what a load may wait by default.
 pub(super) const LINGER: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) pending: VecDeque<Pending>,
-    /// Statements. Who sends one sends the next one when it has ended, sees to it that it is sent, or leaves it to a younger
-    /// one.
+    /// Statements in flight. A task that has sent one sends the next one when it has ended, hands that on to
+    /// a worker, or leaves it to a newer worker.
     pub(super) in_flight: usize,
-    /// How many have waited so far: the number of the next one.
+    /// The number of SELECTs that have waited so far, which is the number of the next one.
     pub(super) count: u64,
-    /// How many times those who wait have been sent on their way.
+    /// The number of batches that workers have sent so far.
     pub(super) sent: u64,
-    /// The last one of those statements, while it is under way.
+    /// The last of those batches, while it is in flight.
     pub(super) newest: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Pending {
     pub(super) number: u64,
     pub(super) workspace: WorkspaceId,
     pub(super) since: Deadline,
-    /// When nobody waits for it any more.
+    /// The moment after which nothing waits for the answer any more.
     pub(super) deadline: Deadline,
     pub(super) waiter: BatchWaiter,
 }
@@ -42,7 +42,7 @@ impl Pending {
 }
 
 impl Queue {
-    /// Where one waits. Numbers rise from the front to the back.
+    /// Finds the position of a pending SELECT. Numbers rise from the front to the back.
     pub(super) fn position(&self, number: u64) -> Result<usize, usize> {
         self.pending.binary_search_by_key(&number, |pending| pending.number)
     }

@@ -8,11 +8,11 @@ use tokio::time::sleep;
 use super::*;
 use crate::{Answer, Answers, IssueMode, ManualClock};
 
-/// Which statements a database answers.
+/// The statements that a database answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TestGate {
     Closed,
-    /// Open for one statement, by its place in their order.
+    /// The gate is open for one statement, by its place in their order.
     OpenFor(usize),
     Open,
 }
@@ -122,7 +122,8 @@ fn ask(batcher: &Arc<Batcher>, id: &str, deadline: Deadline) -> JoinHandle<Read>
     tokio::spawn(async move { batcher.select(&id, deadline).await })
 }
 
-/// Asks for one and, once that is under way, for so many more; each gets as far as it can without time passing.
+/// Asks for one workspace and, once that SELECT is in flight, for the rest of `count`; each gets as far as it
+/// can without time passing.
 async fn ask_all(batcher: &Arc<Batcher>, count: usize) -> Vec<JoinHandle<Read>> {
     let mut asked = vec![ask(batcher, "w0", in_a_second())];
     settle().await;
@@ -131,7 +132,7 @@ async fn ask_all(batcher: &Arc<Batcher>, count: usize) -> Vec<JoinHandle<Read>> 
     asked
 }
 
-/// Where two are worth a statement.
+/// Makes three statements in flight and one SELECT that waits, where two SELECTs are the minimum batch.
 async fn three_statements_and_one_that_waits(batcher: &Arc<Batcher>) -> Vec<JoinHandle<Read>> {
     let mut asked = ask_all(batcher, 1).await;
     asked.extend(ask_all(batcher, 2).await);

@@ -1,8 +1,9 @@
-//! Who waits for the answer of a statement, and how he is told.
+//! The waiters for the answer of a statement, and how they are notified.
 //!
-//! A caller has a task, and is woken. A load that nobody has asked the policy about has none yet: with its answer it goes on in
-//! a task that it shares with some of those who were answered along with it. Most are done within the one poll that they
-//! get there; what has to wait goes on in a task of its own. Nothing here knows what a load does.
+//! A caller has a task, and is woken. A load that has not asked the policy yet has no task: with its answer
+//! it goes on in a task that it shares with some of the loads that were answered along with it. Most are done
+//! within the single poll that they get there; a load that has to wait goes on in a task of its own. Nothing
+//! here knows what a load does.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,14 +18,14 @@ use crate::clock::monotonic;
 use crate::statements::contained::poll_contained;
 use crate::statements::obtained::Read;
 
-/// How many loads go on in one task: so many that the task hardly counts, and so few that each thread of a runtime has its
-/// share of a statement.
+/// Maximum of loads that go on in one task: so many that the task hardly counts, and so few that each thread
+/// of a runtime has its share of a statement.
 const LOADS_OF_A_TASK: usize = 16;
 
-/// After so long they let others have the thread: a policy may compute for long.
+/// Time after which they let other tasks have the thread: a policy may compute for long.
 const TURN: Duration = Duration::from_micros(200);
 
-/// What is done with an answer.
+/// The continuation of a load with its answer.
 pub(super) type Load = Box<dyn FnOnce(Read) -> Running + Send>;
 
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -42,18 +43,18 @@ impl BatchWaiter {
         Self::Load(Box::new(move |read| Box::pin(load(read))))
     }
 
-    /// Whether nobody would hear it.
+    /// Returns whether no receiver is left for the answer.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Caller(caller) if caller.is_closed())
     }
 }
 
-/// Tells each of them his answer.
+/// Notifies each waiter of its answer.
 pub(super) fn notify_all(runtime: &Handle, answers: impl Iterator<Item = (BatchWaiter, Read)>) {
     let mut loads = Vec::new();
     for (waiter, read) in answers {
         match waiter {
-            // Nobody may be waiting any more.
+            // The caller may be gone.
             BatchWaiter::Caller(caller) => drop(caller.send(read)),
             BatchWaiter::Load(load) => loads.push((load, read)),
         }
@@ -71,7 +72,8 @@ async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
     for (load, read) in loads {
         let mut running = load(read);
         let polled = poll_fn(|context| Poll::Ready(poll_contained(running.as_mut(), context))).await;
-        // One that panicked ends here and tells so by being dropped. The others go on.
+        // A load that panicked ends here, and its waiters are notified by its being dropped. The others go
+        // on.
         if polled.is_pending() {
             runtime.spawn(running);
         }

@@ -1,10 +1,11 @@
-//! The way of one user of a pool to the database and back.
+//! The path of one user of a pool to the database and back.
 //!
-//! The one place that sends a statement. It tags what it sends and holds each answer against that, asks a connection for a
-//! sign of life before it is used, and closes one whose session has become of no use.
+//! This is the only file that sends the statements of a pool's users. It tags what it sends and holds each
+//! answer against that, asks a connection for a sign of life before it is used, and closes a connection whose
+//! session has become useless.
 //!
-//! A connection is acquired before the statement is counted and sent, so that "not sent" and "sent, but what became of it?"
-//! stay apart.
+//! A connection is acquired before the statement is counted and sent, so that "not sent" and "sent, but what
+//! became of it?" stay apart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,16 +24,18 @@ use crate::database::postgres::sessions::{self, Sessions};
 use crate::database::postgres::tagged::{Parameter, Tagged};
 use crate::database::sticky::{Borrowed, StickyConnection};
 
-/// How long an answer is waited for here: longer than the server's own limit of 30 s, which ends a statement properly.
-/// This one is for a server that has vanished without closing the connection.
+/// Maximum wait for an answer: longer than the server's own limit of 30 s, which ends a statement properly.
+/// This limit is for a server that has vanished without closing the connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
-/// How long a connection may take for a sign of life, and one that was kept for its answer, after which another one is used:
-/// several round trips, and enough of the time that is left then to open one.
+/// Maximum time that a connection may take for a sign of life, and a kept connection for its answer, after
+/// which another one is used: several round trips, and short enough that the rest of the time is enough to
+/// open one.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
-/// And at most, after others that were silent: perhaps the way is that long.
+/// Maximum of that time after other connections were silent: perhaps the path is that long.
 const MAX_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// The way of one user of the pool to its connections: with the one that it keeps, and a count of its own.
+/// The path of one user of the pool to its connections, with the connection that it keeps, and a count of its
+/// own.
 #[derive(Clone)]
 pub(in crate::database::postgres) struct Link {
     pool: PostgresPool,
@@ -41,7 +44,7 @@ pub(in crate::database::postgres) struct Link {
 }
 
 impl PostgresPool {
-    /// A way to its connections for one more user.
+    /// Makes a link to the pool's connections for one more user.
     pub(in crate::database::postgres) fn link(&self) -> Link {
         let shared = &self.0;
         let sticky = StickyConnection::new(shared.pool.clone(), connect::give_back, shared.epoch.clone());
@@ -51,7 +54,7 @@ impl PostgresPool {
 
 impl Link {
     pub(in crate::database::postgres) fn sent(&self) -> u64 {
-        // A statistic that orders nothing else.
+        // Relaxed: a statistic that orders nothing else.
         self.sent.load(Ordering::Relaxed)
     }
 
@@ -74,7 +77,7 @@ impl Link {
                     answer => return answer,
                 },
                 Ok(Err(failure)) => return Err(failure),
-                // One that was kept was not asked for a sign of life. The next one is.
+                // A connection that was kept was not asked for a sign of life. The next one is.
                 Err(_elapsed) => was_silent = true,
             }
         }
@@ -87,8 +90,8 @@ impl Link {
         }
     }
 
-    /// Sends a statement that changes rows, and waits for the end of its answer, which is when it is committed. Once
-    /// `send_by` has passed it is not sent.
+    /// Sends a statement that changes rows, and waits for the end of its answer, which is when it is
+    /// committed. The statement is not sent once `send_by` has passed.
     pub(in crate::database::postgres) async fn write(
         &self,
         statement: &Tagged,
@@ -97,7 +100,7 @@ impl Link {
     ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.shared().held()?;
         match self.send_once(statement, parameters, Some(send_by), false).await {
-            // Nothing was changed, and the next session may do it.
+            // Nothing was changed, and the next session may carry it out.
             Err(failure) if failure.is_of_stale_session() => {
                 self.shared().close_idle_if_due();
                 self.send_once(statement, parameters, Some(send_by), false).await
@@ -107,8 +110,8 @@ impl Link {
     }
 
     /// Sends a statement over a connection of the program's, in the middle of a transaction: once, since
-    /// nothing but the whole of it could be tried again. It may take another way to the server than the
-    /// pool's, so that a mix-up there says nothing about the pool.
+    /// nothing but the whole transaction could be tried again. It may take another path to the server than
+    /// the pool's, so that a mix-up there says nothing about the pool.
     pub(in crate::database::postgres) async fn send_within(
         &self,
         connection: &mut PgConnection,
@@ -116,18 +119,18 @@ impl Link {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<PgRow>, PostgresFailure> {
         self.shared().held()?;
-        // A statistic that orders nothing else.
+        // Relaxed: a statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         Ok(exchange(connection, statement, &self.pool.nonce(), parameters).await?.0)
     }
 
-    /// A connection for a look at the table, which does not count.
+    /// Acquires a connection for a look at the table, which does not count.
     pub(in crate::database::postgres) async fn glance(&self) -> Result<Glance<'_>, PostgresFailure> {
         Ok(Glance { lent: guard(self.acquire(false).await?, Borrowed::close as fn(_)), link: self })
     }
 
-    /// Over a connection that was asked for a sign of life. One that was kept is not used for a write: were it lost, nobody
-    /// would know what became of it.
+    /// Sends over a connection that was asked for a sign of life. A kept connection is not used for a write:
+    /// were it lost, the outcome would be unknown.
     async fn send_once(
         &self,
         statement: &Tagged,
@@ -143,7 +146,7 @@ impl Link {
             {
                 Ok(acquired) => match acquired? {
                     (lent, Ok(())) => lent,
-                    // It was refused before it was sent.
+                    // The statement was refused before it was sent.
                     (lent, Err(failure)) => return self.settle(Sent { lent, answer: Err(failure) }, false),
                 },
                 Err(_elapsed) if self.is_exhausted() => return Err(PostgresFailure::Late),
@@ -158,31 +161,32 @@ impl Link {
         self.settle(sent, send_by.is_none())
     }
 
-    /// A connection on which the statement is prepared, which may itself wait for a lock: what comes after that takes no round
-    /// trip more before it is sent.
+    /// Acquires a connection on which the statement is prepared, which may itself wait for a lock: after
+    /// that, no more round trip is needed before the statement is sent.
     async fn acquire_for_write(
         &self,
         statement: &Tagged,
         texts: usize,
     ) -> Result<(Borrowed<sqlx::Postgres>, Result<(), PostgresFailure>), PostgresFailure> {
-        // Given up half-way, it still waits for an answer.
+        // If this is given up half-way, the connection still waits for an answer.
         let mut lent = guard(self.acquire(false).await?, Borrowed::close);
         let connection = lent.connection().map_err(PostgresFailure::NotSent)?;
         let prepared = statement.prepare(connection, texts).await.map_err(PostgresFailure::Sent);
         Ok((ScopeGuard::into_inner(lent), prepared))
     }
 
-    /// Whether others have all connections that there may be.
+    /// Returns whether other users have all connections that there may be.
     fn is_exhausted(&self) -> bool {
         let pool = &self.shared().pool;
         pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections()
     }
 
-    /// A connection whose session is alive, and known by the server's process.
-    /// `was_silent`: another one has just given none.
+    /// Acquires a connection whose session is alive and whose server's process is known. `was_silent` says
+    /// that another connection has just given no sign of life.
     async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, PostgresFailure> {
         let mut is_renewed = false;
-        // Each round closes one that gives no sign of life; then there is none left that was opened before.
+        // Each round closes a connection that gives no sign of life; after the last one, none is left that
+        // was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
         let mut patience = SIGN_OF_LIFE;
         loop {
@@ -205,8 +209,8 @@ impl Link {
                 Err(_elapsed) if rounds == 0 => {
                     return Err(PostgresFailure::NotSent(sqlx::Error::PoolTimedOut));
                 }
-                // One may be slow. Where the next one is silent too, those that lie idle share their fate: waiting for each
-                // would take too long.
+                // A single connection may be slow. Where the next one is silent too, the idle ones are taken
+                // to be as well: waiting for each would take too long.
                 Err(_elapsed) if was_silent => {
                     if self.shared().origin.is_some() {
                         self.shared().close_idle();
@@ -227,10 +231,11 @@ impl Link {
         statement: &Tagged,
         parameters: &[Parameter<'_>],
     ) -> Result<Sent, PostgresFailure> {
-        // Given up half-way, it still waits for an answer: it is closed then and not handed to the next borrower.
+        // If this is given up half-way, the connection still waits for an answer: it is closed then and not
+        // handed to the next borrower.
         let mut lent = guard(lent, Borrowed::close);
         let nonce = self.pool.nonce();
-        // A statistic that orders nothing else.
+        // Relaxed: a statistic that orders nothing else.
         self.sent.fetch_add(1, Ordering::Relaxed);
         let connection = lent.connection().map_err(PostgresFailure::NotSent)?;
         let exchanged = timeout(ANSWER_TIMEOUT, exchange(connection, statement, &nonce, parameters)).await;
@@ -238,13 +243,13 @@ impl Link {
         Ok(Sent { lent: ScopeGuard::into_inner(lent), answer })
     }
 
-    /// Decides what becomes of the connection, and of the pool, by the answer that came over it.
+    /// Settles what becomes of the connection, and of the pool, by the answer that came over it.
     fn settle(&self, sent: Sent, may_keep: bool) -> Result<Vec<PgRow>, PostgresFailure> {
         let Sent { mut lent, answer } = sent;
         match answer {
             Ok((rows, process)) => {
                 let is_another = lent.process.replace(process).is_some_and(|before| before != process);
-                // The answer is the right one all the same.
+                // The answer is the right one, although the process is another.
                 if is_another && self.pool.sessions() == Sessions::Own {
                     self.pool.suspect();
                     lent.close();
@@ -277,13 +282,13 @@ impl Link {
     }
 }
 
-/// A statement that has come to its end, and the connection that it went over.
+/// A statement that has ended, and the connection that it went over.
 struct Sent {
     lent: Borrowed<sqlx::Postgres>,
     answer: Result<(Vec<PgRow>, i32), PostgresFailure>,
 }
 
-/// A connection over which a table is looked at. It is closed unless it comes to its end.
+/// A connection for a look at a table. It is closed unless the look comes to its end.
 pub(in crate::database::postgres) struct Glance<'a> {
     lent: ScopeGuard<Borrowed<sqlx::Postgres>, fn(Borrowed<sqlx::Postgres>)>,
     link: &'a Link,

@@ -1,8 +1,8 @@
-//! Loads that wait in the batcher without a task.
+//! Tests of loads that wait in the batcher without a task.
 
 use super::*;
 
-/// Has a load that only tells what it was answered.
+/// Starts a load that only passes on the answer that it was given.
 fn load(batcher: &Arc<Batcher>, id: &str, deadline: Deadline) -> JoinHandle<Read> {
     let (tx, rx) = oneshot::channel();
     batcher.select_for(WorkspaceId::new(id).unwrap(), deadline, async |read| tx.send(read).unwrap());
