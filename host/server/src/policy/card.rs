@@ -75,7 +75,7 @@ pub(crate) fn json(card: &PolicyCard) -> Value {
             Measure::Word(word) => (name, json!(word)),
             Measure::Time(time) => (format!("{name}_s"), json!(time.as_secs_f64())),
             Measure::Range(Range { min, max, .. }) => {
-                (format!("{name}_s"), json!({ "least": min.as_secs_f64(), "most": max.as_secs_f64() }))
+                (format!("{name}_s"), json!({ "min": min.as_secs_f64(), "max": max.as_secs_f64() }))
             }
             Measure::Bytes(bytes) => (format!("{name}_bytes"), json!(bytes)),
             Measure::Number(number) => (name, json!(number)),

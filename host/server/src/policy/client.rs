@@ -160,7 +160,7 @@ fn send(
     let value: Value = serde_json::from_str(&text)
         .with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
     if status.is_success() {
-        if at(&value, "/kept") == &Value::Bool(false) {
+        if at(&value, "/persisted") == &Value::Bool(false) {
             eprintln!(
                 "warning: the server cannot keep this: a restart will come back with another policy; see its log"
             );
