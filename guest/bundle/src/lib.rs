@@ -8,16 +8,18 @@
 /// The default policy, `guest/ttl`: a secret is cached for a fixed time, absence not at all.
 pub const TTL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ttl.wasm"));
 
-/// `guest/resilient`: as [`TTL`], with refreshes ahead; while the database fails, a kept value is the answer.
+/// The policy `guest/resilient`: as [`TTL`], with refreshes ahead; while the database fails, a kept value is
+/// the answer.
 pub const RESILIENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/resilient.wasm"));
 
-/// `guest/watched`: long leases while the host's invalidation channel is up, and [`TTL`] while there is none.
+/// The policy `guest/watched`: long leases while the host's invalidation channel is up, and [`TTL`] while
+/// there is none.
 pub const WATCHED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/watched.wasm"));
 
-/// `guest/negative`: as [`TTL`], with absence cached for a short time.
+/// The policy `guest/negative`: as [`TTL`], with absence cached for a short time.
 pub const NEGATIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/negative.wasm"));
 
-/// `guest/passthrough`: stores nothing.
+/// The policy `guest/passthrough`: stores nothing.
 pub const PASSTHROUGH: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/passthrough.wasm"));
 
 /// Every shipped policy by the name under which an operator selects it.

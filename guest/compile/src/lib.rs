@@ -1,7 +1,8 @@
 //! Compiles a policy to a component from a build script, with a nested cargo.
 //!
-//! For build scripts only. The nested build has a target folder of its own below `OUT_DIR`, so that it never waits for
-//! the lock of the outer build, and inherits nothing that was meant for the outer build's own compiler.
+//! For build scripts only. The nested build has a target folder of its own below `OUT_DIR`, so that it never
+//! waits for the lock of the outer build, and inherits nothing that was meant for the outer build's own
+//! compiler.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "cargo speaks to build scripts through the environment")]
@@ -16,15 +17,17 @@ const TARGET: &str = "wasm32-wasip2";
 /// The profile of the workspace that makes a policy one small file.
 const PROFILE: &str = "policy";
 
-/// What the outer build sets for its own compiler: clippy's wrapper, flags, profiles, target folders.
+/// Variables that the outer build sets for its own compiler: clippy's wrapper, flags, profiles, target
+/// folders.
 const INHERITED: [&str; 5] = ["RUSTC", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC"];
 const INHERITED_PREFIXES: [&str; 4] = ["CARGO_ENCODED_", "CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"];
 
-/// Compiles the package in `source` and returns where its component is.
+/// Compiles the package in `source` and returns the path of its component.
 ///
 /// # Errors
 ///
-/// If the target cannot be had, or the package does not compile; the compiler's own message goes to standard error.
+/// If the target cannot be had, or the package does not compile; the compiler's own message goes to standard
+/// error.
 pub fn component(source: &Path) -> Result<PathBuf> {
     ensure_target()?;
     let target_dir = PathBuf::from(env::var("OUT_DIR")?).join("guests");
@@ -48,7 +51,7 @@ pub fn component(source: &Path) -> Result<PathBuf> {
     Ok(built.join(format!("{}.wasm", library_name(source)?)))
 }
 
-/// The name of the library that cargo makes of a package: its own, with underscores.
+/// Returns the name of the library that cargo makes of a package: its own, with underscores.
 fn library_name(source: &Path) -> Result<String> {
     let path = source.join("Cargo.toml");
     let manifest = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -57,8 +60,9 @@ fn library_name(source: &Path) -> Result<String> {
     Ok(name.replace('-', "_"))
 }
 
-/// `rust-toolchain.toml` names the target, so rustup fetches it with the toolchain. Where rustup was told not to install
-/// anything by itself, or the toolchain was there before, it is fetched here: a plain `cargo build` is to be enough.
+/// Makes sure that the toolchain has the target. `rust-toolchain.toml` names the target, so rustup fetches it
+/// with the toolchain. Where rustup was configured not to install anything by itself, or the toolchain was
+/// there before, it is fetched here: a plain `cargo build` is to be enough.
 fn ensure_target() -> Result<()> {
     let rustc = env::var("RUSTC")?;
     let printed = Command::new(&rustc).args(["--print", "target-libdir", "--target", TARGET]).output();

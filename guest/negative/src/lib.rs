@@ -1,8 +1,9 @@
-//! As the default policy, and absence is cached too, for a short time: for floods of ids that no row has.
+//! The default policy with absence cached too, for a short time: for floods of ids that no row has.
 //!
-//! The price is in `absent-ttl`: a row that another process inserts meanwhile is not seen until it has passed. An issue
-//! in this process is: the host drops a stored absence as it drops a stored secret. What is spared is the SELECT; a
-//! server that heals whatever it finds absent still sends an UPDATE for each unknown id.
+//! The price is in `absent-ttl`: a row that another process inserts meanwhile is not seen until it has
+//! passed. An issue in this process is: the host drops a stored absence as it drops a stored secret. The
+//! policy saves the SELECT; a server that heals every workspace that it finds absent still sends an UPDATE
+//! for each unknown id.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -37,13 +38,15 @@ impl Policy for Negative {
             Setting {
                 name: "jitter",
                 default: "80%",
-                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires evenly over ttl; \
-                      a duration or a share of ttl. 0s lets what was read together expire together.",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires \
+                      evenly over ttl; a duration or a share of ttl. 0s lets what was read together expire \
+                      together.",
             },
             Setting {
                 name: "absent-ttl",
                 default: "10s",
-                doc: "How long absence is served without asking again; the host allows 30s unless it is told otherwise.",
+                doc: "How long absence is served without asking again; the host allows 30s unless it is told \
+                      otherwise.",
             },
         ],
     };
@@ -65,7 +68,8 @@ impl Policy for Negative {
             Some(Snapshot { value: Some(secret), .. }) if cx.renew(&secret, self.lease(cx, &secret)) => {
                 return Ok(Some(secret));
             }
-            // Absence may be put only where this call has found it. A young one is a good answer all the same.
+            // Absence may be put only where this call has found it. A young one is a good answer all the
+            // same.
             Some(Snapshot { value: None, obtained_at, .. }) if cx.now() < obtained_at + self.absent_ttl => {
                 return Ok(None);
             }
@@ -85,8 +89,8 @@ impl Policy for Negative {
 }
 
 impl Negative {
-    /// Absence ages from when it was found, as a secret does. It has no handle that would say when that was, but its entry
-    /// does, so it is put twice.
+    /// Puts absence under a lease from when it was found, as a secret's. Absence has no handle with that
+    /// instant, but its entry has it, so it is put twice.
     fn put_absent(&self, cx: &Context) {
         cx.put_absent(Lease::until(cx.now() + self.absent_ttl));
         if let Some(put) = cx.entry() {

@@ -1,9 +1,10 @@
-//! The policy natively, on the fake host: what it makes of absence. Secrets are leased as by the default policy.
+//! The policy natively, on the fake host: its treatment of absence. Secrets are leased as by the default
+//! policy.
 
 use super::*;
 use leasehold_policy::{Ceilings, FakeHost};
 
-/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
+/// Makes a host without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Negative> {
     FakeHost::new(&even(settings)).expect("the settings are good")
 }

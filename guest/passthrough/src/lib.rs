@@ -1,7 +1,7 @@
-//! Stores nothing: every read is a SELECT, every issue an UPDATE.
+//! The policy that stores nothing: every read is a SELECT, every issue an UPDATE.
 //!
-//! For finding out whether the cache is to blame, and for databases that must be asked each time. Readers that come
-//! while a SELECT is under way still share it: that is the host's doing, not a policy's.
+//! It serves to find out whether the cache is to blame, and for databases that must be read each time.
+//! Readers that come while a SELECT is in flight still share it: that is the host's doing, not a policy's.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -28,7 +28,8 @@ impl Policy for Passthrough {
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
-        // An earlier policy may have left it. It goes even if the SELECT fails: a later policy must not find it.
+        // An earlier policy may have left an entry. It goes even if the SELECT fails: a later policy must not
+        // find it.
         cx.remove();
         cx.select()
     }

@@ -1,4 +1,4 @@
-//! The policy natively, on the fake host: that it asks each time and leaves nothing behind.
+//! The policy natively, on the fake host: that it sends a SELECT each time and leaves nothing behind.
 
 use super::*;
 use core::time::Duration;

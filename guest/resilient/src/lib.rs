@@ -1,10 +1,11 @@
-//! For a database that fails now and then: readers do not wait for it where a kept value will do.
+//! A policy for a database that fails now and then: readers do not wait for it where a kept value will do.
 //!
-//! Three things beside the default policy. Jitter and refreshes ahead keep a fleet from asking all at once. While the
-//! database cannot answer, a value is returned for up to `stale` after it expired, and the database is asked again once
-//! per `retry`, not at each read. A value's age is never counted anew: whatever is leased, is leased by when it was
-//! obtained, and beyond the operator's `max_fresh` it has no lease at all and each read asks. An absence that the
-//! database reported is no failure: it ends the value at once.
+//! It adds three things to the default policy. Jitter and refreshes ahead keep a fleet from sending its
+//! SELECTs all at once. While the database cannot answer, a value is returned for up to `stale` after it
+//! expired, and the database is tried again once per `retry`, not at each read. A value's age is never
+//! counted anew: each lease counts from when the value was obtained, and beyond the operator's `max_fresh` it
+//! has no lease at all and each read sends a SELECT. An absence that the database reported is no failure: it
+//! ends the value at once.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -31,7 +32,8 @@ impl Policy for Resilient {
     const DESCRIPTION: Description = Description {
         name: "resilient",
         version: env!("CARGO_PKG_VERSION"),
-        summary: "Caches a secret for about ttl, refreshes it ahead, and returns it for a while longer when the database fails.",
+        summary: "Caches a secret for about ttl, refreshes it ahead, and returns it for a while longer when \
+                  the database fails.",
         settings: &[
             Setting {
                 name: "ttl",
@@ -41,13 +43,15 @@ impl Policy for Resilient {
             Setting {
                 name: "jitter",
                 default: "80%",
-                doc: "Up to this much is taken off the first leases of a workspace, until the fleet asks evenly over time; \
-                      a duration or a share of ttl. 0s lets what was read together expire together.",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet asks \
+                      evenly over time; a duration or a share of ttl. 0s lets what was read together expire \
+                      together.",
             },
             Setting {
                 name: "refresh-ahead",
                 default: "10%",
-                doc: "How long before it expires the first hit asks again in the background; a duration or a share of ttl.",
+                doc: "How long before it expires the first hit asks again in the background; a duration or a \
+                      share of ttl.",
             },
             Setting {
                 name: "stale",
@@ -57,7 +61,8 @@ impl Policy for Resilient {
             Setting {
                 name: "retry",
                 default: "5s",
-                doc: "How often a database that could not answer is asked again for a workspace; more than 0s.",
+                doc: "How often a database that could not answer is asked again for a workspace; more than \
+                      0s.",
             },
         ],
     };
@@ -91,7 +96,8 @@ impl Policy for Resilient {
             return Ok(kept);
         }
         match cx.load(|secret| self.lease(cx, secret)) {
-            // Not a failure but an answer. A SELECT does not give it; if it did, there would be nothing to keep.
+            // Not a failure but an answer. A SELECT does not give it; if it did, there would be nothing to
+            // keep.
             Err(DatabaseError::UnknownWorkspace) => Err(DatabaseError::UnknownWorkspace),
             Err(error) => self.stale(cx, kept).map(Some).ok_or(error),
             found => found,
@@ -104,11 +110,11 @@ impl Policy for Resilient {
 }
 
 impl Resilient {
-    /// Fresh until `ttl` after the value was obtained, less this workspace's jitter, and kept for `stale`
-    /// more.
+    /// Returns a lease that is fresh until `ttl` after the value was obtained, less this workspace's jitter,
+    /// and keeps the value for `stale` more.
     fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
         let obtained_at = secret.obtained_at();
-        // By when it is asked again, and not by when it ends.
+        // Jitter by the instant of the refresh, and not by the end of the lease.
         let jitter = cx.jitter(obtained_at, self.ttl - self.refresh_ahead, self.jitter);
         let fresh_until = obtained_at + (self.ttl - jitter);
         Lease {
@@ -119,7 +125,8 @@ impl Resilient {
         }
     }
 
-    /// The kept value, under a lease until the next attempt. `None` if there is none, or it is too old.
+    /// Returns the kept value, under a lease until the next attempt. `None` if there is none, or it is too
+    /// old.
     fn stale(&self, cx: &Context, kept: Option<Secret>) -> Option<Secret> {
         let secret = kept?;
         let lease = self.lease(cx, &secret);

@@ -1,14 +1,14 @@
-//! The policy natively, on the fake host: its arithmetic, and what it does when the database fails.
+//! The policy natively, on the fake host: its arithmetic, and its behaviour when the database fails.
 
 use super::*;
 use leasehold_policy::{Ceilings, FakeHost};
 
-/// Leases of exactly 5 minutes.
+/// Settings for leases of exactly 5 minutes.
 const EVEN: &[(&str, &str)] = &[("jitter", "0s"), ("refresh-ahead", "0s")];
 const FAILURES: [DatabaseError; 3] =
     [DatabaseError::Unavailable, DatabaseError::Timeout, DatabaseError::Overloaded];
 
-/// A host with one row, and its value read and then expired.
+/// Makes a host with one row, whose value was read and then expired.
 fn expired() -> FakeHost<Resilient> {
     let host = FakeHost::new(EVEN).expect("the settings are good");
     host.store("w", Some("a"));

@@ -1,6 +1,7 @@
-//! What a policy can reach during one call: the same functions natively and in a component.
+//! The functions that a policy can call during one call: the same natively and in a component.
 //!
-//! The two backends are `guest` (the contract's imports) and `fake` (a test's state); this file adds only types.
+//! The two backends are `guest` (the contract's imports) and `fake` (a test's state); this file adds only
+//! types.
 
 use alloc::string::String;
 use core::fmt;
@@ -21,24 +22,24 @@ pub struct Context {
 /// A secret that the host holds: a handle without bytes, good for this call only.
 pub struct Secret(pub(crate) backend::Handle);
 
-/// What the cache holds for the workspace.
+/// The cache's entry of the workspace.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The secret, or `None` where absence was stored.
+    /// The secret, or `None` if absence was stored.
     pub value: Option<Secret>,
-    /// When the value, or its absence, was obtained from the database.
+    /// The instant at which the value, or its absence, was obtained from the database.
     pub obtained_at: Instant,
     /// The lease, as the host lowered it.
     pub lease: Lease,
 }
 
 impl Context {
-    /// The workspace that this call is about.
+    /// Returns the workspace that this call is about.
     pub fn workspace(&self) -> &str {
         &self.workspace
     }
 
-    /// The present instant, in whole milliseconds.
+    /// Returns the present instant, in whole milliseconds.
     pub fn now(&self) -> Instant {
         self.host.now()
     }
@@ -48,12 +49,12 @@ impl Context {
         Ok(self.host.select()?.map(Secret))
     }
 
-    /// Mints a secret and stores it with one UPDATE. At fault outside [`Policy::issue`](crate::Policy::issue).
+    /// Mints a secret and stores it with one UPDATE. A fault outside [`Policy::issue`](crate::Policy::issue).
     pub fn issue(&self, mode: IssueMode) -> Result<Secret, DatabaseError> {
         self.host.issue(mode).map(Secret)
     }
 
-    /// The entry, if there is one that is still kept.
+    /// Returns the entry, if there is one that is still kept.
     pub fn entry(&self) -> Option<Snapshot> {
         self.host.entry()
     }
@@ -63,9 +64,9 @@ impl Context {
         self.host.put(Some(&secret.0), lease);
     }
 
-    /// Puts a kept secret again, as after a swap, and says whether that makes it fresh. Where it does not,
-    /// ask the database: `lease` has run out, or a refresh is due by it, which only a SELECT can bring; or
-    /// the operator's ceilings have run out, to which the host lowers every lease.
+    /// Puts a kept secret again, as after a swap, and returns whether that makes it fresh. If it does not,
+    /// send a SELECT: `lease` has run out, or a refresh is due by it, which only a SELECT can bring; or the
+    /// operator's ceilings have run out, to which the host lowers every lease.
     pub fn renew(&self, secret: &Secret, lease: Lease) -> bool {
         let now = self.now();
         if lease.fresh_until <= now || lease.refresh_after < now {
@@ -75,8 +76,8 @@ impl Context {
         self.entry().is_some_and(|granted| self.now() < granted.lease.fresh_until)
     }
 
-    /// One SELECT, and what it finds is put under `lease`. Where it finds none, what was kept goes: a longer lease must not
-    /// bring it back. Where it fails, nothing changes.
+    /// Sends one SELECT, and puts the secret that it finds under `lease`. If it finds none, the entry goes: a
+    /// longer lease must not bring it back. If it fails, nothing changes.
     pub fn load(&self, lease: impl FnOnce(&Secret) -> Lease) -> Result<Option<Secret>, DatabaseError> {
         let found = self.select()?;
         match &found {
@@ -86,8 +87,9 @@ impl Context {
         Ok(found)
     }
 
-    /// A whole `read`: a kept secret that is young enough for `lease`, as after a swap, is leased again without a SELECT, and
-    /// anything else is [loaded](Self::load), also where `lease` asks for a refresh that is due.
+    /// Carries out a whole `read`: a kept secret that is young enough for `lease`, as after a swap, is leased
+    /// again without a SELECT, and anything else is [loaded](Self::load), also where `lease` asks for a
+    /// refresh that is due.
     pub fn read_through(&self, lease: impl Fn(&Secret) -> Lease) -> Result<Option<Secret>, DatabaseError> {
         if let Some(secret) = self.entry().and_then(|entry| entry.value)
             && self.renew(&secret, lease(&secret))
@@ -97,8 +99,8 @@ impl Context {
         self.load(lease)
     }
 
-    /// A whole `issue`: the database first, since a secret that it has not committed must not be served, and then the
-    /// secret is put under `lease`.
+    /// Carries out a whole `issue`: the database first, since a secret that it has not committed must not be
+    /// served, and then the secret is put under `lease`.
     pub fn write_through(
         &self,
         mode: IssueMode,
@@ -109,8 +111,9 @@ impl Context {
         Ok(secret)
     }
 
-    /// What to take off a lease of `ttl` for a value obtained at `obtained_at`, so that a fleet which started
-    /// together does not expire together: less than `most`, and next to nothing once the fleet is spread.
+    /// Returns the time to take off a lease of `ttl` for a value obtained at `obtained_at`, so that a fleet
+    /// which started together does not expire together: less than `most`, and next to nothing once the fleet
+    /// is spread.
     ///
     /// Each workspace has a moment of its own in every `ttl`. The later after it a value was obtained, the
     /// more is taken off: the lease ends nearer to that moment, never before it, and after a few leases all
@@ -118,7 +121,7 @@ impl Context {
     /// as it does without jitter, and the moments of a fleet are spread evenly over the whole of `ttl`,
     /// whatever had brought it into step. Nothing is remembered for that.
     ///
-    /// Where the lease asks for a refresh ahead of its end, `ttl` is the time until that.
+    /// If the lease asks for a refresh ahead of its end, `ttl` is the time until that refresh.
     pub fn jitter(&self, obtained_at: Instant, ttl: Duration, most: Duration) -> Duration {
         // Milliseconds in 32 bits are 49 days, and a product of two of them fits.
         let millis = |span: Duration| u64::from(u32::try_from(span.as_millis()).unwrap_or(u32::MAX));
@@ -131,19 +134,20 @@ impl Context {
         Duration::from_millis(most_ms * late_ms / ttl_ms)
     }
 
-    /// A part of `span`, from none to all of it: always the same for one reading of the database, different
-    /// from workspace to workspace and from one reading to the next. Taken off each lease it makes them
-    /// shorter by half of it in the mean, for ever; [`jitter`](Self::jitter) does not.
+    /// Returns a part of `span`, from none to all of it: always the same for one reading of the database,
+    /// different from workspace to workspace and from one reading to the next. Taken off each lease it makes
+    /// them shorter by half of `span` in the mean, for ever; [`jitter`](Self::jitter) does not.
     pub fn share(&self, secret: &Secret, span: Duration) -> Duration {
         if span.is_zero() {
-            // To ask the host costs more than all the rest of a read.
+            // A call of the host costs more than all the rest of a read.
             return span;
         }
         let bytes = self.workspace.bytes().chain(secret.obtained_at().as_nanos().to_le_bytes());
         span / 1000 * (fnv(bytes) % 1001)
     }
 
-    /// Stores absence under `lease` when this call returns. The last [`select`](Self::select) must have found none.
+    /// Stores absence under `lease` when this call returns. The last [`select`](Self::select) must have found
+    /// none.
     pub fn put_absent(&self, lease: Lease) {
         self.host.put(None, lease);
     }
@@ -159,7 +163,7 @@ impl Context {
     }
 }
 
-/// FNV-1a: no random numbers are at hand, and none are needed.
+/// Hashes by FNV-1a: no random numbers are at hand, and none are needed.
 fn fnv(bytes: impl Iterator<Item = u8>) -> u32 {
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -173,7 +177,7 @@ fn finish(mut hash: u32) -> u32 {
 }
 
 impl Secret {
-    /// When the host knew this value to be in the database.
+    /// Returns the instant at which the host knew this value to be in the database.
     pub fn obtained_at(&self) -> Instant {
         backend::obtained_at(&self.0)
     }

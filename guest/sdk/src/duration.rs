@@ -9,7 +9,7 @@ const UNITS: [(&[u8], u64); 5] =
 
 /// Parses a duration: whole numbers, each with a unit of `ms`, `s`, `m`, `h` or `d`, one after the other.
 ///
-/// The error says what was found and what was expected, for an operator to read.
+/// The error names the text and what was expected, for an operator to read.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let total_ms = if text.is_empty() { None } else { milliseconds(text.as_bytes()) };
     total_ms
@@ -17,7 +17,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("expected a duration such as 250ms, 30s, 5m or 1h30m, got \"{text}\""))
 }
 
-/// Works on bytes: slicing a `str` would link the tables that print any character of Unicode into every policy.
+/// Parses bytes: slicing a `str` would link the tables that print any character of Unicode into every policy.
 fn milliseconds(mut rest: &[u8]) -> Option<u64> {
     let mut total_ms: u64 = 0;
     while !rest.is_empty() {

@@ -1,10 +1,11 @@
-//! A host for native tests: a clock and a database that the test sets, and the rules that the real host enforces.
+//! A host for native tests: a clock and a database that the test sets, and the rules that the real host
+//! enforces.
 //!
 //! It keeps the contract's observable behaviour (hits under a lease, changes that take effect when a call
 //! returns, ceilings, absence only where a SELECT found it, refreshes ahead and the pauses between them) and
 //! nothing of the machinery: no threads, flights or swaps under load; a refresh is over when the hit that
-//! asked for it returns. What the real host treats as a fault of the policy is a panic here. The project's
-//! own tests run the same script against this and against the real host with the component.
+//! asked for it returns. A fault of the policy for the real host is a panic here. The project's own tests run
+//! the same scenario against this and against the real host with the component.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -17,11 +18,11 @@ use crate::{Context, DatabaseError, Instant, IssueMode, Lease, Level, Policy, Se
 /// The bounds that the operator sets, as the real host has them by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
-    /// The longest that a value is served without asking the policy.
+    /// Maximum time for which a value is served without a call of the policy.
     pub max_fresh: Duration,
-    /// The longest that a value is kept.
+    /// Maximum time for which a value is kept.
     pub max_keep: Duration,
-    /// The longest that absence is served or kept.
+    /// Maximum time for which absence is served or kept.
     pub max_absent: Duration,
 }
 
@@ -32,8 +33,8 @@ impl Default for Ceilings {
     }
 }
 
-/// How long a refresh that brought nothing is not tried again, at least and at most; between them it is as
-/// long as the refresh has been due. The real host's.
+/// Minimum and maximum time for which a refresh that brought nothing is not tried again; between them it is
+/// as long as the refresh has been due. The values are the real host's.
 const REFRESH_PAUSE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 /// A policy under test, with the database and the clock that the test drives.
@@ -62,13 +63,13 @@ struct Entry {
     value: Option<String>,
     obtained_at: Instant,
     lease: Lease,
-    /// Which policy granted the lease.
+    /// Generation of the policy that granted the lease.
     generation: u64,
-    /// No hit asks for a refresh until after this.
+    /// Instant until which no hit asks for a refresh.
     refresh_paused_until: Instant,
 }
 
-/// What the policy was asked for.
+/// Request to the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     Read,
@@ -81,9 +82,9 @@ pub(crate) struct Host {
     workspace: String,
     request: Request,
     statements: Cell<u64>,
-    /// When the last select found none.
+    /// Instant at which the last select found no secret.
     absent_at: Cell<Option<Instant>>,
-    /// What the issue of this call stored.
+    /// Secret that the issue of this call stored.
     issued: RefCell<Option<String>>,
     change: RefCell<Option<Option<Entry>>>,
 }
@@ -108,7 +109,8 @@ impl<P: Policy> FakeHost<P> {
         Ok(Self { policy: configure(settings)?, state })
     }
 
-    /// Replaces the policy. Entries stay; none of their leases holds until the new policy has granted its own.
+    /// Replaces the policy. Entries stay; none of their leases holds until the new policy has granted its
+    /// own.
     pub fn swap<Q: Policy>(self, settings: &[(&str, &str)]) -> Result<FakeHost<Q>, String> {
         let policy = configure(settings)?;
         self.state.generation.set(self.state.generation.get() + 1);
@@ -140,24 +142,25 @@ impl<P: Policy> FakeHost<P> {
         self.state.now.set((Instant::from_nanos(self.state.now.get()) + span).as_nanos());
     }
 
-    /// The present instant.
+    /// Returns the present instant.
     pub fn now(&self) -> Instant {
         Instant::from_nanos(self.state.now.get())
     }
 
-    /// Reads as a caller of the cache does: under a lease if there is one, else by asking the policy. A hit
-    /// that finds a refresh due is answered as any other, and then the policy is asked, whatever comes of it.
+    /// Reads as a caller of the cache does: under a lease if there is one, else with a call of the policy. A
+    /// hit that finds a refresh due is answered as any other, and then the policy is called, whatever the
+    /// result.
     pub fn read(&self, workspace: &str) -> Result<Option<String>, DatabaseError> {
         let Some((value, refreshes)) = self.hit(workspace) else { return self.fill(workspace) };
         if refreshes {
             self.state.refreshes.set(self.state.refreshes.get() + 1);
-            // In the background: an error is nobody's answer.
+            // In the background: no caller is answered with its error.
             let _ = self.fill(workspace);
         }
         Ok(value)
     }
 
-    /// What a lease answers, and whether this hit asks for a refresh.
+    /// Returns the answer under a lease, and whether this hit asks for a refresh.
     fn hit(&self, workspace: &str) -> Option<(Option<String>, bool)> {
         let now = self.now();
         let mut entries = self.state.entries.borrow_mut();
@@ -185,7 +188,7 @@ impl<P: Policy> FakeHost<P> {
         }
         self.apply(host);
         let answer = answer?.map(|secret| secret.0.value);
-        // Nobody is shown another value once this one has been told.
+        // No reader gets another value once this one has been delivered.
         self.state.entries.borrow_mut().retain(|id, entry| id != workspace || entry.value == answer);
         Ok(answer)
     }
@@ -201,7 +204,7 @@ impl<P: Policy> FakeHost<P> {
                         && (issued.is_some() || mode == IssueMode::Heal),
                     "an issue answers with the secret that was issued"
                 );
-                // The old one is gone from the database, whatever the policy puts.
+                // The old secret is gone from the database, whatever the policy puts.
                 self.state.entries.borrow_mut().remove(workspace);
                 self.apply(host);
                 Ok(handle.value)
@@ -215,32 +218,32 @@ impl<P: Policy> FakeHost<P> {
         }
     }
 
-    /// The lease under which the workspace's entry is kept, if there is one.
+    /// Returns the lease under which the workspace's entry is kept, if there is one.
     pub fn lease(&self, workspace: &str) -> Option<Lease> {
         self.state.entries.borrow().get(workspace).map(|entry| entry.lease)
     }
 
-    /// How many SELECTs were sent.
+    /// Returns the number of SELECTs.
     pub fn selects(&self) -> u64 {
         self.state.selects.get()
     }
 
-    /// How many issues were sent.
+    /// Returns the number of issues.
     pub fn issues(&self) -> u64 {
         self.state.issues.get()
     }
 
-    /// How often the policy was asked.
+    /// Returns the number of calls of the policy.
     pub fn calls(&self) -> u64 {
         self.state.calls.get()
     }
 
-    /// How often a hit has asked the policy for a refresh.
+    /// Returns the number of hits that have asked the policy for a refresh.
     pub fn refreshes(&self) -> u64 {
         self.state.refreshes.get()
     }
 
-    /// What the policy has logged.
+    /// Returns the lines that the policy has logged.
     pub fn log(&self) -> Vec<(Level, String)> {
         self.state.log.borrow().clone()
     }
@@ -264,7 +267,7 @@ impl<P: Policy> FakeHost<P> {
         let mut entries = self.state.entries.borrow_mut();
         match host.change.into_inner() {
             Some(Some(mut entry)) => {
-                // What brings nothing newer is not asked for again by the next hit.
+                // A refresh that brings nothing newer is not asked for again by the next hit.
                 if let Some(replaced) = entries.get(&host.workspace)
                     && entry.obtained_at <= replaced.obtained_at
                     && entry.generation == replaced.generation
@@ -301,7 +304,7 @@ impl Host {
         assert!(self.issued.borrow().is_none(), "a call issues once");
         self.statement();
         self.state.issues.set(self.state.issues.get() + 1);
-        // Whatever was put or seen before is older than what the database is about to hold.
+        // All that was put or seen before is older than what the database is about to hold.
         self.change.replace(None);
         self.absent_at.set(None);
         self.state.failure.get().map_or(Ok(()), Err)?;
@@ -329,7 +332,7 @@ impl Host {
         Some(Snapshot { value, obtained_at, lease: entry.lease })
     }
 
-    /// Whether absence is stored and still kept, and this call has not asked the database itself.
+    /// Returns whether absence is stored and still kept, and this call has sent no statement itself.
     fn kept_absence(&self) -> bool {
         self.statements.get() == 0 && self.entry().is_some_and(|kept| kept.value.is_none())
     }

@@ -1,6 +1,8 @@
-//! The component side of the SDK: the contract's imports behind [`Context`], its exports in front of a [`Policy`].
+//! The component side of the SDK: the contract's imports behind [`Context`], its exports in front of a
+//! [`Policy`].
 //!
-//! Public only for the code that [`export!`](crate::export) expands to. It translates types and decides nothing.
+//! It is public only for the code that [`export!`](crate::export) expands to. It translates types and decides
+//! nothing.
 
 mod runtime;
 
@@ -37,7 +39,7 @@ pub(crate) struct Host;
 /// The contract's handle of a secret.
 pub(crate) type Handle = types::Secret;
 
-/// When a handle's value was known to be in the database.
+/// Returns the instant at which a handle's value was known to be in the database.
 pub(crate) fn obtained_at(handle: &Handle) -> Instant {
     Instant::from_nanos(handle.obtained_at())
 }
@@ -117,7 +119,7 @@ impl From<DatabaseError> for types::DatabaseError {
     }
 }
 
-/// `control.describe` for a policy.
+/// Implements `control.describe` for a policy.
 pub fn describe<P: Policy>() -> control::Description {
     let Description { name, version, summary, settings } = P::DESCRIPTION;
     let settings = settings.iter().map(|setting| control::Setting {
@@ -133,19 +135,19 @@ pub fn describe<P: Policy>() -> control::Description {
     }
 }
 
-/// `control.configure` for a policy.
+/// Implements `control.configure` for a policy.
 pub fn configure<P: Policy>(slot: &Slot<P>, given: Vec<(String, String)>) -> Result<(), String> {
     slot.fill(P::configure(&Settings::new(P::DESCRIPTION.settings, &given)?)?);
     Ok(())
 }
 
-/// `policy.read` for a policy.
+/// Implements `policy.read` for a policy.
 pub fn read<P: Policy>(policy: &P, workspace: String) -> Result<Option<Handle>, types::DatabaseError> {
     let answer = policy.read(&Context { workspace, host: Host })?;
     Ok(answer.map(|secret| secret.0))
 }
 
-/// `policy.issue` for a policy.
+/// Implements `policy.issue` for a policy.
 pub fn issue<P: Policy>(
     policy: &P,
     workspace: String,

@@ -1,6 +1,7 @@
 //! Instants and leases, as a policy computes with them.
 //!
-//! Arithmetic saturates: a policy that adds a century gets the far future, and the host lowers it to its ceilings.
+//! Arithmetic saturates: a policy that adds a century gets the far future, and the host lowers it to its
+//! ceilings.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
@@ -13,12 +14,12 @@ impl Instant {
     /// The earliest instant: a lease until here grants nothing.
     pub const NEVER: Self = Self(0);
 
-    /// From nanoseconds on the host's clock.
+    /// Makes an instant from nanoseconds on the host's clock.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds on the host's clock.
+    /// Returns the nanoseconds on the host's clock.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -35,27 +36,29 @@ impl Add<Duration> for Instant {
 impl Sub for Instant {
     type Output = Duration;
 
-    /// The time from `earlier` to `self`, or zero if `earlier` is the later one.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is the later one.
     fn sub(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Until when the host may act without the policy. Each instant is judged alone.
+/// The instants until which the host may act without the policy. Each instant is judged alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The first hit after this asks the policy again in the background. Not before `fresh_until` means never.
+    /// The instant after which the first hit also calls the policy in the background. Not before
+    /// `fresh_until` means never.
     pub refresh_after: Instant,
-    /// Reads before this are hits: no policy runs.
+    /// The instant before which reads are hits: no policy runs.
     pub fresh_until: Instant,
-    /// As `fresh_until`, while the host's invalidation channel is up.
+    /// The same as `fresh_until`, while the host's invalidation channel is up.
     pub watched_until: Instant,
-    /// The value is kept for [`Context::entry`](crate::Context::entry) until here, and never served without asking.
+    /// The instant until which the value is kept for [`Context::entry`](crate::Context::entry). Beyond its
+    /// freshness it is never served without a call of the policy.
     pub keep_until: Instant,
 }
 
 impl Lease {
-    /// A lease that is fresh until `end`, and nothing else.
+    /// Makes a lease that is fresh until `end`, and nothing else.
     pub const fn until(end: Instant) -> Self {
         Self { refresh_after: end, fresh_until: end, watched_until: end, keep_until: end }
     }

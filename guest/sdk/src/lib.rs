@@ -1,8 +1,8 @@
 //! Write a cache policy for Leasehold.
 //!
-//! A policy is a type that implements [`Policy`] and is named once in [`export!`]. Compiled to `wasm32-wasip2` it is
-//! a component that the host loads; compiled natively it is an ordinary crate that [`FakeHost`] drives in
-//! plain `cargo test`, with a clock and a database that the test sets.
+//! A policy is a type that implements [`Policy`] and is named once in [`export!`]. Compiled to
+//! `wasm32-wasip2` it is a component that the host loads; compiled natively it is an ordinary crate that
+//! [`FakeHost`] drives in plain `cargo test`, with a clock and a database that the test sets.
 //!
 //! ```
 //! use core::time::Duration;
@@ -71,7 +71,8 @@ pub use lease::{Instant, Lease};
 pub use policy::{DatabaseError, Description, IssueMode, Level, Policy, Setting};
 pub use settings::Settings;
 
-/// Names the policy of this crate. Natively it expands to nothing; in a component it exports the contract's functions.
+/// Names the policy of this crate. Natively it expands to nothing; in a component it exports the contract's
+/// functions.
 ///
 /// Call it once, at the top level of the crate, with a type that implements [`Policy`].
 #[cfg(not(target_arch = "wasm32"))]

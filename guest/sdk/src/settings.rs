@@ -32,7 +32,7 @@ impl<'a> Settings<'a> {
         Ok(Self { declared, given })
     }
 
-    /// The text of a declared setting.
+    /// Returns the text of a declared setting.
     ///
     /// # Panics
     ///
@@ -45,12 +45,12 @@ impl<'a> Settings<'a> {
         declared.unwrap_or_else(|| panic!("setting \"{name}\" is not declared in DESCRIPTION")).default
     }
 
-    /// A declared setting as a duration, such as `30s` or `5m`.
+    /// Returns a declared setting as a duration, such as `30s` or `5m`.
     pub fn duration(&self, name: &str) -> Result<Duration, String> {
         parse_duration(self.text(name)).map_err(|error| format!("setting {name}: {error}"))
     }
 
-    /// A declared setting as a duration, or as a share of `whole`, such as `10%`.
+    /// Returns a declared setting as a duration, or as a share of `whole`, such as `10%`.
     pub fn duration_of(&self, name: &str, whole: Duration) -> Result<Duration, String> {
         let text = self.text(name);
         let Some(share) = text.strip_suffix('%') else { return self.duration(name) };

@@ -8,14 +8,14 @@ use leasehold_policy::{
 
 const TTL: Duration = Duration::from_secs(300);
 
-/// What `leasehold policy new` writes, and a refresh at half of its time. How it reads is what the number
-/// says.
+/// The policy that `leasehold policy new` writes, with a refresh at half of its time. The number selects how
+/// it reads.
 struct Ahead<const HOW: u8>;
 
-/// As the template does.
+/// Reads as the template does.
 const BY_RENEW: u8 = 0;
 const BY_READ_THROUGH: u8 = 1;
-/// Puts the kept secret again, and never asks the database while there is one.
+/// Puts the kept secret again, and never sends a SELECT while there is one.
 const BLINDLY: u8 = 2;
 
 impl<const HOW: u8> Policy for Ahead<HOW> {
@@ -52,7 +52,7 @@ fn lease(secret: &Secret) -> Lease {
     Lease { refresh_after: at + TTL / 2, ..Lease::until(at + TTL) }
 }
 
-/// A host whose secret was read, and for which a refresh is due.
+/// Makes a host whose secret was read, and for which a refresh is due.
 fn due<const HOW: u8>() -> FakeHost<Ahead<HOW>> {
     let host = FakeHost::new(&[]).expect("it has no settings");
     host.store("w", Some("old"));

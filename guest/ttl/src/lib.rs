@@ -1,11 +1,12 @@
-//! The default policy: what the database holds is cached for a fixed time.
+//! The default policy: a secret of the database is cached for a fixed time.
 //!
-//! A read that finds a secret caches it for `ttl`, counted from the moment the SELECT was sent. A read that finds none
-//! caches nothing, for a row may appear at any moment. An issue is cached only after the database has committed it.
+//! A read that finds a secret caches it for `ttl`, counted from the moment the SELECT was sent. A read that
+//! finds none caches nothing, for a row may appear at any moment. An issue is cached only after the database
+//! has committed it.
 //!
 //! Jitter shortens the first leases of a workspace, until it expires at a moment of its own in every `ttl`;
 //! from then on its leases last for `ttl`. So a fleet that was started together, or swapped, or came back
-//! from an outage, does not go on to ask the database in step, and costs as many statements as it does
+//! from an outage, does not go on to read the database in step, and costs as many statements as it does
 //! without jitter.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -40,8 +41,9 @@ impl Policy for Ttl {
             Setting {
                 name: "jitter",
                 default: "80%",
-                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires evenly over ttl; \
-                      a duration or a share of ttl. 0s lets what was read together expire together.",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires \
+                      evenly over ttl; a duration or a share of ttl. 0s lets what was read together expire \
+                      together.",
             },
         ],
     };
@@ -67,7 +69,7 @@ impl Policy for Ttl {
 }
 
 impl Ttl {
-    /// Fresh until `ttl` after the value was obtained, less this workspace's jitter.
+    /// Returns a lease that is fresh until `ttl` after the value was obtained, less this workspace's jitter.
     fn lease(&self, cx: &Context, secret: &Secret) -> Lease {
         let obtained_at = secret.obtained_at();
         Lease::until(obtained_at + (self.ttl - cx.jitter(obtained_at, self.ttl, self.jitter)))

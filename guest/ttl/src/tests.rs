@@ -3,7 +3,7 @@
 use super::*;
 use leasehold_policy::{Ceilings, FakeHost};
 
-/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
+/// Makes a host without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Ttl> {
     FakeHost::new(&even(settings)).expect("the settings are good")
 }
@@ -99,7 +99,7 @@ fn what_is_younger_than_ttl_and_older_than_the_operator_allows_is_read_again() {
     assert_eq!(host.selects(), 2);
 }
 
-/// What becomes of a workspace that is read at every moment: the lengths of its leases, one after the other.
+/// Returns the lengths of the leases of a workspace that is read at every moment, one after the other.
 fn leases(workspace: &str, settings: &[(&str, &str)], count: usize) -> Vec<Duration> {
     let host = FakeHost::<Ttl>::new(settings).expect("the settings are good");
     host.store(workspace, Some("a"));

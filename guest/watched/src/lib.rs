@@ -1,7 +1,9 @@
-//! Long leases while the host is told of every change, and the default policy's while it is not.
+//! A policy with long leases while the host is notified of every change, and the default policy's while it is
+//! not.
 //!
-//! Whether the host has an invalidation channel, and whether that is up, is the host's to know: it honours the second
-//! of two instants while it is, and goes by the first otherwise. On a host without one this policy is `ttl`.
+//! Whether the host has an invalidation channel, and whether that is up, is the host's to know: it honours
+//! the second of two instants while it is, and goes by the first otherwise. On a host without one this policy
+//! is `ttl`.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -27,23 +29,27 @@ impl Policy for Watched {
     const DESCRIPTION: Description = Description {
         name: "watched",
         version: env!("CARGO_PKG_VERSION"),
-        summary: "Caches a secret for long while the host's invalidation channel is up, else for ttl, and absence not at all.",
+        summary: "Caches a secret for long while the host's invalidation channel is up, else for ttl, and \
+                  absence not at all.",
         settings: &[
             Setting {
                 name: "ttl",
                 default: "5m",
-                doc: "How long a secret is served without asking again while there is no invalidation channel.",
+                doc: "How long a secret is served without asking again while there is no invalidation \
+                      channel.",
             },
             Setting {
                 name: "watched-ttl",
                 default: "1h",
-                doc: "How long it is served while the host has an invalidation channel and that is up; at least ttl.",
+                doc: "How long it is served while the host has an invalidation channel and that is up; at \
+                      least ttl.",
             },
             Setting {
                 name: "jitter",
                 default: "80%",
-                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires evenly over ttl; \
-                      a duration, or a share of ttl and of watched-ttl. 0s lets what was read together expire together.",
+                doc: "Up to this much is taken off the first leases of a workspace, until the fleet expires \
+                      evenly over ttl; a duration, or a share of ttl and of watched-ttl. 0s lets what was \
+                      read together expire together.",
             },
         ],
     };
@@ -66,7 +72,7 @@ impl Policy for Watched {
     }
 
     fn read(&self, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
-        // A policy is not told whether the channel is up, so that a kept secret is leased again by ttl.
+        // A policy does not know whether the channel is up, so that a kept secret is leased again by ttl.
         cx.read_through(|secret| self.lease(cx, secret))
     }
 
@@ -84,7 +90,7 @@ impl Watched {
         Lease {
             fresh_until,
             watched_until,
-            // Never ahead: the channel says when there is something new.
+            // Never ahead: the channel reports when there is something new.
             refresh_after: watched_until,
             // Beyond ttl the entry must still be there to be served under the channel.
             keep_until: watched_until,

@@ -1,9 +1,10 @@
-//! The policy natively, on the fake host, which has no invalidation channel: there it must behave as the default policy.
+//! The policy natively, on the fake host, which has no invalidation channel: there it must behave as the
+//! default policy.
 
 use super::*;
 use leasehold_policy::FakeHost;
 
-/// Without jitter, unless the settings say otherwise: leases of exactly `ttl`.
+/// Makes a host without jitter, unless the settings say otherwise: leases of exactly `ttl`.
 fn host(settings: &[(&str, &str)]) -> FakeHost<Watched> {
     FakeHost::new(&even(settings)).expect("the settings are good")
 }

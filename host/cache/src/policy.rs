@@ -1,6 +1,6 @@
 //! A policy as the rest of the host sees it: bytes and settings on the way in, a verdict on the way out.
 //!
-//! It knows no SQL and no table. Only the files below `policy/` name wasmtime.
+//! It knows no SQL, and of the table only the form of an entry. Only the files below `policy/` name wasmtime.
 
 pub(crate) mod activation;
 pub(crate) mod active;
@@ -60,18 +60,18 @@ pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 pub struct Policy {
     source: Arc<PolicySource>,
     settings: Vec<(String, String)>,
-    /// The text that came along, unread.
+    /// The text as it was given, not parsed yet.
     signature: Option<Arc<str>>,
     forced: bool,
-    /// Who has signed it, once the gate has seen to that.
+    /// The key and revision that the gate has verified, once it has.
     signed_by: Option<Signed>,
 }
 
-/// A component and what is known of it, shared by all handles with whatever settings.
+/// A component and what is known of it, shared by all handles whatever their settings.
 struct PolicySource {
     component: Cow<'static, [u8]>,
     digest: String,
-    /// Once it is.
+    /// The compiled component, once there is one.
     compiled: Each<OnceLock<Arc<Compiled>>>,
 }
 
@@ -82,10 +82,10 @@ impl AsRef<[u8]> for PolicySource {
 }
 
 impl Policy {
-    /// A component in WebAssembly's binary format, of the world `leasehold:policy/cache-policy`. It is
-    /// compiled when it is first used. The code is shared with every other policy of the process that has
-    /// the same bytes, for as long as a cache or one of these handles has it; that of the policies that
-    /// come with this crate stays.
+    /// Makes a policy of a component in WebAssembly's binary format, of the world
+    /// `leasehold:policy/cache-policy`. It is compiled when it is first used. The code is shared with every
+    /// other policy of the process that has the same bytes, for as long as a cache or one of these handles
+    /// has it; the code of the policies that come with this crate stays.
     pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
         let component = component.into();
         let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -109,15 +109,15 @@ impl Policy {
         self
     }
 
-    /// Adds the component's signature: the text that [`SigningKey::sign`] made. It is read where trusted keys are
-    /// configured, and ignored otherwise; see [`Builder::trusted_keys`](crate::Builder::trusted_keys).
+    /// Adds the component's signature: the text that [`SigningKey::sign`] made. It is read where trusted keys
+    /// are configured, and ignored otherwise; see [`Builder::trusted_keys`](crate::Builder::trusted_keys).
     pub fn signed(mut self, signature: impl Into<Arc<str>>) -> Self {
         self.signature = Some(signature.into());
         self
     }
 
-    /// Allows a signed revision that is older than one that was active before. Nothing else is forgiven, and the record of
-    /// the swap shows it.
+    /// Allows a signed revision that is older than one that was active before. No other check is waived, and
+    /// the record of the swap shows it.
     pub fn forced(mut self) -> Self {
         self.forced = true;
         self
@@ -128,8 +128,9 @@ impl Policy {
         &self.source.digest
     }
 
-    /// Looks at the component as [`SecretCache::swap`](crate::SecretCache::swap) does before it is compiled: whether it is
-    /// one, and whether any part of it is so large that compiling it could take too long.
+    /// Checks the component as [`SecretCache::swap`](crate::SecretCache::swap) does before compilation:
+    /// whether it is a component, and whether any part of it is so large that compiling it could take too
+    /// long.
     ///
     /// # Errors
     ///
@@ -143,7 +144,7 @@ impl Policy {
         &self.settings
     }
 
-    /// Whether it is the same component with the same settings given.
+    /// Returns whether `other` has the same component and the same given settings.
     fn is(&self, other: &Self) -> bool {
         self.digest() == other.digest() && self.settings == other.settings
     }

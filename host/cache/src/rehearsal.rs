@@ -1,11 +1,13 @@
-//! The rehearsal: a candidate is driven through a fixed scenario before it serves anybody.
+//! The rehearsal: a candidate is driven through a fixed scenario before it serves callers.
 //!
-//! Around the candidate stands a whole cache of its own, with the operator's ceilings, a clock that is moved by hand and a
-//! database in memory: leases, ceilings and judging are the host's real ones, and every figure of the card is one that was
-//! seen there. It is a user of the cache, so that it stands above it; who loads policies is handed it.
+//! Around the candidate stands a whole cache of its own, with the operator's ceilings, a clock that is moved
+//! by hand and a database in memory: leases, ceilings and judging are the host's real ones, and every figure
+//! of the card is one that was seen there. The rehearsal is a user of the cache, so that it stands above it;
+//! the loader of policies is handed it.
 //!
-//! It runs on a thread of its own, beside the requests: what it costs a server is a core for some milliseconds. An operator in an
-//! incident waits for it, so that it does not stand back as the compiler does. No time passes in it but on its own clock, so that a slow machine changes no verdict.
+//! It runs on a thread of its own, beside the requests: it costs a server a core for some milliseconds. An
+//! operator in an incident waits for it, so that it does not run at a lower priority, as the compiler does.
+//! No time passes in it but on its own clock, so that a slow machine changes no verdict.
 
 mod bisect;
 mod check;
@@ -29,7 +31,7 @@ use crate::policy::loader::{Loader, Rehearsing};
 use crate::policy::pool::{CallLimits, Loaded};
 use crate::{Clock, Policy, PolicyCard, Stage, SwapError};
 
-/// Compiles, configures and rehearses a policy that nobody is going to use.
+/// Compiles, configures and rehearses a policy that is not going to be used.
 pub(crate) async fn load_and_rehearse(
     policy: Policy,
     gate: Gate,
@@ -43,25 +45,25 @@ pub(crate) async fn load_and_rehearse(
     rehearse(&loaded, ceilings).await
 }
 
-/// The rehearsal of [`Loader`], which is below the cache that this one builds.
+/// Runs the rehearsal for [`Loader`], which is below the cache that the rehearsal builds.
 pub(crate) fn rehearsing(loaded: Arc<Loaded>, ceilings: Ceilings) -> Rehearsing {
     Box::pin(async move { rehearse(&loaded, ceilings).await })
 }
 
-/// Drives a policy through the scenario, and leaves the card with it.
+/// Runs a policy through the scenario, and leaves the card with it.
 async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let candidate = Arc::clone(loaded);
     let (tx, rx) = oneshot::channel();
     candidate.set_rehearsed(true);
     let thread = thread::Builder::new().name("leasehold-rehearsal".into()).spawn(move || {
-        // What it logs is about workspaces that do not exist. `Dispatch::none()` would not do: where a line is first met under
-        // that, tracing takes it to be wanted by nobody ever after.
+        // Its log lines are about workspaces that do not exist. `Dispatch::none()` would not do: where a log
+        // line is first reached under that, tracing takes it never to be wanted.
         let silence = Dispatch::new(NoSubscriber::default());
         let rehearsed = with_default(&silence, || on_this_thread(Arc::clone(&candidate), ceilings));
         drop(silence);
         rebuild_interest_cache();
         candidate.set_rehearsed(false);
-        // Nobody may wait any more.
+        // The caller may have gone.
         let _ = tx.send(rehearsed);
     });
     let lacking =
@@ -70,7 +72,7 @@ async fn rehearse(loaded: &Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard
     let card = rx.await.unwrap_or_else(|_| Err(refused("the rehearsal itself failed".into())))?;
     // It may have been rehearsed before, with the same result.
     let _ = loaded.card.set(card.clone());
-    // The instances that took part have seen another clock: those that serve begin anew.
+    // The instances that took part have seen another clock: serving begins with new ones.
     loaded.retire();
     loaded.revive();
     Ok(card)

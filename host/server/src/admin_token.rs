@@ -1,7 +1,7 @@
-//! Where the admin token comes from: the environment, else a file, else it is made.
+//! The source of the admin token: the environment, else a file, else it is made.
 //!
-//! The file appears whole or not at all, and is never one that others can read: a token that others can read is no
-//! token. It says where the token is, and never what it is.
+//! The file appears whole or not at all, and is never one that others can read: a token that others can read
+//! is no token. This file reports where the token is, and never what it is.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,13 +14,14 @@ use zeroize::Zeroizing;
 
 use crate::auth::{AdminToken, new_token};
 
-/// The file's name, in the working directory.
+/// Name of the token file, in the working directory.
 const FILE: &str = "leasehold.admin-token";
 
-/// Enough for any token that a person or a tool writes, and a bound on a wrong file.
+/// Maximum size of the file: enough for any token that a person or a tool writes, and a bound on a wrong
+/// file.
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// Where the token was found, for the operator who needs it.
+/// Place where the token was found, for the operator who needs it.
 pub(crate) enum Source {
     Environment,
     File(PathBuf),
@@ -59,7 +60,7 @@ pub(crate) fn load(variable: Option<String>, directory: &Path) -> anyhow::Result
     }
 }
 
-/// The token that a server was told or has made, for a client of it.
+/// Returns the token that a server was given or has made, for a client of it.
 pub(crate) fn known(variable: Option<String>, directory: &Path) -> anyhow::Result<Zeroizing<String>> {
     if let Some(token) = variable {
         let token = Zeroizing::new(token);
@@ -72,7 +73,7 @@ pub(crate) fn known(variable: Option<String>, directory: &Path) -> anyhow::Resul
     })
 }
 
-/// The token in the file, or `None` where there is no file.
+/// Returns the token in the file, or `None` if there is no file.
 fn read(path: &Path) -> anyhow::Result<Option<AdminToken>> {
     Ok(read_text(path)?.map(|token| AdminToken::new(&token)))
 }
@@ -80,7 +81,7 @@ fn read(path: &Path) -> anyhow::Result<Option<AdminToken>> {
 fn read_text(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
     let shown = path.display();
     let cannot_read = || format!("cannot read the admin token file {shown}");
-    // Before it is opened: opening a pipe waits for a writer who may never come.
+    // Before it is opened: opening a pipe waits for a writer that may never come.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => anyhow::bail!("{}: it is not a regular file; remove it to have a token made", cannot_read()),
@@ -92,8 +93,8 @@ fn read_text(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
         file.metadata().with_context(|| format!("cannot inspect {shown}"))?.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode & 0o077 == 0,
-        "the admin token file {shown} has mode {mode:04o}, so that others may know the token; expected 0600: remove the \
-         file to have a new one made, or run chmod 600 if nobody else has read it"
+        "the admin token file {shown} has mode {mode:04o}, so that others may know the token; expected 0600: \
+         remove the file to have a new one made, or run chmod 600 if nobody else has read it"
     );
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_FILE_BYTES)
@@ -105,7 +106,7 @@ fn read_text(path: &Path) -> anyhow::Result<Option<Zeroizing<String>>> {
     Ok(Some(Zeroizing::new(text.trim_end().to_owned())))
 }
 
-/// Makes the file, or returns `None` where it is there already.
+/// Makes the file, or returns `None` if it is there already.
 fn create(directory: &Path, path: &Path) -> anyhow::Result<Option<AdminToken>> {
     let token = new_token().context("the operating system has no random bytes for the admin token")?;
     let written = || -> std::io::Result<bool> {
@@ -120,7 +121,11 @@ fn create(directory: &Path, path: &Path) -> anyhow::Result<Option<AdminToken>> {
         }
     };
     let created = written().with_context(|| {
-        format!("cannot create the admin token file {}; make its directory writable, or set LEASEHOLD_ADMIN_TOKEN", path.display())
+        format!(
+            "cannot create the admin token file {}; make its directory writable, or set \
+             LEASEHOLD_ADMIN_TOKEN",
+            path.display()
+        )
     })?;
     Ok(created.then(|| AdminToken::new(&token)))
 }

@@ -1,7 +1,7 @@
-//! What every request can reach: two caches, the table behind them, and the admin token.
+//! The state that every request can reach: two caches, the table behind them, and the admin token.
 //!
-//! The two caches differ in who may change them. Swapping the policy of the secrets never changes who is let in: the
-//! tokens' cache keeps the policy of the command line for as long as the process lives.
+//! The two caches differ in who may change them. A swap of the secrets' policy never changes which callers
+//! are let in: the tokens' cache keeps the policy of the command line for as long as the process lives.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use crate::store::Store;
 
 /// The state that the handlers share.
 pub(crate) struct App {
-    /// Over `platform_inbound_secret`; the operator changes its policy.
+    /// Cache over `platform_inbound_secret`; the operator changes its policy.
     pub(crate) secrets: SecretCache,
-    /// Over `auth_token_hash`; a bundled policy that only the command line chooses.
+    /// Cache over `auth_token_hash`; a bundled policy that only the command line chooses.
     pub(crate) tokens: SecretCache,
     pub(crate) store: Store,
     pub(crate) admin: AdminToken,
@@ -29,33 +29,33 @@ pub(crate) struct App {
 /// A change of the policy that was made.
 pub(crate) struct Swapped {
     pub(crate) report: SwapReport,
-    /// Whether a restart will come back with it.
+    /// `true` if a restart will come back with it.
     pub(crate) persisted: bool,
 }
 
 impl App {
-    /// Whether `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so that nobody
-    /// learns which workspaces exist.
+    /// Checks that `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so
+    /// that no caller learns which workspaces exist.
     pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {
         match self.tokens.verify(workspace, &hex_sha256(token)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(ApiError::unauthorized()),
             Err(error) => {
                 tracing::warn!(%workspace, %error, "cannot read a workspace's token");
-                // The caller has proved nothing yet: what the database said is not for it to know.
+                // The caller has proved nothing yet: it is not to see the database's error.
                 Err(ApiError::unavailable("the workspace's token cannot be read; retry later"))
             }
         }
     }
 
-    /// Makes a policy active, and waits until that is kept. All ways to change the policy end here or in
+    /// Makes a policy active, and waits until that is persisted. All ways to change the policy end here or in
     /// [`rollback`](Self::rollback).
     pub(crate) async fn swap(&self, policy: Policy, by: &str) -> Result<Swapped, SwapError> {
         let swapped = self.secrets.on_behalf_of(by).swap(policy).await;
         self.kept(swapped).await
     }
 
-    /// The same for the active policy with these settings over its own.
+    /// Does the same for the active policy with these settings over its own.
     pub(crate) async fn reconfigure(
         &self,
         settings: Vec<(String, String)>,
@@ -65,7 +65,7 @@ impl App {
         self.kept(swapped).await
     }
 
-    /// Goes back to the policy before, and waits until that is kept.
+    /// Goes back to the policy before, and waits until that is persisted.
     pub(crate) async fn rollback(&self, by: &str) -> Result<Swapped, SwapError> {
         let rolled_back = self.secrets.on_behalf_of(by).rollback().await;
         if let Err(error) = &rolled_back {
@@ -79,14 +79,14 @@ impl App {
         swapped.map(|report| Swapped { report, persisted })
     }
 
-    /// Drops what both caches know of a workspace, fills in flight included.
+    /// Drops both caches' entries of a workspace, fills in flight included.
     pub(crate) fn forget(&self, workspace: &WorkspaceId) {
         self.secrets.remove(workspace);
         self.tokens.remove(workspace);
     }
 }
 
-/// Lets the operator through to the routes behind it, and nobody else.
+/// Lets requests with the admin token through to the routes behind it, and no others.
 pub(crate) async fn require_admin(
     State(app): State<Arc<App>>,
     request: Request,

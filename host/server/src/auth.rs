@@ -1,7 +1,7 @@
 //! Tokens: how they are made, read from a request, and compared.
 //!
-//! A presented token is only ever a `&str` into the request's headers. Nothing here logs, formats or keeps one; what is
-//! kept is a SHA-256, and every comparison takes the same time whatever differs.
+//! A presented token is only ever a `&str` into the request's headers. Nothing here logs, formats or keeps a
+//! token; only a SHA-256 is kept, and every comparison takes the same time whatever differs.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// How many random bytes a token is made of: 256 bits, 43 characters.
+/// Number of random bytes in a token: 256 bits, 43 characters.
 const TOKEN_BYTES: usize = 32;
 
 /// The token that opens the operator's routes, as its hash.
@@ -22,21 +22,23 @@ impl AdminToken {
         Self(Sha256::digest(token).into())
     }
 
-    /// Whether `presented` is the token. The hashes are compared, so that not even its length can be measured.
+    /// Returns whether `presented` is the token. The hashes are compared, so that not even its length can be
+    /// measured.
     pub(crate) fn admits(&self, presented: &str) -> bool {
         let presented: [u8; 32] = Sha256::digest(presented).into();
         self.0.ct_eq(&presented).into()
     }
 }
 
-/// A new token: 32 bytes from the operating system as base64url without padding.
+/// Makes a token: 32 bytes from the operating system as base64url without padding.
 pub(crate) fn new_token() -> Result<Zeroizing<String>, getrandom::Error> {
     let mut random = Zeroizing::new([0_u8; TOKEN_BYTES]);
     getrandom::fill(random.as_mut_slice())?;
     Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice())))
 }
 
-/// What is stored for a workspace's token, and what a presented one is compared as: lower-case hexadecimal.
+/// Returns the form in which a workspace's token is stored, and a presented one is compared: lower-case
+/// hexadecimal.
 pub(crate) fn hex_sha256(token: &str) -> [u8; 64] {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     let mut text = [0; 64];
@@ -46,8 +48,8 @@ pub(crate) fn hex_sha256(token: &str) -> [u8; 64] {
     text
 }
 
-/// The token of `Authorization: Bearer TOKEN`. `None` for anything else, and for more than one such header: which of
-/// two was meant is not ours to guess.
+/// Returns the token of `Authorization: Bearer TOKEN`. `None` for anything else, and for more than one such
+/// header: which of two was meant is not ours to guess.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (all.next(), all.next()) else { return None };

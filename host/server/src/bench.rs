@@ -1,8 +1,9 @@
-//! `leasehold bench`: what a hit, a miss and a heartbeat take on this machine, in a minute.
+//! `leasehold bench`: the time that a hit, a miss and a heartbeat take on this machine, in a minute.
 //!
-//! Everything is real and its own: a SQLite file in a temporary folder, the bundled policy `ttl`, a server on a free port of
-//! loopback. Nothing that exists is touched. What is compared is measured in turns, because a machine has good and bad
-//! seconds. How the cache compares with others is another matter: `host/cache/BENCHMARKS.md`.
+//! Everything is real and the benchmark's own: a SQLite file in a temporary folder, the bundled policy `ttl`,
+//! a server on a free port of loopback. Nothing that exists is touched. The sides that are compared are
+//! measured in turns, because a machine has good and bad seconds. How the cache compares with others is
+//! another matter: `host/cache/BENCHMARKS.md`.
 
 mod heartbeat;
 mod hit;
@@ -21,7 +22,7 @@ use self::turns::{Turn, Turns};
 use crate::print::print;
 use crate::store::{Migrate, Store};
 
-/// So many that they do not fit the fastest memory of a processor, as a fleet does not.
+/// Number of workspaces: they do not fit the fastest memory of a processor, as those of a fleet do not.
 const WORKSPACES: usize = 10_000;
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -29,11 +30,16 @@ const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 #[derive(Clone, Debug, Args)]
 pub struct Bench {
     /// How long to measure in all; the shorter, the less the numbers are worth
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u32).range(1..=3600)
+    )]
     pub seconds: u32,
 }
 
-/// What all sides have in common.
+/// Parts that all sides have in common.
 struct Fixture {
     ids: Arc<[WorkspaceId]>,
     database: Sqlite,
@@ -41,11 +47,11 @@ struct Fixture {
 }
 
 impl Bench {
-    /// Measures, and prints a table in Markdown. Progress goes to stderr where that is a terminal.
+    /// Measures, and prints a table in Markdown. Progress goes to stderr if that is a terminal.
     ///
     /// # Errors
     ///
-    /// What this machine does not give: a temporary folder, a port, threads.
+    /// The resource that this machine does not give: a temporary folder, a port, threads.
     pub fn run(&self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let fixture = runtime.block_on(Fixture::make()).context("cannot make a database to measure with")?;
@@ -83,7 +89,7 @@ impl Fixture {
         Ok(Self { ids, database, folder })
     }
 
-    /// An empty cache, with leases that are so long.
+    /// Builds an empty cache whose leases last for `ttl`.
     async fn cache(&self, ttl: &str) -> anyhow::Result<SecretCache> {
         let policy = Policy::from_bytes(leasehold_policies::TTL).setting("ttl", ttl);
         Ok(SecretCache::builder().database(self.database.clone()).policy(policy).build().await?)
@@ -94,12 +100,12 @@ fn database_in(folder: &Path) -> String {
     format!("sqlite://{}?mode=rwc", folder.join("bench.db").display())
 }
 
-/// The id of a workspace, as long as a UUID.
+/// Returns the id of a workspace, as long as a UUID.
 fn id(number: usize) -> Result<WorkspaceId, leasehold::InvalidWorkspace> {
     WorkspaceId::new(format!("{number:08x}-0000-4000-8000-{:012x}", number * 7919))
 }
 
-/// How long each of some things took that are done one after the other, until the span is over.
+/// Times of actions that are done one after the other, until the span is over.
 struct Stopwatch {
     begun: Instant,
     last: Instant,
@@ -117,7 +123,7 @@ impl Stopwatch {
         self.last.duration_since(self.begun) >= self.span
     }
 
-    /// One more has been done.
+    /// Notes that one more action has been done.
     fn lap(&mut self) {
         let now = turns::now();
         self.nanos.push(now.duration_since(self.last).as_nanos() as f64);

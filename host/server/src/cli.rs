@@ -1,4 +1,4 @@
-//! The command line as types. It says what can be asked; what is asked is checked where it is used.
+//! The command line as types. They define what can be requested; the values are checked where they are used.
 //!
 //! Only clap's own checks end with its exit code 2. Everything else is a start-up failure like any other.
 
@@ -15,8 +15,8 @@ use crate::policy::PolicyCommand;
     name = "leasehold",
     version,
     about = "Serves heartbeats from a cache of per-workspace secrets whose policy is a WebAssembly component",
-    after_help = "Logs go to stderr. LEASEHOLD_LOG filters them: a level (error, warn, info, debug, trace) or targets \
-                  with levels, such as leasehold=debug,sqlx=warn. The default is info."
+    after_help = "Logs go to stderr. LEASEHOLD_LOG filters them: a level (error, warn, info, debug, trace) \
+                  or targets with levels, such as leasehold=debug,sqlx=warn. The default is info."
 )]
 pub struct Cli {
     /// The subcommand.
@@ -58,7 +58,8 @@ leasehold.admin-token in the working directory, which is made on the first start
 
     /// Measure a hit, a miss and a heartbeat on this machine, and print a table in Markdown
     #[command(after_help = "\
-It measures with a SQLite file of its own in a temporary folder and a server of its own on loopback, and touches
+It measures with a SQLite file of its own in a temporary folder and a server of its own on loopback, and \
+touches
 nothing else.")]
     Bench(Bench),
 }

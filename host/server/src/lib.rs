@@ -1,9 +1,10 @@
 //! The heartbeat server: an example of how Leasehold is embedded that is whole enough to run.
 //!
-//! Read [`start`](Server::start) first: it puts the pieces together. Then `routes/heartbeat.rs`, the request that all of
-//! this is for. Nothing here decides what is cached or for how long: the policy does.
+//! Read [`start`](Server::start) first: it puts the pieces together. Then read `routes/heartbeat.rs`, the
+//! request that all of this is for. Nothing here decides what is cached or for how long: the policy does.
 //!
-//! A library only so that tests can start the server inside their own process; its one user otherwise is `main.rs`.
+//! It is a library only so that tests can start the server inside their own process; its one other user is
+//! `main.rs`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,6 +1,6 @@
 //! The binary `leasehold`: reads the command line and the environment, and hands both on as values.
 //!
-//! The only place that touches the environment, the process's file mode mask or its exit code.
+//! It is the only place that touches the environment, the process's file mode mask or its exit code.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -29,12 +29,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// What replaced and removed secrets took goes back to the system within seconds.
+/// The allocator: it gives the memory of replaced and removed secrets back to the system within seconds.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How long the process waits for work on other threads, such as the compiling of a policy, before it ends.
+/// Time for which the process waits for work on other threads, such as the compiling of a policy, before it
+/// ends.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -60,7 +61,7 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// `leasehold policy`: a short life without logs.
+/// Runs `leasehold policy`: a short life without logs.
 fn policy(command: &PolicyCommand) -> ExitCode {
     match variable("LEASEHOLD_ADMIN_TOKEN").and_then(|token| command.run(token)) {
         Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
@@ -72,7 +73,8 @@ fn policy(command: &PolicyCommand) -> ExitCode {
     }
 }
 
-/// The database file holds secrets: whatever is created is its owner's alone.
+/// Runs a command on a database. The database file holds secrets: every file that is created is its owner's
+/// alone.
 fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr("warn")?;
@@ -80,7 +82,7 @@ fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<(
 }
 
 fn run(serve: &Serve) -> anyhow::Result<()> {
-    // The database file holds secrets: whatever the server creates is its owner's alone.
+    // The database file holds secrets: every file that the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr("info")?;
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
@@ -91,7 +93,7 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
     let outcome = runtime.block_on(async {
         let (stop, abort) = signals().context("cannot listen for signals")?;
         let mut stop = pin!(stop);
-        // A start may hang, in a database for one: it ends when it is told to.
+        // A start may hang, for example in a database: a signal ends it.
         let server = tokio::select! {
             server = Server::start(serve, admin_token, Path::new(".")) => server?,
             () = &mut stop => {
@@ -109,19 +111,23 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
 fn log_to_stderr(default: &str) -> anyhow::Result<()> {
     let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| default.to_owned());
     let targets = targets(&filter).with_context(|| {
-        format!("LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as leasehold=debug,sqlx=warn")
+        format!(
+            "LEASEHOLD_LOG is {filter:?}; expected a level such as info, or filters such as \
+             leasehold=debug,sqlx=warn"
+        )
     })?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        // It would say on stderr that stderr cannot be written, and panic over that: in the middle of whatever was logged.
+        // It would print to stderr that stderr cannot be written, and panic over that: in the middle of the
+        // code that logged.
         .log_internal_errors(false);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     Ok(())
 }
 
-/// Reads a list of levels and of targets with theirs. A word alone that is no level would be a target: most likely one that
-/// does not exist, and a silent log.
+/// Reads a list of levels, and of targets with their levels. A word alone that is no level would be a target:
+/// most likely one that does not exist, and a silent log.
 fn targets(filter: &str) -> anyhow::Result<Targets> {
     for part in filter.split(',').filter(|part| !part.contains('=')) {
         let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -130,7 +136,8 @@ fn targets(filter: &str) -> anyhow::Result<Targets> {
     Ok(filter.parse()?)
 }
 
-/// A variable of the environment. One that is not text is refused without showing it: it may be a token.
+/// Returns a variable of the environment. A value that is not text is refused without showing it: it may be a
+/// token.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
     match std::env::var_os(name).as_deref().map(OsStr::to_str) {
@@ -140,7 +147,7 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The error and its causes. A cause that its effect has quoted already is left out.
+/// Joins the error and its causes. A cause that its effect has quoted already is left out.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {

@@ -1,4 +1,4 @@
-//! The arguments of `leasehold serve`. What they ask for is checked where it is used.
+//! The arguments of `leasehold serve`. Their values are checked where they are used.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::Args;
 use crate::policy_source::bundled_names;
 use crate::store::DATABASE;
 
-/// The policy of the tokens' cache where none is named.
+/// Default policy of the tokens' cache.
 pub(crate) const TOKEN_POLICY: &str = "resilient";
 
 /// How to serve.
@@ -47,7 +47,8 @@ pub struct Serve {
     #[arg(long)]
     pub watch_policy: bool,
 
-    /// Where the active policy, those to go back to and the record of changes are kept from one run to the next
+    /// Where the active policy, those to go back to and the record of changes are kept from one run to the
+    /// next
     #[arg(long, value_name = "DIR", default_value = "leasehold.state")]
     pub state_dir: PathBuf,
 
@@ -63,14 +64,17 @@ pub struct Serve {
     #[arg(long, value_name = "SPAN", default_value = "2ms", value_parser = span)]
     pub probation_call_time: Duration,
 
-    /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no limit]
+    /// How many times the SELECTs per second of the policy before a policy on probation may send [default: no
+    /// limit]
     #[arg(long, value_name = "RATIO", value_parser = ratio)]
     pub probation_loads: Option<f64>,
-    /// Take policies that are signed by this key only, besides the bundled ones; may be given for each of several keys
+    /// Take policies that are signed by this key only, besides the bundled ones; may be given for each of
+    /// several keys
     #[arg(long = "trusted-key", value_name = "BASE64")]
     pub trusted_keys: Vec<String>,
 
-    /// Refuse signed policies of a lower revision than this; the highest that was active is remembered in any case
+    /// Refuse signed policies of a lower revision than this; the highest that was active is remembered in any
+    /// case
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub revision_floor: u64,
 

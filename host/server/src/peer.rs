@@ -2,6 +2,6 @@
 
 use std::net::SocketAddr;
 
-/// Where a request comes from.
+/// Address from which a request comes.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);

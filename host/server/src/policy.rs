@@ -1,7 +1,7 @@
-//! From what the operator wrote to a [`Policy`]: names, files and `NAME=VALUE`.
+//! The subcommands of `leasehold policy`: their output and their outcome, each subcommand in a file of its
+//! own.
 //!
-//! It reads bytes and checks nothing in them: the library does, and says at which stage it refuses. `leasehold policy` is
-//! here as well: what it prints and what it ends with, each subcommand in a file of its own.
+//! Nothing here checks the bytes of a policy: the library does, and names the stage at which it refuses.
 
 mod arguments;
 mod card;
@@ -25,21 +25,21 @@ pub(crate) use card::json;
 pub use expect::Expectation;
 pub(crate) use trust::TrustConfig;
 
-/// What became of a command that did what it was asked.
+/// Outcome of a command that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandOutcome {
     /// There is nothing to complain of.
     Done,
-    /// Something is not as it was expected.
+    /// Something is not as expected.
     Differs,
 }
 
 impl PolicyCommand {
-    /// Does what was asked. `admin_token` is what the environment says, if anything.
+    /// Runs the subcommand. `admin_token` is the value of the environment, if there is one.
     ///
     /// # Errors
     ///
-    /// What kept it from being done, in words: a file that cannot be read, a policy that is refused.
+    /// The cause, in words: a file that cannot be read, a policy that is refused.
     pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<CommandOutcome> {
         let said = match self {
             Self::Card(card) => return on_a_runtime(card::run(card)),
@@ -57,7 +57,8 @@ impl PolicyCommand {
     }
 }
 
-/// Where the SDK may be found from. Either may be unknown; then nothing is found from there.
+/// Returns the paths from which the SDK may be found. Either may be unknown; then nothing is found from
+/// there.
 fn around() -> Vec<PathBuf> {
     [std::env::current_dir(), std::env::current_exe()].into_iter().flatten().collect()
 }

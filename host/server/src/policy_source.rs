@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use leasehold::Policy;
 
-/// The largest component that is read. The library's own bound, so that a larger file is refused there, with its words,
-/// after one byte too many.
+/// Maximum size of a component that is read. It is the library's own bound, so that a larger file is refused
+/// there, with the library's words, after one byte too many.
 pub(crate) const MAX_COMPONENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// The largest file that is read for a signature or a key: both are one line.
+/// Maximum size of a file with a signature or a key: both are one line.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
 
-/// The policy that `--policy` and `--setting` name.
+/// Returns the policy that `--policy` and `--setting` name.
 pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<Policy> {
     let policy = match leasehold_policies::ALL.iter().find(|(name, _)| *name == name_or_file) {
         Some((_, component)) => Policy::from_bytes(*component),
@@ -23,7 +23,7 @@ pub(crate) fn choose(name_or_file: &str, settings: &[String]) -> anyhow::Result<
     with_settings(policy, "--setting", settings)
 }
 
-/// The policy with what an option of this name was given, once for each setting.
+/// Returns the policy with the settings that were given by an option of this name, once for each setting.
 pub(crate) fn with_settings(policy: Policy, option: &str, settings: &[String]) -> anyhow::Result<Policy> {
     let mut seen = Vec::with_capacity(settings.len());
     settings.iter().try_fold(policy, |policy, setting| {
@@ -40,7 +40,7 @@ pub(crate) fn with_settings(policy: Policy, option: &str, settings: &[String]) -
     })
 }
 
-/// Whether it is the name of a bundled policy, and so no file.
+/// Returns whether it is the name of a bundled policy, and so no file.
 pub(crate) fn is_bundled(name_or_file: &str) -> bool {
     leasehold_policies::ALL.iter().any(|(name, _)| *name == name_or_file)
 }
@@ -49,7 +49,7 @@ pub(crate) fn split(setting: &str) -> Option<(&str, &str)> {
     setting.split_once('=').filter(|(name, _)| !name.is_empty())
 }
 
-/// A component, with the signature beside it if there is one.
+/// Reads a component, with the signature beside it if there is one.
 fn from_file(path: &str) -> anyhow::Result<Policy> {
     let component = read_file(path, MAX_COMPONENT_BYTES).with_context(|| {
         let known = bundled_names();
@@ -71,9 +71,9 @@ fn from_file(path: &str) -> anyhow::Result<Policy> {
     Ok(policy.signed(signature))
 }
 
-/// A regular file of at most so many bytes.
+/// Reads a regular file of at most `bytes_max` bytes.
 pub(crate) fn read_file(path: impl AsRef<Path>, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
-    // Before it is opened: opening a pipe waits for a writer who may never come.
+    // Before it is opened: opening a pipe waits for a writer that may never come.
     let metadata = std::fs::metadata(&path)?;
     anyhow::ensure!(metadata.is_file(), "it is not a regular file");
     let mut bytes = Vec::new();
@@ -84,14 +84,14 @@ pub(crate) fn read_file(path: impl AsRef<Path>, bytes_max: usize) -> anyhow::Res
     Ok(bytes)
 }
 
-/// The signature of a component is beside it.
+/// Returns the path of a component's signature, which is beside it.
 pub(crate) fn signature_file(component: impl AsRef<Path>) -> PathBuf {
     let mut name = OsString::from(component.as_ref());
     name.push(".sig");
     name.into()
 }
 
-/// The names that `--policy` knows, for help and errors.
+/// Returns the names that `--policy` knows, for help and errors.
 pub(crate) fn bundled_names() -> String {
     leasehold_policies::ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
 //! Answers: JSON, JSON that holds a secret, and the one shape of every error.
 //!
-//! A secret is written into its answer once, into memory that is wiped when the answer is sent; it never passes through
-//! a `serde_json::Value`. What an error says has never seen a secret.
+//! A secret is written into its answer once, into memory that is wiped when the answer is sent; it never
+//! passes through a `serde_json::Value`. The text of an error has never seen a secret.
 
 mod change;
 mod error;
@@ -17,19 +17,20 @@ pub(crate) use error::ApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// An answer that anyone may see.
+/// Makes an answer that every client may see.
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     (status, [(CONTENT_TYPE, JSON)], value.to_string()).into_response()
 }
 
-/// An answer of text fields, one of them a secret: no cache between us and the client may keep it. No name needs escaping.
+/// Makes an answer of text fields, one of them a secret: no cache between us and the client may keep it. The
+/// names need no escaping.
 pub(crate) fn secret_json(status: StatusCode, fields: &[(&'static str, &str)]) -> Result<Response, ApiError> {
     let body = object(fields).map_err(|error| ApiError::internal(error.to_string()))?;
     let headers = [(CONTENT_TYPE, JSON), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((status, headers, Body::from(Bytes::from_owner(body))).into_response())
 }
 
-/// A JSON object, in memory that is wiped. It never grows: growing would leave a copy behind.
+/// Makes a JSON object, in memory that is wiped. It never grows: growing would leave a copy behind.
 fn object(fields: &[(&'static str, &str)]) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     let bytes = object_max(fields);
     let mut body = Zeroizing::new(Vec::with_capacity(bytes));
@@ -44,12 +45,13 @@ fn object(fields: &[(&'static str, &str)]) -> serde_json::Result<Zeroizing<Vec<u
     Ok(body)
 }
 
-/// How long an object is at most: two braces; for each field four quotes, a colon and a comma.
+/// Returns the maximum length of an object: two braces; for each field four quotes, a colon and a comma.
 fn object_max(fields: &[(&'static str, &str)]) -> usize {
     2 + fields.iter().map(|(name, value)| name.len() + escaped_max(value) + 6).sum::<usize>()
 }
 
-/// What JSON makes of a text at most: each byte that it escapes becomes six, and most texts have none.
+/// Returns the maximum length of a text in JSON: each byte that is escaped becomes six, and most texts have
+/// none.
 fn escaped_max(text: &str) -> usize {
     let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
     text.len() + 5 * text.bytes().filter(is_escaped).count()

@@ -1,7 +1,7 @@
-//! Which request goes where, and what is read from it before it gets there.
+//! The routes of the server: which handler gets which request, and what is checked before it gets there.
 //!
-//! Everything behind the admin token is in one router with one check, so that a new route cannot forget it. Nothing here
-//! or below answers with axum's own plain text: every rejection is an [`ApiError`].
+//! Everything behind the admin token is in one router with one check, so that a new route cannot forget it.
+//! Nothing here or below answers with axum's own plain text: every rejection is an [`ApiError`].
 
 mod admin;
 mod heartbeat;
@@ -22,7 +22,7 @@ use axum::routing::{delete, get, post};
 use crate::app::{App, require_admin};
 use crate::respond::ApiError;
 
-/// Every route of the server.
+/// Returns every route of the server.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let operators = Router::new()
         .route("/workspaces", post(workspaces::create))
@@ -53,7 +53,8 @@ async fn method_not_allowed() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-/// Runs a change to its end, whether or not the client waits: a row that is deleted must leave the caches too.
+/// Runs a change to its end, whether or not the client waits: a row that is deleted must leave the caches
+/// too.
 async fn run_to_completion<T: Send + 'static>(
     change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {

@@ -1,7 +1,7 @@
 //! The server: how its parts are put together, how it accepts connections, and how it ends.
 //!
-//! Connections are accepted by hand because axum's own loop gives a slow client no deadline for its headers. Every
-//! connection is bounded in time while it sends, and their number is bounded in all.
+//! Connections are accepted by hand because axum's own loop gives a slow client no deadline for its headers.
+//! Every connection is bounded in time while it sends, and their number is bounded in all.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -34,15 +34,15 @@ use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
 use crate::{admin_token, policy, routes, start, tokens};
 
-/// How long a client may take to send its headers, and how long a connection may be idle between two requests.
+/// Time that a client may take to send its headers, and that a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
-/// How long requests in flight may take once the server is told to stop.
+/// Time that requests in flight may take once the server is to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long to wait after the system refused a connection, mostly for want of file descriptors.
+/// Pause after the system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// More than this many connections wait in the system's queue. Each costs some ten kilobytes.
+/// Maximum number of connections; more wait in the system's queue. Each costs some ten kilobytes.
 const MAX_CONNECTIONS: usize = 4096;
-/// How many connections the system lets wait for us.
+/// Maximum number of connections in the system's queue.
 const BACKLOG: u32 = 1024;
 
 /// A server that is ready: its port is open, its schema is current, its policies are active.
@@ -55,12 +55,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Puts the server together and opens its port. `admin_token` is what the environment says, if anything;
-    /// `directory` is where the admin token's file is kept otherwise.
+    /// Puts the server together and opens its port. `admin_token` is the value of the environment, if there
+    /// is one; `directory` is where the admin token's file is kept otherwise.
     ///
     /// # Errors
     ///
-    /// Whatever the operator has to put right, in words that say how.
+    /// A mistake that the operator has to put right, in words that say how.
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
         // From here on SIGHUP ends the process no more.
         let mut hangups = hangups().context("cannot listen for SIGHUP")?;
@@ -70,7 +70,8 @@ impl Server {
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy_source::is_bundled(&serve.policy),
-            "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a component",
+            "--watch-policy needs a file, and --policy {:?} is a bundled policy; give the path of a \
+             component",
             serve.policy
         );
         if let Some(directory) = &serve.compile_cache {
@@ -120,12 +121,12 @@ impl Server {
                 asked.apply(&again, "SIGHUP").await;
             }
         });
-        // Whoever connects from here on is answered.
+        // Clients that connect from here on are answered.
         let (listener, address) = listen(&serve.listen, socket)?;
         Ok(Self { listener, address, router: routes::router(app), store, journal: kept })
     }
 
-    /// Where it listens, with the port that it was given if 0 was asked for.
+    /// Returns the address on which it listens, with the port that it was given if the command line has 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -136,7 +137,7 @@ impl Server {
         self.run_quietly(stop, abort).await;
     }
 
-    /// The same, without a word on stdout.
+    /// Does the same, without a word on stdout.
     pub(crate) async fn run_quietly(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let (mut stop, mut abort) = (pin!(stop), pin!(abort));
         let connections = GracefulShutdown::new();
@@ -192,7 +193,7 @@ impl Server {
     }
 }
 
-/// The next connection, once there is room for it.
+/// Waits for the next connection, once there is room for it.
 async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, Peer, OwnedSemaphorePermit) {
     loop {
         let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
@@ -201,7 +202,8 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
         };
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Answers are small and whole: waiting to fill a packet only delays them. Without it they are late.
+                // Answers are small and whole: waiting to fill a packet only delays them. Without the option
+                // they are late.
                 let _ = stream.set_nodelay(true);
                 return (stream, Peer(address), permit);
             }
@@ -213,7 +215,8 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
     }
 }
 
-/// No lease is honoured and no statement sent once the database's file has lost its path.
+/// Waits until the database's file has lost its path; from then on no lease is honoured and no statement
+/// sent.
 async fn part_from_file(file: Arc<DatabaseFile>, app: Arc<App>) {
     file.change().await;
     app.secrets.reset();
@@ -228,8 +231,8 @@ fn cannot_listen(asked: &str) -> String {
     )
 }
 
-/// Takes the port, and lets nobody connect yet: until the server is ready a client is refused, and does not
-/// wait.
+/// Takes the port, and lets no client connect yet: until the server is ready a client is refused, and does
+/// not wait.
 async fn bind(asked: &str) -> anyhow::Result<TcpSocket> {
     let bound = async {
         let mut last = std::io::Error::other("the name has no address");
@@ -250,12 +253,15 @@ fn listen(asked: &str, socket: TcpSocket) -> anyhow::Result<(TcpListener, Socket
     let listener = socket.listen(BACKLOG).with_context(|| cannot_listen(asked))?;
     let address = listener.local_addr().with_context(|| cannot_listen(asked))?;
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine in plain HTTP: put TLS in front, and keep /metrics private");
+        tracing::warn!(
+            %address,
+            "listening beyond this machine in plain HTTP: put TLS in front, and keep /metrics private"
+        );
     }
     Ok((listener, address))
 }
 
-/// The one line on stdout: a program that started us waits for it.
+/// Prints the one line on stdout: a program that started us waits for it.
 fn announce(address: SocketAddr) {
     tracing::info!(%address, "listening");
     let mut stdout = std::io::stdout().lock();

@@ -1,6 +1,6 @@
 //! SIGTERM and Ctrl-C as two futures: the first signal, and the second. SIGHUP as often as it comes.
 //!
-//! It ends nothing itself. What a signal means is for the server to say.
+//! It ends nothing itself. The meaning of a signal is the server's to decide.
 
 use std::future::Future;
 use std::io;
@@ -8,11 +8,11 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// The first of SIGTERM and Ctrl-C, and the one after it. Both count from this call on.
+/// Returns the first of SIGTERM and Ctrl-C, and the one after it. Both count from this call on.
 ///
 /// # Errors
 ///
-/// Those of the operating system, where it lets nobody listen for signals.
+/// The errors of the operating system, where it lets no process listen for signals.
 pub fn signals() -> io::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send)> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -32,18 +32,18 @@ pub fn signals() -> io::Result<(impl Future<Output = ()> + Send, impl Future<Out
     Ok((received(stop), received(abort)))
 }
 
-/// SIGHUP, which ends the process no more.
+/// Returns the stream of SIGHUPs, which end the process no more.
 ///
 /// # Errors
 ///
-/// Those of the operating system, where it lets nobody listen for signals.
+/// The errors of the operating system, where it lets no process listen for signals.
 pub fn hangups() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
 async fn received(signal: oneshot::Receiver<()>) {
     if signal.await.is_err() {
-        // The task above ends only after it has sent both, or with the runtime; then nobody is left to stop.
+        // The task above ends only after it has sent both, or with the runtime; then nothing is left to stop.
         std::future::pending::<()>().await;
     }
 }

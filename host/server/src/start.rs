@@ -1,4 +1,5 @@
-//! Under which policy the server starts: the one that was active when it last ran, or the one that its command line names.
+//! The choice of the policy at the start: the one that was active when the server last ran, or the one that
+//! its command line names.
 //!
 //! It knows nothing of connections, and leaves to the cache whether a policy is any good.
 
@@ -9,8 +10,8 @@ use crate::policy::TrustConfig;
 use crate::state::{Journal, Requested, StartCandidate, State, candidates};
 use crate::store::Store;
 
-/// The cache of the secrets, and the journal of its changes. `chosen` is the policy of the command line, as far as it can be
-/// read. The first candidate that can be used is the one.
+/// Builds the cache of the secrets, and the journal of its changes. `chosen` is the policy of the command
+/// line, if it can be read. The first candidate that can be used is taken.
 pub(crate) async fn secrets(
     serve: &Serve,
     chosen: anyhow::Result<Policy>,
@@ -38,10 +39,15 @@ pub(crate) async fn secrets(
             // Another policy would fare no better, and none is to lose its place over it.
             Err(BuildError::Policy(error)) if error.stage == Stage::Host => return Err(error.into()),
             Err(BuildError::Policy(error)) => {
-                // What is said of the last one is what the process ends with.
+                // The error of the last candidate is the one that the process ends with.
                 if tried < last {
                     let (digest, settings) = (policy.digest(), policy.settings());
-                    tracing::error!(digest, ?settings, %error, "a policy cannot be used; the next one is tried");
+                    tracing::error!(
+                        digest,
+                        ?settings,
+                        %error,
+                        "a policy cannot be used; the next one is tried"
+                    );
                 }
                 journal.note_unusable(&policy, &error);
                 refused.get_or_insert(error.into());
@@ -61,14 +67,15 @@ async fn begin(
     is_first: bool,
 ) -> Result<SecretCache, BuildError> {
     let builder = builder.policy(first.policy).first_on_probation(!first.proven).previous(previous);
-    // A start that had to make do with less leaves what was kept as it is, until somebody changes something.
+    // A start with a later candidate leaves the kept state as it is, until an operator or the host changes
+    // something.
     let observed = builder.on_policy_change(move |change| {
         journal.note(change, is_first || change.record.cause != Cause::Start);
     });
     observed.build().await
 }
 
-/// Has policies run as the command line says.
+/// Sets the way of running policies that the command line names.
 pub(crate) fn executed(serve: &Serve, builder: Builder) -> Builder {
     if serve.interpreter { builder.interpreter(true) } else { builder }
 }

@@ -1,8 +1,10 @@
-//! What the server keeps from one run to the next: the active policy, those to go back to, and a record of every change.
+//! The state that the server keeps from one run to the next: the active policy, the ones to go back to, and a
+//! record of every change.
 //!
-//! A folder that one server at a time uses. The policies are named in one small file, which is replaced as a whole, so
-//! that a crash at any moment leaves the old ones or the new; their components are files named by their digest, which are
-//! there before anything names them. It knows nothing of what a policy does.
+//! It is a folder that one server at a time uses. The policies are named in one small file, which is replaced
+//! as a whole, so that a crash at any moment leaves the old ones or the new; their components are files named
+//! by their digest, which are there before any list names them. This file knows nothing of what a policy
+//! does.
 
 mod journal;
 mod policies;
@@ -27,7 +29,7 @@ const POLICIES: &str = "policies.json";
 const COMPONENTS: &str = "components";
 const AUDIT: &str = "audit.jsonl";
 const REVISION: &str = "highest-revision";
-/// A number and a line's end, and room for whoever wrote it by hand.
+/// Maximum size of the file: a number and a line's end, and room for what an operator wrote by hand.
 const MAX_REVISION_BYTES: usize = 4096;
 
 /// The folder, locked for as long as this lives.
@@ -36,7 +38,7 @@ pub(crate) struct State {
     _lock: File,
 }
 
-/// What is to be kept.
+/// The policies to be kept.
 pub(crate) struct Checkpoint {
     pub(crate) active: RetainedPolicy,
     pub(crate) previous: Vec<RetainedPolicy>,
@@ -50,7 +52,8 @@ impl State {
         let make = |path: &Path| DirBuilder::new().mode(0o700).recursive(true).create(path);
         make(&folder.join(COMPONENTS)).with_context(|| {
             format!(
-                "cannot make the folder {shown} for what is kept between runs; name another one with --state-dir"
+                "cannot make the folder {shown} for what is kept between runs; name another one with \
+                 --state-dir"
             )
         })?;
         let mode = fs::metadata(folder)
@@ -59,8 +62,8 @@ impl State {
             .mode();
         anyhow::ensure!(
             mode & 0o022 == 0,
-            "the folder {shown} has mode {:04o}, so that others may choose the policy of the next start; run chmod 700, or name \
-             another one with --state-dir",
+            "the folder {shown} has mode {:04o}, so that others may choose the policy of the next start; run \
+             chmod 700, or name another one with --state-dir",
             mode & 0o7777
         );
         let lock =
@@ -68,15 +71,16 @@ impl State {
         let lock = lock.with_context(|| format!("cannot use the folder {shown}"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             rustix::io::Errno::WOULDBLOCK => anyhow::anyhow!(
-                "another server uses the folder {shown}; stop it, or give this one another folder with --state-dir, and its own \
-                 --database unless it may answer from its cache for as long as a lease lasts after the other has written"
+                "another server uses the folder {shown}; stop it, or give this one another folder with \
+                 --state-dir, and its own --database unless it may answer from its cache for as long as a \
+                 lease lasts after the other has written"
             ),
             error => anyhow::Error::new(error).context(format!("cannot lock the folder {shown}")),
         })?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
-    /// The policies that an earlier run kept. Whatever cannot be read is said and passed over.
+    /// Returns the policies that an earlier run kept. What cannot be read is logged and passed over.
     pub(crate) fn kept(&self) -> Option<SavedState> {
         let path = self.folder.join(POLICIES);
         let file = path.display();
@@ -112,7 +116,7 @@ impl State {
         Some(SavedState { active, previous, requested: policies.into_requested() })
     }
 
-    /// The highest signed revision that was ever active, as far as that is known.
+    /// Returns the highest signed revision that was ever active, as far as that is known.
     pub(crate) fn highest_revision(&self) -> anyhow::Result<u64> {
         let path = self.folder.join(REVISION);
         if !path.exists() {
@@ -121,7 +125,8 @@ impl State {
         let text = read_file(&path, MAX_REVISION_BYTES).and_then(|text| Ok(String::from_utf8(text)?));
         text.and_then(|text| Ok(text.trim().parse()?)).with_context(|| {
             format!(
-                "{} does not say which signed revision was the highest; write it there, or remove the file to take any",
+                "{} does not say which signed revision was the highest; write it there, or remove the file \
+                 to take any",
                 path.display()
             )
         })
@@ -157,12 +162,12 @@ impl State {
         file.sync_data()
     }
 
-    /// Keeps the policies, and nothing else that was kept before.
+    /// Keeps the policies, and removes the components that are no longer named.
     fn keep(&self, requested: &Requested, checkpoint: &Checkpoint) -> std::io::Result<()> {
         let Checkpoint { active, previous, highest_revision } = checkpoint;
         for RetainedPolicy { policy, .. } in previous.iter().chain([active]) {
             let path = self.component(policy.digest());
-            // One that is damaged is mended.
+            // A damaged file is mended.
             if fs::read(&path).ok().is_none_or(|stored| stored != policy.component()) {
                 write_whole(&path, policy.component())?;
             }
@@ -178,7 +183,7 @@ impl State {
         self.forget_unnamed(policies.components()?)
     }
 
-    /// Removes the components that no file names any more, and no file that is not one of them.
+    /// Removes the components that no list names any more, and no other file.
     fn forget_unnamed(&self, components: String) -> std::io::Result<()> {
         let mut texts = policies::aside(&self.folder)?;
         texts.push(components);
@@ -219,7 +224,7 @@ fn ends_within_a_line(file: &File) -> std::io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-/// Writes a file so that it is there whole or not at all, whatever happens.
+/// Writes a file so that it is there whole or not at all, even after a crash.
 fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().ok_or_else(|| std::io::Error::other("the file has no folder"))?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

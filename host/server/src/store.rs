@@ -1,7 +1,8 @@
 //! The table `workspaces`: one pool, shared by both caches and by the server's own statements.
 //!
-//! It knows nothing of HTTP. Each statement is one autocommit statement with bound parameters. A statement whose answer
-//! was lost may have been committed, and says so: a careless reader would call that a failure.
+//! It knows nothing of HTTP. Each statement is one autocommit statement with bound parameters. A statement
+//! whose answer was lost may have been committed, and its error says so: a careless reader would call that a
+//! failure.
 
 mod connect;
 mod file;
@@ -26,14 +27,14 @@ use self::file::{FileChange, Guarded};
 pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
 
-/// The database where none is named.
+/// Default database.
 pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
 
-/// How long a statement may take, a connection from the pool included. The caller is a person or a probe.
+/// Time that a statement may take, a connection from the pool included. The caller is a person or a probe.
 const STATEMENT: Duration = Duration::from_secs(5);
-/// How long a probe waits.
+/// Timeout of a probe.
 const PING: Duration = Duration::from_secs(1);
-/// How long the pool may take to close: a connection that is stuck must not keep the process alive.
+/// Time that the pool may take to close: a connection that is stuck must not keep the process alive.
 const CLOSE: Duration = Duration::from_secs(2);
 
 const INSERT: &str =
@@ -41,12 +42,13 @@ const INSERT: &str =
 const DELETE: &str = "DELETE FROM workspaces WHERE id = ?1";
 const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
 
-/// The same for PostgreSQL, each of which does nothing unless it is the one that was meant.
+/// The same statements for PostgreSQL, each with a guard by which it does nothing unless it is the statement
+/// that was meant.
 static PG_INSERT: LazyLock<PostgresWrite> = LazyLock::new(|| {
     PostgresWrite::new("create", |guard| {
         format!(
-            "INSERT INTO workspaces (id, auth_token_hash) SELECT $4, $5 WHERE {guard} ON CONFLICT (id) DO NOTHING \
-             RETURNING 1 AS stored"
+            "INSERT INTO workspaces (id, auth_token_hash) SELECT $4, $5 WHERE {guard} ON CONFLICT (id) DO \
+             NOTHING RETURNING 1 AS stored"
         )
     })
 });
@@ -56,32 +58,32 @@ static PG_DELETE: LazyLock<PostgresWrite> = LazyLock::new(|| {
     })
 });
 
-/// The pool of whichever database it is.
+/// The pool of either database.
 #[derive(Clone)]
 pub(crate) enum Store {
     Sqlite(SqlitePool, Arc<DatabaseFile>),
     Postgres(PostgresPool),
 }
 
-/// What the database lets us do.
+/// Access that the database gives us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     ReadWrite,
-    /// A standby, or a database that was set so.
+    /// Reading only: a standby, or a database that was set so.
     ReadOnly,
 }
 
-/// Why a statement did not do what was asked: always the database's fault. The words are ours: the database's own may
-/// quote a row, as a trigger's do.
+/// Reason why a statement was not carried out: always the database's fault. The words are ours: the
+/// database's own may quote a row, as a trigger's do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// It could not be reached, or refused the statement. Nothing was changed.
+    /// The database could not be reached, or refused the statement. Nothing was changed.
     #[error("the database is unavailable: {0}")]
     Unavailable(Cow<'static, str>),
-    /// It takes no writes. Nothing was changed.
+    /// The database takes no writes. Nothing was changed.
     #[error("the database is read-only: a standby, or set so")]
     ReadOnly,
-    /// Its file is no longer what was opened. Nothing was changed.
+    /// The database's file is no longer the one that was opened. Nothing was changed.
     #[error("the database is unavailable: {0}")]
     FileChanged(FileChange),
     /// The connection was lost, or the answer was late.
@@ -96,7 +98,7 @@ impl Store {
         connect::open(url, how).await
     }
 
-    /// The file that may be replaced under the server, if it is one.
+    /// Returns the file that may be replaced under the server, if the database is one.
     pub(crate) fn file(&self) -> Option<&Arc<DatabaseFile>> {
         match self {
             Self::Sqlite(_, file) => Some(file),
@@ -104,7 +106,7 @@ impl Store {
         }
     }
 
-    /// The builder of a cache over one column of the table.
+    /// Returns the builder of a cache over one column of the table.
     pub(crate) async fn cache(&self, column: &str) -> anyhow::Result<Builder> {
         let column = Column::new("workspaces", "id", column)?;
         let [loads, issues] = self.shares();
@@ -118,7 +120,8 @@ impl Store {
         })
     }
 
-    /// How many connections each cache may take for loads, and for issues: two caches and the server itself share them.
+    /// Returns the numbers of connections that each cache may take for loads, and for issues: two caches and
+    /// the server itself share them.
     fn shares(&self) -> [usize; 2] {
         let connections = match self {
             Self::Sqlite(pool, _) => pool.options().get_max_connections(),
@@ -128,7 +131,8 @@ impl Store {
         [connections / 3, connections / 4].map(|share| share.max(1))
     }
 
-    /// Adds a workspace without a secret. `false`: there is one with this id already, and nothing was changed.
+    /// Adds a workspace without a secret. Returns `false` if there is one with this id already, and nothing
+    /// was changed.
     pub(crate) async fn insert(&self, workspace: &WorkspaceId, token_hash: &str) -> Result<bool, StoreError> {
         let parameters = [workspace.as_str(), token_hash];
         Ok(match self {
@@ -137,7 +141,7 @@ impl Store {
         } > 0)
     }
 
-    /// Deletes a workspace. `false`: there was none.
+    /// Deletes a workspace. Returns `false` if there was none.
     pub(crate) async fn delete(&self, workspace: &WorkspaceId) -> Result<bool, StoreError> {
         let parameters = [workspace.as_str()];
         Ok(match self {
@@ -146,7 +150,7 @@ impl Store {
         } > 0)
     }
 
-    /// Whether the database answers, and takes writes.
+    /// Checks that the database answers, and returns whether it takes writes.
     pub(crate) async fn ping(&self) -> Result<Access, StoreError> {
         self.check_file()?;
         let asked = async {
@@ -166,19 +170,19 @@ impl Store {
         })
     }
 
-    /// Looks whether the file is still what was opened.
+    /// Checks that the file is still the one that was opened.
     fn check_file(&self) -> Result<(), StoreError> {
         self.file().map_or(Ok(()), |file| file.check()).map_err(StoreError::FileChanged)
     }
 
-    /// After the file has changed: keeps what is left of the old one from being taken for the new one's.
+    /// Empties the old file's log after the file has changed, so that it is not taken for the new file's.
     pub(crate) async fn part_from_file(&self) {
         if let Self::Sqlite(pool, file) = self {
             file.empty_log(pool).await;
         }
     }
 
-    /// Reads the password of the database again, where there is one in a file.
+    /// Reads the password of the database again, if there is one in a file.
     pub(crate) fn reload(&self) {
         if let Self::Postgres(pool) = self
             && let Err(error) = pool.reload()
@@ -225,7 +229,7 @@ async fn execute(
     file.check().map_err(StoreError::FileChanged)?;
     let query = parameters.iter().fold(sqlx::query(statement), |query, &value| query.bind(value));
     let rows = in_time(async { Ok(query.execute(pool).await?.rows_affected()) }).await?;
-    // What was written to a file that has lost its path since may be gone.
+    // Data that was written to a file that has lost its path since may be gone.
     file.check().map_err(|changed| StoreError::OutcomeUnknown(changed.to_string().into()))?;
     Ok(rows)
 }
@@ -264,23 +268,24 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Whether the database takes no writes: SQLITE_READONLY.
+/// Returns whether the database takes no writes: SQLITE_READONLY.
 fn is_read_only(refusal: &dyn sqlx::error::DatabaseError) -> bool {
     primary_code(refusal) == Some(8)
 }
 
-/// Whether it was SQLite's disk that failed the statement, perhaps between the commit's record and its sync: SQLITE_IOERR.
+/// Returns whether it was SQLite's disk that failed the statement, perhaps between the commit's record and
+/// its sync: SQLITE_IOERR.
 fn is_io_error(refusal: &dyn sqlx::error::DatabaseError) -> bool {
     primary_code(refusal) == Some(10)
 }
 
-/// SQLite's code, below its extension.
+/// Returns SQLite's primary code, without its extension.
 fn primary_code(refusal: &dyn sqlx::error::DatabaseError) -> Option<u32> {
     let error = refusal.try_downcast_ref::<SqliteError>()?;
     Some(error.code()?.parse::<u32>().ok()? & 0xff)
 }
 
-/// The error in words that cannot hold a value.
+/// Returns the error in words that cannot hold a value.
 fn describe(error: &sqlx::Error) -> Cow<'static, str> {
     match error {
         sqlx::Error::Database(refusal) => match refusal.code() {
@@ -294,7 +299,7 @@ fn describe(error: &sqlx::Error) -> Cow<'static, str> {
     }
 }
 
-/// Looks at the database that the URL names, and changes nothing.
+/// Checks the database that the URL names, and changes nothing.
 pub(crate) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
     connect::check(url).await
 }

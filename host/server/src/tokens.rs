@@ -1,10 +1,10 @@
 //! The cache of the workspaces' tokens: which policy it runs, for as long as the process lives.
 //!
-//! It decides who is let in, so only the command line chooses its policy, and only among the bundled ones: no
-//! swap and no component from elsewhere ever reaches it. The default keeps answering while the database is
-//! down, for a bounded time. The price: for that long a token that was rotated or deleted through *another*
-//! process is still accepted here, if the database has been down ever since. Once the database answers, what
-//! it says ends a token at once.
+//! It decides which callers are let in, so only the command line chooses its policy, and only among the
+//! bundled ones: no swap and no component from elsewhere ever reaches it. The default keeps answering while
+//! the database is down, for a bounded time. The price: for that long a token that was rotated or deleted
+//! through *another* process is still accepted here, if the database has been down ever since. Once the
+//! database answers, its answer ends a token at once.
 
 use anyhow::Context as _;
 use leasehold::{BuildError, Builder, Policy, SecretCache};
@@ -12,12 +12,11 @@ use leasehold::{BuildError, Builder, Policy, SecretCache};
 use crate::options::{Serve, TOKEN_POLICY};
 use crate::policy_source::{bundled_names, with_settings};
 
-/// The bound of `stale` where the command line sets none: with `ttl` an hour since the token was last read,
-/// which is as long as the host lets a lease last. Beyond that every heartbeat would ask a database that is
-/// down.
+/// Default bound of `stale`: with `ttl` an hour since the token was last read, which is as long as the host
+/// lets a lease last. Beyond that every heartbeat would wait for a database that is down.
 const STALE: (&str, &str) = ("stale", "55m");
 
-/// The policy that `--token-policy` and `--token-setting` name.
+/// Returns the policy that `--token-policy` and `--token-setting` name.
 pub(crate) fn policy(serve: &Serve) -> anyhow::Result<Policy> {
     let name = serve.token_policy.as_str();
     let bundled = leasehold_policies::ALL.iter().find(|(known, _)| *known == name);

@@ -1,4 +1,4 @@
-//! A policy while it is active, or was: under which generation, since when, and what had been used by then.
+//! A policy while it is active, or was: its generation, its start, and the usage counters at that start.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,12 +11,12 @@ use crate::{Clock, Instant};
 /// A policy with the generation under which it is active, or was.
 pub(crate) type ActivePolicy = Active<Activation>;
 
-/// A policy that is active, or was, and since when.
+/// A policy that is active or was, and the start of that time.
 pub(crate) struct Activation {
     pub(super) loaded: Arc<Loaded>,
     pub(super) since: SystemTime,
     pub(super) began: Instant,
-    /// What had been used by then.
+    /// Usage of the policy when the activation began.
     pub(super) at_begin: Usage,
 }
 
@@ -27,7 +27,7 @@ impl ActivePolicy {
 }
 
 impl Activation {
-    /// Of a policy that begins with the cache.
+    /// Returns the activation of a policy that begins with the cache.
     pub(super) fn first(loaded: &Arc<Loaded>, clock: &dyn Clock) -> Self {
         let (since, began) = (clock.wall(), clock.now());
         Self { loaded: Arc::clone(loaded), since, began, at_begin: Usage::default() }

@@ -1,12 +1,12 @@
-//! What is active, and its generation: read by everyone, replaced in one step.
+//! The active value and its generation: read by all threads, replaced in one step.
 //!
-//! Whoever misses takes the policy and its generation together. A hit looks at the generation alone, which is therefore
-//! kept once more beside it. It knows nothing of what it holds.
+//! A miss takes the policy and its generation together. A hit looks at the generation alone, which is
+//! therefore kept once more beside the policy. This file knows nothing of the value that it holds.
 
 use crate::lease::Generation;
 use crate::sync::{Arc, ArcSwap, AtomicU64, Ordering};
 
-/// Something with the generation under which it is active.
+/// A value with the generation under which it is active.
 pub(crate) struct Active<T> {
     pub(crate) generation: Generation,
     pub(crate) activation: T,
@@ -14,7 +14,7 @@ pub(crate) struct Active<T> {
 
 pub(crate) struct ActiveCell<T> {
     active: ArcSwap<Active<T>>,
-    /// The active generation once more, for the hit path: one load instead of a protected pointer.
+    /// Copy of the active generation for the hit path: one load instead of a protected pointer.
     generation: AtomicU64,
 }
 
@@ -27,20 +27,20 @@ impl<T> ActiveCell<T> {
         }
     }
 
-    /// What is active, with its generation.
+    /// Returns the active value with its generation.
     pub(crate) fn load(&self) -> Arc<Active<T>> {
         self.active.load_full()
     }
 
-    /// The active generation.
+    /// Returns the active generation.
     #[inline]
     pub(crate) fn generation(&self) -> Generation {
-        // Acquire: whoever sees a generation also sees what was stored before it.
+        // Acquire: a thread that sees a generation also sees what was stored before it.
         Generation::new(self.generation.load(Ordering::Acquire))
     }
 
-    /// Makes `activation` active under the next generation. Callers take turns. The value is stored before its generation, so
-    /// that no reader finds a generation whose policy is not there yet.
+    /// Makes `activation` active under the next generation. Callers take turns. The value is stored before
+    /// its generation, so that no reader finds a generation whose policy is not there yet.
     pub(crate) fn replace(&self, activation: T) -> Generation {
         let generation = self.load().generation.next();
         self.active.store(Arc::new(Active { generation, activation }));

@@ -1,4 +1,5 @@
-//! The contract in Rust, generated from `wit/`. Everything that a policy may import can trap; the database may wait.
+//! The contract in Rust, generated from `wit/`. Everything that a policy may import can trap; the database
+//! may wait.
 
 #![allow(
     missing_docs,

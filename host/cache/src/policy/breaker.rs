@@ -1,6 +1,6 @@
-//! When a policy has failed too often: so many faults within a window of time.
+//! The limit on a policy's faults: so many within a window of time.
 //!
-//! Pure counting. It reads no clock, and does not know what is done about it.
+//! Pure counting. It reads no clock, and does not know what is done about a trip.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::Instant;
 pub(crate) struct Breaker {
     limit: u32,
     window: Duration,
-    /// The latest last; never more than the limit.
+    /// Times of the recent faults, the latest last; never more than the limit.
     faults: VecDeque<Instant>,
 }
 
-/// Whether the policy may go on.
+/// State of the breaker after a fault: whether the policy may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     Closed,
@@ -36,7 +36,7 @@ impl Breaker {
         Reading::Trips
     }
 
-    /// Faults within the window that ends now.
+    /// Counts the faults within the window that ends now.
     pub(super) fn recent(&mut self, now: Instant) -> u32 {
         while self.faults.front().is_some_and(|first| now.saturating_since(*first) > self.window) {
             self.faults.pop_front();
@@ -44,7 +44,7 @@ impl Breaker {
         u32::try_from(self.faults.len()).unwrap_or(u32::MAX)
     }
 
-    /// Another policy begins with a clean record.
+    /// Clears the record: another policy begins with none.
     pub(super) fn reset(&mut self) {
         self.faults.clear();
     }
@@ -69,7 +69,7 @@ mod tests {
         for (at, expected) in [
             (0, Reading::Closed),
             (5, Reading::Closed),
-            // The first is out of the window by a hair.
+            // The first fault is just out of the window.
             (11, Reading::Closed),
             (15, Reading::Trips),
             (15, Reading::Closed),

@@ -1,7 +1,7 @@
-//! One call of a policy: what it is about, what it may use, and a record of what it did.
+//! One call of a policy: its subject, what it may use, and a record of what it did.
 //!
-//! It knows nothing of WebAssembly. The record, and not the policy's word, is what the host goes by afterwards: where
-//! each handle came from, which statements were sent, and what the policy wants stored.
+//! This file knows nothing of WebAssembly. The record, and not the policy's word, is what the host goes by
+//! afterwards: where each handle came from, which statements were sent, and what the policy wants stored.
 
 use std::sync::Arc;
 
@@ -13,30 +13,30 @@ use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
-/// How many statements one call may send: more than any honest policy needs, few enough to bound a call.
+/// Maximum number of statements in one call: more than any honest policy needs, few enough to bound a call.
 const MAX_STATEMENTS: u32 = 8;
 
-/// What the host wants of a policy.
+/// The host's request to a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Read,
     Issue(IssueMode),
 }
 
-/// Why a call did not count. The text is for the operator.
+/// Reason why a call did not count. The text is for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault(pub(crate) String);
 
-/// What the machine lacked for a call. It says nothing about the policy.
+/// Resource that the machine lacked for a call. It says nothing about the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage(pub(crate) String);
 
-/// Why a call has no answer.
+/// Reason why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
-    /// The policy's doing.
+    /// A fault of the policy.
     Fault(Fault),
-    /// The machine's.
+    /// A shortage of the machine.
     Shortage(Shortage),
 }
 
@@ -52,7 +52,7 @@ pub struct Handle {
     pub(crate) secret: Secret,
     pub(crate) obtained_at: Instant,
     origin: Origin,
-    /// Which step of the call it came from: a value from before an issue must not be stored after it.
+    /// Step of the call that the secret came from: a value from before an issue must not be stored after it.
     step: u32,
 }
 
@@ -63,22 +63,22 @@ enum Origin {
     Entry,
 }
 
-/// What a policy wants of its entry.
+/// Change to the workspace's entry that a policy asks for.
 #[derive(Clone)]
 pub(crate) enum Change {
     Put(Snapshot),
     Remove,
 }
 
-/// What the policy returned.
+/// Answer that the policy returned.
 pub(crate) enum PolicyAnswer {
     Secret(Handle),
     Absent,
-    /// Which error the policy named does not matter: the record has the one that the database gave.
+    /// An error. Which one the policy named does not matter: the record has the one that the database gave.
     Error,
 }
 
-/// A call under way, and then the record of one.
+/// A call in flight, and then the record of one.
 pub(crate) struct Call {
     pub(crate) workspace: WorkspaceId,
     pub(crate) request: Request,
@@ -87,14 +87,14 @@ pub(crate) struct Call {
     deadline: Deadline,
     host_io: HostIo,
     snapshot: Option<Snapshot>,
-    /// What the database said before the policy was asked, for its first select.
+    /// Answer of the SELECT that was sent before the policy was called, for the policy's first select.
     read: Option<Read>,
     change: Option<Change>,
     steps: u32,
     sent: u32,
-    /// When the last select found none.
+    /// Time at which the last select found no secret.
     absent_at: Option<Instant>,
-    /// Whether `entry.get` has shown an absence. It may be answered, though its lease may have ended since.
+    /// `true` if `entry.get` has shown an absence. It may be answered, though its lease may have ended since.
     was_shown_absence: bool,
     selected: bool,
     failure: Option<DatabaseError>,
@@ -135,12 +135,12 @@ impl Call {
         self.statements.clock.now().rounded()
     }
 
-    /// What it hands in to the task that makes it.
+    /// Returns the requests that the call hands to the task that makes it.
     pub(super) fn host_io(&self) -> HostIo {
         self.host_io.clone()
     }
 
-    /// `database.select`.
+    /// Implements `database.select`.
     pub(crate) async fn select(&mut self) -> Result<Result<Option<Handle>, DatabaseError>, Fault> {
         let step = self.statement()?;
         (self.absent_at, self.was_shown_absence, self.selected) = (None, false, true);
@@ -167,7 +167,7 @@ impl Call {
         answer.await.unwrap_or_else(|_| Err(DatabaseError::Unavailable("the SELECT ended early".into())))
     }
 
-    /// `database.issue`.
+    /// Implements `database.issue`.
     pub(crate) async fn issue(&mut self, mode: IssueMode) -> Result<Result<Handle, DatabaseError>, Fault> {
         if self.request != Request::Issue(mode) {
             return Err(Fault(format!("database.issue({mode:?}) in a call of {:?}", self.request)));
@@ -182,7 +182,7 @@ impl Call {
         let step = self.statement()?;
         let mut sent = self.statements.send_issue(&self.workspace, mode, self.deadline);
         self.issue = Some((step, sent.clone()));
-        // Whatever was put or seen before this is older than what the database is about to hold.
+        // All that was put or seen before this is older than what the database is about to hold.
         (self.change, self.snapshot, self.absent_at) = (None, None, None);
         self.was_shown_absence = false;
         let state = sent.answer(self.deadline).await;
@@ -197,7 +197,7 @@ impl Call {
         })
     }
 
-    /// `entry.get`.
+    /// Implements `entry.get`.
     pub(crate) fn entry(&mut self) -> Option<(Snapshot, Option<Handle>)> {
         let snapshot = match &self.change {
             Some(Change::Put(put)) => Some(put.clone()),
@@ -216,7 +216,7 @@ impl Call {
         Some((snapshot, handle))
     }
 
-    /// `entry.put`.
+    /// Implements `entry.put`.
     pub(crate) fn put(&mut self, value: Option<&Handle>, lease: Lease) -> Result<(), Fault> {
         let (secret, obtained_at) = match value {
             Some(handle) if self.issue.as_ref().is_some_and(|(issued, _)| handle.step < *issued) => {
@@ -235,22 +235,23 @@ impl Call {
         Ok(())
     }
 
-    /// `entry.remove`.
+    /// Implements `entry.remove`.
     pub(crate) fn remove(&mut self) {
         self.change = Some(Change::Remove);
     }
 
-    /// What the policy wants stored.
+    /// Takes the change that the policy wants stored.
     pub(crate) fn change(&mut self) -> Option<Change> {
         self.change.take()
     }
 
-    /// The issue that the call sent, if it sent one.
+    /// Returns the issue that the call sent, if it sent one.
     pub(crate) fn sent_issue(&self) -> Option<&SentIssue> {
         self.issue.as_ref().map(|(_, sent)| sent)
     }
 
-    /// Holds the answer to a read against the record. What the record does not bear out is a fault.
+    /// Checks the answer to a read against the record. An answer that the record does not bear out is a
+    /// fault.
     pub(crate) fn judge_read(
         &self,
         answer: PolicyAnswer,
@@ -272,7 +273,8 @@ impl Call {
         }
     }
 
-    /// Holds the answer to an issue against the record: it must be the secret that the database committed.
+    /// Checks the answer to an issue against the record: it must be the secret that the database committed,
+    /// or, for a heal that sent no issue, one that it selected.
     pub(crate) fn judge_issue(&self, answer: PolicyAnswer) -> Result<Result<Secret, DatabaseError>, Fault> {
         match answer {
             PolicyAnswer::Secret(handle) if handle.origin == Origin::Issued => Ok(Ok(handle.secret)),
@@ -301,14 +303,14 @@ impl Call {
         }
     }
 
-    /// The error that the database gave, when the policy answers with one.
+    /// Returns the error that the database gave, for a policy that answers with an error.
     fn reported(&self) -> Result<DatabaseError, Fault> {
         self.failure
             .clone()
             .ok_or_else(|| Fault("the answer was an error that the database did not report".into()))
     }
 
-    /// Whether absence is stored and still kept, and this call has not asked the database itself.
+    /// Returns whether absence is stored and still kept, and this call has not sent a select itself.
     fn kept_absence(&self) -> bool {
         let kept = self
             .snapshot

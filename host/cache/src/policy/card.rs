@@ -1,12 +1,13 @@
-//! The policy card: what a rehearsal has found of a policy, in figures and in words.
+//! The policy card: the findings of a rehearsal about a policy, in figures and in words.
 //!
-//! Plain data. Nothing here knows how a figure was come by, and nothing is taken from what the policy says of itself but
-//! its name, its version and its settings. An author's `--expect` and an operator's page go by the same names.
+//! Plain data. Nothing here knows how a figure was measured. The card takes nothing from what the policy says
+//! of itself but its name, its version and its settings. An author's `--expect` and an operator's page go by
+//! the same names.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-/// What a policy does, as the host saw it do it under a clock and a database of the host's own.
+/// Behaviour of a policy, as the host saw it under a clock and a database of the host's own.
 ///
 /// `Display` prints it in about 20 lines. [`figures`](Self::figures) has the same by name.
 #[derive(Clone, Debug)]
@@ -20,46 +21,47 @@ pub struct PolicyCard {
     pub digest: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
-    /// For how long a secret is served after a read without asking the policy, over dozens of workspaces at three instants.
+    /// Time for which a secret is served after a read without a call of the policy, over dozens of workspaces
+    /// at three instants.
     pub fresh: Range,
-    /// The same after an issue.
+    /// Time for which a secret is served after an issue without a call of the policy.
     pub issue_fresh: Range,
-    /// How long before that time is up a hit also asks the policy in the background, which then asks the
-    /// database; zero: it never does.
+    /// Time before the end of freshness from which a hit also calls the policy in the background, which then
+    /// sends a SELECT; zero if it never does.
     pub refresh_ahead: Range,
-    /// For how long a read is still told that there is no secret after one has appeared; zero: absence is not cached.
+    /// Time for which reads still report no secret after one has appeared; zero if absence is not cached.
     pub absent: Duration,
-    /// How old an answer can be, counted from when the database last gave it: under a lease, kept beyond one, or while the
-    /// database fails. The longest that was seen.
+    /// Maximum age of an answer, counted from when the database last gave it: under a lease, kept beyond one,
+    /// or while the database fails. The longest that was seen.
     pub stale: Duration,
-    /// What a read is told when no lease covers it and the database fails.
+    /// Result of a read when no lease covers it and the database fails.
     pub on_error: OnError,
-    /// In what order an issue writes.
+    /// Order in which an issue writes.
     pub write: WriteOrder,
-    /// The statements that the heartbeats of a simulated hour cost, one a minute from each of several
-    /// workspaces, once the lengths of their leases have settled.
+    /// Number of statements that the heartbeats of a simulated hour cost, one heartbeat a minute from each of
+    /// several workspaces, once the lengths of their leases have settled.
     pub statements: u64,
-    /// How many heartbeats those were.
+    /// Number of those heartbeats.
     pub heartbeats: u64,
-    /// The processor time of a call, by the median: the policy's own and the host's work for it, without any wait. Measured
-    /// on this machine just now; everything else comes out the same each time.
+    /// Median processor time of a call: the policy's own and the host's work for it, without any wait.
+    /// Measured on this machine just now; everything else comes out the same each time.
     pub call: Duration,
     /// The linear memory of the instance that made the last call, in bytes.
     pub memory_bytes: usize,
-    /// How many calls the rehearsal took.
+    /// Number of calls that the rehearsal took.
     pub calls: u64,
 }
 
-/// The least and the most that was seen of something that differs from workspace to workspace.
+/// Minimum and maximum of a value that differs from workspace to workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
-    /// The min.
+    /// The minimum.
     pub min: Duration,
-    /// The max.
+    /// The maximum.
     pub max: Duration,
 }
 
-/// What a read comes to when no lease covers it and the database fails.
+/// Result of a read when no lease covers it and the database fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnError {
@@ -69,23 +71,24 @@ pub enum OnError {
     Stale,
 }
 
-/// In what order an issue writes. The database comes first whatever the policy does: the host sees to that.
+/// Order in which an issue writes. The database comes first whatever the policy does: the host makes sure of
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WriteOrder {
     /// The database, and then the cache: the next read is a hit.
     DatabaseThenCache,
-    /// The database alone: the next read asks it.
+    /// The database alone: the next read sends a SELECT.
     DatabaseOnly,
 }
 
-/// What a figure of the card is.
+/// Value of a figure of the card.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Measure {
-    /// One of a few words.
+    /// A word, one of a few.
     Word(&'static str),
-    /// A time, the same for all.
+    /// A time, the same for all workspaces.
     Time(Duration),
     /// A time that may differ from workspace to workspace.
     Range(Range),
@@ -113,14 +116,14 @@ impl PolicyCard {
         ]
     }
 
-    /// How far apart the workspaces' times after a read were.
+    /// Returns how far apart the workspaces' times after a read were.
     pub fn jitter(&self) -> Duration {
         self.fresh.max.saturating_sub(self.fresh.min)
     }
 
-    /// How many statements a heartbeat costs on average.
+    /// Returns how many statements a heartbeat costs on average.
     pub fn statements_per_heartbeat(&self) -> f64 {
-        // Thousands at max.
+        // The numbers are in the thousands at most: a float is exact.
         self.statements as f64 / self.heartbeats.max(1) as f64
     }
 
@@ -178,7 +181,7 @@ impl fmt::Display for PolicyCard {
 }
 
 impl Range {
-    /// Takes one more into account.
+    /// Widens the range to include one more value.
     pub(crate) fn widen(spread: &mut Option<Self>, seen: Duration) {
         let Self { min, max } = spread.unwrap_or(Self { min: seen, max: seen });
         *spread = Some(Self { min: min.min(seen), max: max.max(seen) });
@@ -196,7 +199,7 @@ impl fmt::Display for Range {
 }
 
 impl OnError {
-    /// The word for JSON and for `--expect`.
+    /// Returns the word for JSON and for `--expect`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -206,7 +209,7 @@ impl OnError {
 }
 
 impl WriteOrder {
-    /// The word for JSON and for `--expect`.
+    /// Returns the word for JSON and for `--expect`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DatabaseThenCache => "database-then-cache",
@@ -227,8 +230,8 @@ impl fmt::Display for Measure {
     }
 }
 
-/// A time as people write it: `5m`, `1h30m`, `2.5s`. Milliseconds are as fine as a policy's clock; what is less than one is
-/// shown as one, so that a little is not mistaken for nothing.
+/// A time as people write it: `5m`, `1h30m`, `2.5s`. A policy's clock counts in milliseconds; less than one
+/// is shown as one, so that a little is not mistaken for nothing.
 struct Words(Duration);
 
 impl fmt::Display for Words {

@@ -1,9 +1,9 @@
 //! Compiled code on disk, so that a policy is compiled once and not at each start.
 //!
-//! Wasmtime keeps it, by a hash of the component, the compiler and its settings. But it runs whatever it finds: a bit that
-//! was lost on a disk would be run as code, in a process that holds secrets. So the directory has to be this user's alone,
-//! and each file has a checksum beside it, which is compared before every compilation; a file without one goes. It knows
-//! nothing of policies.
+//! Wasmtime keeps the code, by a hash of the component, the compiler and its settings. But it runs all that
+//! it finds: a bit that was lost on a disk would be run as code, in a process that holds secrets. So the
+//! directory has to be this user's alone, and each file has a checksum beside it, which is compared before
+//! every compilation; a file without a checksum is removed. This file knows nothing of policies.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -14,50 +14,52 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Cache, CacheConfig};
 
-/// How much is kept: thousands of policies of the usual size. Wasmtime deletes the oldest.
+/// Maximum size of the kept code: thousands of policies of the usual size. Wasmtime deletes the oldest.
 const MAX_BYTES: u64 = 64 << 20;
 const MAX_FILES: u64 = 1_024;
 
-/// What wasmtime's directory is called within ours, and where it keeps code in there. It deletes whatever else is in its own.
+/// Wasmtime's directory within ours, and the directory of its code in there. Wasmtime deletes all other files
+/// in its own.
 const WASMTIME: &str = "wasmtime";
 const CODE: &str = "wasmtime/modules";
-/// Ours, beside it.
+/// Our directory of checksums, beside wasmtime's.
 const SUMS: &str = "sums";
 
-/// Why compiled code cannot be kept there.
+/// Reason why compiled code cannot be kept in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileCacheError {
     /// The directory cannot be made, or others might write to it.
     #[error("the compile cache {directory:?} cannot be used: {reason}")]
     Unusable {
-        /// As it was given.
+        /// The directory, as it was given.
         directory: PathBuf,
-        /// Why, for an operator to act on.
+        /// Reason, for an operator to act on.
         reason: String,
     },
     /// A policy has been compiled in this process already, or another directory was given before.
     #[error(
-        "the compile cache {directory:?} comes too late: the compiler has begun its work with another one or with none; name \
-         it once, before the first cache is built"
+        "the compile cache {directory:?} comes too late: the compiler has begun its work with another one or \
+         with none; name it once, before the first cache is built"
     )]
     TooLate {
-        /// As it was given.
+        /// The directory, as it was given.
         directory: PathBuf,
     },
 }
 
-/// What the process has been told.
+/// Choice of the process.
 struct Choice {
     directory: Option<PathBuf>,
-    /// The compiler has begun, with that or with none.
+    /// `true` once the compiler has begun, with this directory or with none.
     final_: bool,
 }
 
 static CHOICE: Mutex<Choice> = Mutex::new(Choice { directory: None, final_: false });
 
-/// Keeps compiled code in this directory from now on, for all caches of this process. To be called before the first one is
-/// built. The directory is made where it is missing, for this user alone; whoever can write to it can run code here.
+/// Keeps compiled code in this directory from now on, for all caches of this process. To be called before the
+/// first cache is built. A missing directory is made, for this user alone; a user who can write to it can run
+/// code here.
 ///
 /// # Errors
 ///
@@ -77,7 +79,7 @@ pub fn compile_cache(directory: impl AsRef<Path>) -> Result<(), CompileCacheErro
     }
 }
 
-/// Makes the directory, and sees to it that nobody else can write to it.
+/// Makes the directory, and checks that no other user can write to it.
 fn check(directory: &Path) -> Result<PathBuf, String> {
     let cannot = |error: io::Error| error.to_string();
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(cannot)?;
@@ -92,8 +94,8 @@ fn check(directory: &Path) -> Result<PathBuf, String> {
     let mode = metadata.mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(format!(
-            "it has mode {mode:04o}, so that others may write to it, and what is in it is run; expected 0700: run chmod 700 \
-             if nobody else has written to it"
+            "it has mode {mode:04o}, so that others may write to it, and what is in it is run; expected \
+             0700: run chmod 700 if nobody else has written to it"
         ));
     }
     fs::canonicalize(directory).map_err(cannot)
@@ -105,14 +107,15 @@ pub(super) struct CompileCache {
 }
 
 impl CompileCache {
-    /// What the process has been told. From now on nothing else can be told.
+    /// Returns the choice of the process. From now on it cannot be changed.
     pub(super) fn chosen() -> Option<Self> {
         let mut choice = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
         choice.final_ = true;
         choice.directory.clone().map(|directory| Self { directory })
     }
 
-    /// For wasmtime. It shall not write a file anew that has a checksum, as it would to compress it better.
+    /// Returns the cache for wasmtime, set so that wasmtime does not rewrite a file to compress it better:
+    /// the file has a checksum.
     pub(super) fn configured(&self) -> wasmtime::Result<Cache> {
         let mut config = CacheConfig::new();
         config
@@ -123,7 +126,8 @@ impl CompileCache {
         Cache::new(config)
     }
 
-    /// Removes whatever is not as it was written. Before anything is compiled, which is when wasmtime looks here.
+    /// Removes each file that is not as it was written. Called before anything is compiled, which is when
+    /// wasmtime looks here.
     pub(super) fn remove_damaged(&self) -> io::Result<()> {
         for file in self.code()? {
             let sound = match (fs::read(&file), fs::read_to_string(self.sum_of(&file))) {
@@ -142,7 +146,8 @@ impl CompileCache {
         Ok(())
     }
 
-    /// Writes down what has been written since. A sum that cannot be written costs a compilation the next time.
+    /// Writes the checksums of the files that have been written since. A sum that cannot be written costs a
+    /// compilation the next time.
     pub(super) fn seal(&self) {
         let Ok(files) = self.code() else { return };
         for file in files {
@@ -155,13 +160,17 @@ impl CompileCache {
                 fs::write(&beside, sum(&fs::read(&file)?))
             };
             if let Err(error) = written() {
-                tracing::warn!(file = %beside.display(), %error, "a checksum of compiled code cannot be written");
+                tracing::warn!(
+                    file = %beside.display(),
+                    %error,
+                    "a checksum of compiled code cannot be written"
+                );
             }
         }
     }
 
-    /// The files of code: one for each component, in a directory for each version of wasmtime. What has a dot in its name is
-    /// wasmtime's own book-keeping.
+    /// Returns the files of code: one for each component, in a directory for each version of wasmtime. A file
+    /// with a dot in its name is wasmtime's own book-keeping.
     fn code(&self) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for version in entries(&self.directory.join(CODE))? {
@@ -176,7 +185,7 @@ impl CompileCache {
     }
 }
 
-/// What is in a directory; nothing where there is none.
+/// Returns the entries of a directory; none where there is no directory.
 fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),

@@ -1,9 +1,9 @@
-//! The compiled components of the process: each is compiled once, and shared by all caches for as long as
-//! one holds it.
+//! The compiled components of the process: each is compiled once, and shared by all caches for as long as one
+//! of them holds it.
 //!
-//! The register holds them weakly, by their digest. What is still to be compiled is held by those who wait
-//! for it alone, so that nothing is compiled for nobody. It knows nothing of settings: a policy with others
-//! is the same component.
+//! The register holds them weakly, by their digest. A component that is still to be compiled is held only by
+//! the callers that wait for it, so that nothing is compiled without a waiter. This file knows nothing of
+//! settings: a policy with other settings is the same component.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,7 +18,8 @@ use super::execution::Execution;
 use crate::lease::Ceilings;
 use crate::{Stage, SwapError, blocking};
 
-/// Rehearsals of one component that are remembered: more than a process has settings for it.
+/// Maximum number of rehearsals of one component that are remembered: more than a process has settings for
+/// it.
 const MAX_REHEARSALS: usize = 16;
 
 /// The bytes of a component, shared with its policy.
@@ -28,16 +29,16 @@ pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 pub(super) struct Compiled {
     register: &'static Register,
     digest: String,
-    /// Until the compiler takes it.
+    /// The bytes, until the compiler takes them.
     source: Mutex<Option<Bytes>>,
     outcome: OnceLock<Result<Component, SwapError>>,
-    /// Those who wait for the outcome.
+    /// Channels of the callers that wait for the outcome.
     waiters: Mutex<Vec<SyncSender<()>>>,
-    /// The latest last.
+    /// Remembered rehearsals, the latest last.
     rehearsals: Mutex<Vec<(Rehearsed, PolicyCard)>>,
 }
 
-/// What a rehearsal depends on beside the component.
+/// Inputs of a rehearsal beside the component.
 #[derive(Clone, PartialEq)]
 pub(super) struct Rehearsed {
     pub(super) settings: Vec<(String, String)>,
@@ -50,8 +51,8 @@ pub(super) struct Register {
     engine: Engine,
     execution: Execution,
     shared: Mutex<HashMap<String, Weak<Compiled>>>,
-    /// Those that came with this binary stay once they are compiled: every cache falls back on one of them,
-    /// and programs build caches one after the other.
+    /// The components that came with this binary. They stay once they are compiled: every cache falls back on
+    /// one of them, and programs build caches one after the other.
     bundled: Mutex<HashMap<String, Arc<Compiled>>>,
 }
 
@@ -67,49 +68,50 @@ impl Compiled {
         }
     }
 
-    /// How it is run.
+    /// Returns the way it is run.
     pub(super) fn execution(&self) -> Execution {
         self.register.execution
     }
 
-    /// The engine that it is compiled for.
+    /// Returns the engine that it is compiled for.
     pub(super) fn engine(&self) -> &Engine {
         &self.register.engine
     }
 
-    /// The native code, once it is there.
+    /// Returns the compiled component, once it is there.
     pub(super) fn component(&self) -> Option<&Component> {
         self.outcome.get().and_then(|outcome| outcome.as_ref().ok())
     }
 
-    /// The bytes, for the compiler.
+    /// Takes the bytes, for the compiler.
     pub(super) fn take_source(&self) -> Option<Bytes> {
         lock(&self.source).take()
     }
 
-    /// Compiled, or refused.
+    /// Records the outcome, compiled or refused, and notifies all waiters.
     pub(super) fn complete(&self, outcome: Result<Component, SwapError>) {
         if outcome.is_err() {
-            // Whoever comes later tries anew: the fault may have been the machine's.
+            // A later caller tries anew: the fault may have been the machine's.
             self.register.forget(&self.digest);
         }
-        // It is completed once: the source is taken once.
+        // This happens once, because the source is taken once.
         let _ = self.outcome.set(outcome);
         let waiters = std::mem::take(&mut *lock(&self.waiters));
         for waiter in waiters {
-            // It may have given up.
+            // The waiter may have given up.
             let _ = waiter.try_send(());
         }
     }
 
-    /// Waits until it is compiled, for so long at most. A caller that is dropped leaves no trace of its wait.
+    /// Waits until the component is compiled, for `limit` at most. A caller that is dropped leaves no trace
+    /// of its wait.
     pub(super) async fn wait(self: Arc<Self>, limit: Duration) -> Result<Arc<Self>, SwapError> {
         let refuse = |reason: String| Err(SwapError::new(Stage::Compile, reason));
         let waited = match self.notified() {
             None => Ok(()),
             // On a thread that may block: a clock that a test has stopped would let the limit pass at once.
-            // It holds nothing of the component, so that the last one to wait takes the place in the queue
-            // along.
+            // The closure holds nothing of the component: once the last waiter is gone, the component leaves
+            // the compiler's queue too.
             Some(rx) => blocking::run(move || rx.recv_timeout(limit))
                 .await
                 .map_err(|reason| SwapError::new(Stage::Host, reason))?,
@@ -119,7 +121,8 @@ impl Compiled {
             Err(RecvTimeoutError::Timeout) => {
                 return refuse(format!(
                     "it took longer than {limit:?} to compile, with the wait for others; the compiler cannot \
-                     be stopped, and what it still makes is dropped: try again later, or make the policy smaller"
+                     be stopped, and what it still makes is dropped: try again later, or make the policy \
+                     smaller"
                 ));
             }
             Err(RecvTimeoutError::Disconnected) => return refuse("the compiler ended early".into()),
@@ -131,7 +134,7 @@ impl Compiled {
         }
     }
 
-    /// Hears of the outcome; `None` where it is there.
+    /// Returns a channel that is notified of the outcome; `None` if the outcome is there.
     fn notified(&self) -> Option<Receiver<()>> {
         let mut waiters = lock(&self.waiters);
         if self.outcome.get().is_some() {
@@ -142,8 +145,8 @@ impl Compiled {
         Some(rx)
     }
 
-    /// What a rehearsal has found, if there was the same one: it follows a fixed script, so that another
-    /// would find the same.
+    /// Returns the findings of an equal rehearsal, if there was one: a rehearsal follows a fixed scenario, so
+    /// that another one would find the same.
     pub(super) fn rehearsal(&self, rehearsed: &Rehearsed) -> Option<PolicyCard> {
         let rehearsals = lock(&self.rehearsals);
         rehearsals.iter().find(|(known, _)| known == rehearsed).map(|(_, card)| card.clone())
@@ -163,13 +166,13 @@ impl Register {
         Self { engine, execution, shared: Mutex::default(), bundled: Mutex::default() }
     }
 
-    /// The component with this digest, if anyone holds it or waits for it.
+    /// Returns the component with this digest, if a caller holds it or waits for it.
     pub(super) fn shared(&self, digest: &str) -> Option<Arc<Compiled>> {
         lock(&self.shared).get(digest).and_then(Weak::upgrade)
     }
 
-    /// The component with this digest, and whether it is new here: then it has been given to `enqueue`,
-    /// under the lock, so that no two callers compile the same.
+    /// Returns the component with this digest, and whether it is new here: then it has been given to
+    /// `enqueue`, under the lock, so that no two callers compile the same.
     pub(super) fn join_or_begin(
         &'static self,
         digest: &str,
@@ -182,13 +185,13 @@ impl Register {
         }
         let compiled = Arc::new(Compiled::new(self, digest, source));
         enqueue(&compiled)?;
-        // It never holds more than are alive and one more.
+        // The map never holds more than the live ones and one more.
         shared.retain(|_, known| known.strong_count() > 0);
         shared.insert(digest.to_owned(), Arc::downgrade(&compiled));
         Ok((compiled, true))
     }
 
-    /// Keeps one for as long as the process lives.
+    /// Keeps a component for as long as the process lives.
     pub(super) fn keep(compiled: &Arc<Compiled>) {
         lock(&compiled.register.bundled)
             .entry(compiled.digest.clone())

@@ -1,8 +1,8 @@
-//! The one thread that compiles: one component after the other, so that no number of swaps takes more than one
+//! The one thread that compiles: one component after another, so that no number of swaps takes more than one
 //! processor from the callers, and at a lower priority than theirs.
 //!
-//! It knows nothing of policies. A compiler cannot be stopped: a caller gives up after a time, what nobody
-//! waits for any more leaves the queue, and what is late is kept for those that still want it.
+//! It knows nothing of policies. A compiler cannot be stopped: a caller gives up after a time, a component
+//! without a waiter leaves the queue, and a late result is kept for the callers that still want it.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,13 +19,14 @@ use super::priority::{COMPILER, lower_priority};
 use super::shortage::{is_forbidden, is_shortage};
 use crate::{Stage, SwapError};
 
-/// Components that may wait, each another one than the rest. At 150 ms for each, the last of them waits for
+/// Maximum number of components in the queue, all different. At 150 ms for each, the last of them waits for
 /// as long as a caller does by default.
 const MAX_QUEUE: usize = 64;
-/// The parsers of wasmtime recurse for types within types, as deep as the inspection lets them.
+/// Stack of the thread. The parsers of wasmtime recurse for types within types, as deep as the inspection
+/// lets them.
 const STACK_BYTES: usize = 16 << 20;
 
-/// The way to the thread.
+/// Handle of the compiler's thread.
 pub(super) struct Compiler {
     queue: Arc<CompileQueue>,
     cache: Option<Cache>,
@@ -33,7 +34,7 @@ pub(super) struct Compiler {
 
 #[derive(Default)]
 struct CompileQueue {
-    /// Dead where nobody waits any more.
+    /// The components in the queue; a pointer is dead once no caller waits.
     waiting: Mutex<VecDeque<Weak<Compiled>>>,
     added: Condvar,
 }
@@ -50,12 +51,12 @@ impl Compiler {
         Ok(Self { queue, cache: kept })
     }
 
-    /// Where wasmtime keeps compiled code, if anywhere.
+    /// Returns wasmtime's cache of compiled code, if there is one.
     pub(super) fn cache(&self) -> Option<Cache> {
         self.cache.clone()
     }
 
-    /// Has a component compiled once those before it are.
+    /// Adds a component to the end of the queue.
     pub(super) fn enqueue(&self, compiled: &Arc<Compiled>) -> Result<(), SwapError> {
         let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|job| job.strong_count() > 0);
@@ -73,7 +74,7 @@ impl Compiler {
 }
 
 impl CompileQueue {
-    /// The next component that anyone waits for.
+    /// Waits for the next component that a caller waits for.
     fn next(&self) -> Arc<Compiled> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -94,8 +95,8 @@ fn run(queue: &CompileQueue, cache: Option<&CompileCache>) {
     loop {
         let compiled = queue.next();
         let Some(source) = compiled.take_source() else { continue };
-        // A panic of the compiler is one component's misfortune. Nothing of ours is shared with it but the engine, which
-        // wasmtime keeps sound.
+        // A panic of the compiler concerns one component. Nothing of ours is shared with it but the engine,
+        // which wasmtime keeps sound.
         let engine = compiled.engine();
         let outcome = catch_unwind(AssertUnwindSafe(|| compile(engine, cache, (*source).as_ref())));
         compiled.complete(outcome.unwrap_or_else(|_| {
@@ -148,7 +149,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..MAX_QUEUE).map(|number| begin(number).unwrap().0).collect();
         let full = begin(MAX_QUEUE).map(drop).unwrap_err();
         assert_eq!((full.stage, full.reason.contains("64 other components wait")), (Stage::Compile, true));
-        // Those that are there already may be joined.
+        // Components that are there already may be joined.
         assert!(!begin(7).unwrap().1);
         let (first, last) = (waiting.remove(0), waiting.pop().unwrap());
         drop((first, waiting));

@@ -1,13 +1,13 @@
-//! What a policy says of itself, and how much of that is let through to an operator.
+//! A policy's description of itself, and the checks that it passes before an operator sees it.
 
 use super::bindings::exports::leasehold::policy::control::Description;
 use super::printable::MAX_SENTENCE_BYTES;
 
-/// Bounds on what a policy says of itself.
+/// Bounds on a policy's description of itself.
 const MAX_SETTINGS: usize = 32;
 const MAX_WORD_BYTES: usize = 64;
 
-/// Whether an operator can be shown it.
+/// Checks that an operator can be shown the description.
 pub(super) fn check_description(description: &Description) -> Result<(), String> {
     let word = |what: &str, text: &str| {
         let good = !text.is_empty() && text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control);
@@ -46,7 +46,7 @@ pub(super) fn check_description(description: &Description) -> Result<(), String>
     Ok(())
 }
 
-/// Whether the policy knows every setting that it is given.
+/// Checks that the policy knows every setting that it is given.
 pub(super) fn check_names(settings: &[(String, String)], description: &Description) -> Result<(), String> {
     let known: Vec<&str> = description.settings.iter().map(|setting| setting.name.as_str()).collect();
     let unknown = settings.iter().find(|(name, _)| !known.contains(&name.as_str()));

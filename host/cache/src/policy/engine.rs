@@ -1,8 +1,9 @@
 //! The wasmtime engines of the process, one for each way of running policies: how they are compiled, linked
 //! and limited.
 //!
-//! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here, in `fuel.rs`, in
-//! `instance.rs` or in `imports.rs`, and the linker offers the contract's imports and nothing else.
+//! Wasmtime's defaults suit trusted programs. Every bound on what a policy can take is set here, in
+//! `call.rs`, `fuel.rs`, `imports.rs`, `instance.rs` or `limits.rs`, and the linker offers the contract's
+//! imports and nothing else.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -22,17 +23,18 @@ use super::printable::printable;
 use super::slow_worker::SlowWorker;
 use crate::{Stage, SwapError};
 
-/// What a policy may use of its own stack, and the stack that one call runs on.
+/// Maximum stack of a policy's own code, and the size of the stack that one call runs on.
 const WASM_STACK_BYTES: usize = 256 << 10;
 const FIBER_STACK_BYTES: usize = 512 << 10;
 /// Address space for one memory: the cap on its size, so that thousands of instances fit the address space.
 const MEMORY_RESERVATION_BYTES: u64 = super::limits::MAX_MEMORY_BYTES as u64;
-/// Behind it. By default there are 32 MiB on either side, so that a few hundred instances fill a process
-/// whose address space is limited; their use, checks that are left out, needs a reservation of 4 GiB
-/// besides.
+/// Address space behind a memory. By default there are 32 MiB on either side, so that a few hundred instances
+/// fill a process whose address space is limited; their use, checks that are left out, needs a reservation of
+/// 4 GiB besides.
 const MEMORY_GUARD_BYTES: u64 = 64 << 10;
 
-/// Of a trap, for its author. To write them down takes time that no limit covers.
+/// Maximum frames in the backtrace of a trap, for the policy's author. To write them down takes time that no
+/// limit covers.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 pub(crate) struct PolicyEngine {
@@ -45,16 +47,17 @@ pub(crate) struct PolicyEngine {
 }
 
 static ENGINES: Each<OnceLock<PolicyEngine>> = Each { native: OnceLock::new(), interpreter: OnceLock::new() };
-/// What the system allows, once that was found out.
+/// Execution that the system allows, once that was found out.
 static ALLOWED: OnceLock<Execution> = OnceLock::new();
 
-/// The engine for this way of running policies, or for the way that the system allows, if there is one yet.
+/// Returns the engine for this way of running policies, or for the way that the system allows, if there is
+/// one yet.
 pub(super) fn made(execution: Option<Execution>) -> Option<&'static PolicyEngine> {
     ENGINES.of(execution.or_else(|| ALLOWED.get().copied())?).get()
 }
 
-/// The same, made if there is none yet; it lives as long as the process. What kept it from being made may
-/// have passed by the next time.
+/// Returns the same engine, and makes it if there is none yet; it lives as long as the process. A cause that
+/// kept it from being made may have passed by the next time.
 pub(super) fn engine(execution: Option<Execution>) -> Result<&'static PolicyEngine, SwapError> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +76,7 @@ pub(super) fn engine(execution: Option<Execution>) -> Result<&'static PolicyEngi
     Ok(ENGINES.of(execution).get_or_init(|| made))
 }
 
-/// Threads of the process, whatever the number of engines. Each is started once.
+/// Returns a thread of the process, started once whatever the number of engines.
 fn started<T>(
     cell: &'static OnceLock<T>,
     start: impl FnOnce() -> wasmtime::Result<T>,
@@ -120,7 +123,7 @@ impl PolicyEngine {
         Ok(Self { engine, execution, slow_worker, register, compiler, linker })
     }
 
-    /// The component, compiled or on its way to be, and whether this is what has it compiled.
+    /// Returns the component, compiled or queued for the compiler, and whether this call has queued it.
     pub(super) fn compile(
         &'static self,
         digest: &str,
@@ -129,21 +132,23 @@ impl PolicyEngine {
         self.register.join_or_begin(digest, component, |compiled| self.compiler.enqueue(compiled))
     }
 
-    /// Checks that a component fits the contract, in words before in types.
+    /// Checks that a component fits the contract: first the names of its imports and exports, then their
+    /// types.
     pub(crate) fn link(&self, component: &Component) -> Result<CachePolicyPre<HostState>, SwapError> {
         let refuse = |reason: String| SwapError::new(Stage::World, reason);
         let extra = self.extra_imports(component);
         if !extra.is_empty() {
             return Err(refuse(format!(
-                "it imports {}, and this host offers leasehold:policy/{{clock, database, entry, log, types}}@0.1.0 only; \
-                 a policy gets no files, network, environment or clock of its own",
+                "it imports {}, and this host offers leasehold:policy/{{clock, database, entry, log, \
+                 types}}@0.1.0 only; a policy gets no files, network, environment or clock of its own",
                 printable(&extra.join(", "))
             )));
         }
         let missing = self.missing_exports(component);
         if !missing.is_empty() {
             return Err(refuse(format!(
-                "it does not export {}; expected a component of the world leasehold:policy/cache-policy@0.1.0",
+                "it does not export {}; expected a component of the world \
+                 leasehold:policy/cache-policy@0.1.0",
                 missing.join(", ")
             )));
         }

@@ -1,37 +1,40 @@
-//! A policy that is refused: at which stage, and why.
+//! The refusal of a policy: its stage and its reason.
 
 use std::fmt;
 
-/// Where a policy can be refused, in order.
+/// Stages at which a policy can be refused, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Empty, or larger than 4 MiB.
+    /// The component is empty, or larger than 4 MiB.
     Size,
-    /// None of the digests that are pinned.
+    /// The digest is none of the pinned ones.
     Digest,
-    /// Not signed by a trusted key, or signed under a revision that is older than one that was active.
+    /// The component is not signed by a trusted key, or is signed under a revision that is older than one
+    /// that was active.
     Signature,
-    /// Not a component in the binary format, or one that is too large in some part: more functions, longer functions,
-    /// more of anything that takes time and memory to compile than a policy needs.
+    /// The bytes are not a component in the binary format, or the component is too large in some part: more
+    /// functions, longer functions, more of anything that takes time and memory to compile than a policy
+    /// needs.
     Inspect,
-    /// Not valid, or not compiled in time.
+    /// The component is not valid, or was not compiled in time.
     Compile,
-    /// Imports something that the host does not offer, or lacks an export.
+    /// The component imports something that the host does not offer, or lacks an export.
     World,
-    /// Its `describe` or `configure` failed, or refused the settings.
+    /// The policy's `describe` or `configure` failed, or refused the settings.
     Configure,
-    /// It failed when it was driven against a clock and a database of the host's own, before it would have served.
+    /// The policy failed when it was driven against a clock and a database of the host's own, before it would
+    /// have served.
     Rehearsal,
-    /// Nothing to go back to.
+    /// There is no policy to go back to.
     Rollback,
-    /// No fault of the policy: the machine lacks what loading it takes, such as memory, address space or a
-    /// thread.
+    /// The machine lacks what loading takes, such as memory, address space or a thread: no fault of the
+    /// policy.
     Host,
 }
 
 impl Stage {
-    /// The word for logs and JSON.
+    /// Returns the word for logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
@@ -54,14 +57,14 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A policy was refused. The policy that was active still is.
+/// The refusal of a policy. The policy that was active still is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policy was refused at stage {stage}: {reason}")]
 #[non_exhaustive]
 pub struct SwapError {
-    /// Where.
+    /// Stage of the refusal.
     pub stage: Stage,
-    /// Why, for an operator to act on.
+    /// Reason, for an operator to act on.
     pub reason: String,
 }
 

@@ -1,7 +1,7 @@
-//! How policies are run: as machine code, or by an interpreter where the system lets no process make code
-//! of its own.
+//! The ways of running policies: as machine code, or by an interpreter where the system lets no process make
+//! code of its own.
 //!
-//! It says which, and finds out by trying what the system allows. It knows nothing of policies.
+//! This file names the way, and finds out by trying what the system allows. It knows nothing of policies.
 
 use wasmtime::{Config, Engine, Module};
 
@@ -9,18 +9,18 @@ use super::printable::printable;
 use super::shortage::is_forbidden;
 use crate::{Stage, SwapError};
 
-/// How policies are run.
+/// Way of running policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Execution {
-    /// As machine code.
+    /// Machine code.
     Native,
-    /// By an interpreter, which needs no executable memory.
+    /// An interpreter, which needs no executable memory.
     Interpreter,
 }
 
 impl Execution {
-    /// The word for logs and JSON.
+    /// Returns the word for logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -28,7 +28,7 @@ impl Execution {
         }
     }
 
-    /// Makes the configuration one for this.
+    /// Sets the compilation target in the configuration.
     pub(super) fn set(self, config: &mut Config) -> wasmtime::Result<()> {
         if self == Self::Interpreter {
             config.target(BYTECODE)?;
@@ -37,7 +37,7 @@ impl Execution {
     }
 }
 
-/// The interpreter's instructions, for processors of this width and order.
+/// Target of the interpreter, for processors of this width and byte order.
 const BYTECODE: &str = match (cfg!(target_pointer_width = "64"), cfg!(target_endian = "little")) {
     (true, true) => "pulley64",
     (true, false) => "pulley64be",
@@ -45,7 +45,7 @@ const BYTECODE: &str = match (cfg!(target_pointer_width = "64"), cfg!(target_end
     (false, false) => "pulley32be",
 };
 
-/// One of each.
+/// A value for each way of running policies.
 #[derive(Default)]
 pub(super) struct Each<T> {
     pub(super) native: T,
@@ -70,8 +70,8 @@ const NOTHING: [u8; 26] = [
     0, 0,
 ];
 
-/// What the system allows, by compiling next to nothing: several mechanisms may forbid executable memory,
-/// and none of them has to say so.
+/// Returns what the system allows, by compiling next to nothing: several mechanisms may forbid executable
+/// memory, and none of them has to say so.
 pub(super) fn allowed() -> Result<Execution, SwapError> {
     let module = NOTHING.get(..24).unwrap_or_default();
     match Engine::new(&Config::new()).and_then(|engine| Module::from_binary(&engine, module)) {

@@ -1,29 +1,31 @@
-//! How often a running policy comes back to be looked at.
+//! Fuel: the unit in which a running policy's work is counted, and the slice after which it yields to the
+//! meter.
 //!
-//! Compiled code counts what it does and comes back by itself, on its own thread. A clock on another thread would need that
-//! thread to run in time, and on a machine that is shared with others it was up to 8 ms late. What an instance begins with
-//! is made without fuel, and bounded by `inspect.rs`.
+//! Compiled code counts what it does and yields by itself, on its own thread. A clock on another thread would
+//! need that thread to run in time, and on a machine that is shared with others it was up to 8 ms late. The
+//! initial state of an instance is made without fuel, and bounded by `inspect.rs`.
 
 use wasmtime::{OperatorCost, Store, VariableOperatorCost};
 
 use super::execution::Execution;
 
-/// What is spent between two looks. Most instructions cost 1, bulk ones 1 for each byte besides. A tight loop takes 60 µs
-/// for it, the slowest instructions that were found take 1 ms. A call of a shipped policy spends some hundredths of it.
+/// Fuel between two looks of the meter. Most instructions cost 1, bulk ones 1 for each byte besides. A tight
+/// loop takes 60 µs for it, the slowest instructions that were found take 1 ms. A call of a shipped policy
+/// spends some hundredths of it.
 const SLICE: u64 = 200_000;
-/// The same for the interpreter, which takes some ten times as long for an instruction.
+/// Slice of the interpreter, which takes some ten times as long for an instruction.
 const INTERPRETED_SLICE: u64 = 20_000;
 
-/// What an instruction costs that may leave the policy's own code for the host's.
+/// Cost of an instruction that may leave the policy's own code for the host's.
 const LEAVING: u8 = 100;
 
-/// What an instruction costs that takes some tens of cycles, with numbers that a processor is slow with.
+/// Cost of an instruction that takes some tens of cycles, with numbers that a processor is slow with.
 const SLOW: u8 = 10;
 
-/// What an instruction costs that may wait for the memory, behind all caches.
+/// Cost of an instruction that may wait for the memory, behind all caches.
 const FROM_MEMORY: u8 = 20;
 
-/// What is spent between two looks.
+/// Returns the fuel between two looks of the meter.
 pub(super) fn slice(execution: Execution) -> u64 {
     match execution {
         Execution::Native => SLICE,
@@ -31,7 +33,7 @@ pub(super) fn slice(execution: Execution) -> u64 {
     }
 }
 
-/// What the instructions cost.
+/// Returns the costs of the instructions.
 pub(super) fn costs() -> OperatorCost {
     OperatorCost {
         Call: LEAVING,
@@ -97,8 +99,8 @@ pub(super) fn costs() -> OperatorCost {
     }
 }
 
-/// Lets the policy run on, from look to look: how long in all is for the meter to say. The next slice begins here, so that a
-/// call which spends less than that is not interrupted.
+/// Refills the fuel, so that the policy runs on from look to look: the meter decides how long in all. The
+/// next slice begins here, so that a call which spends less than a slice is not interrupted.
 pub(super) fn refill<T>(store: &mut Store<T>, slice: u64) -> wasmtime::Result<()> {
     store.fuel_async_yield_interval(Some(slice))?;
     store.set_fuel(u64::MAX)

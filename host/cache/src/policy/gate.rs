@@ -1,7 +1,8 @@
-//! The gate: everything that is asked of a component before anything of it is compiled.
+//! The gate: all checks of a component before anything of it is compiled.
 //!
-//! The order is from cheap to dear, and from what an operator decides to what the bytes are: size, digest, signature,
-//! inspection. It runs nothing of the component, and knows nothing of what is active.
+//! The order is from cheap to expensive, and from what an operator decides to what the bytes are: size,
+//! digest, signature, inspection. The gate runs nothing of the component, and knows nothing of what is
+//! active.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,25 +16,25 @@ use super::inspect::inspect;
 use super::signature::{PublicKey, Signature, Signed, ids};
 use crate::{Clock, Instant, Stage, SwapError, blocking};
 
-/// The largest component that is looked at. The shipped ones are below 40 KB.
+/// Maximum size of a component. The shipped ones are below 40 KB.
 const MAX_COMPONENT_BYTES: usize = 4 << 20;
 
-/// Twice what the costliest component that passes the inspection takes.
+/// Default wait for the compiler: twice what the costliest component that passes the inspection takes.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What the operator asks of a component.
+/// The operator's demands on a component.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// The only components that are let in, by the SHA-256 in hexadecimal; any where there are none.
+    /// The only components that are let in, by the SHA-256 in hexadecimal; if empty, any component is.
     pub(crate) pinned: Vec<String>,
-    /// Whose signatures are taken; where there are none, none is needed.
+    /// Keys whose signatures are accepted; if empty, no signature is needed.
     pub(crate) trusted: Vec<PublicKey>,
     /// The highest signed revision that ever became active.
     pub(crate) highest_revision: AtomicU64,
-    /// The highest that was active in an earlier process. It counts once the policies of the start are in: they may be older,
-    /// after a rollback.
+    /// The highest revision that was active in an earlier process. It counts once the policies of the start
+    /// are in: they may be older, after a rollback.
     pub(crate) remembered_revision: u64,
-    /// How long a swap waits for the compiler.
+    /// Maximum wait of a swap for the compiler.
     pub(crate) compile_limit: Duration,
 }
 
@@ -53,18 +54,18 @@ impl Default for Gate {
 /// A component that was let in and compiled, and how long each stage took.
 pub(super) struct Admitted {
     pub(super) compiled: Arc<Compiled>,
-    /// Whether it was compiled for this one. Otherwise somebody else in the process had it, or was having
-    /// it compiled.
+    /// `true` if it was compiled for this request. Otherwise another cache of the process had it, or was
+    /// having it compiled.
     pub(super) is_new: bool,
-    /// Who brought it, where that was asked.
+    /// Key and revision of the signature, where one was demanded.
     pub(super) signed: Option<Signed>,
     pub(super) stages: Vec<(Stage, Duration)>,
 }
 
-/// Checks a policy and compiles it. One whose component has been let in already, by whichever cache of the
-/// process, is held against what the operator asks alone; of a new one both take a thread for as long as
-/// they take, which is not one that serves callers. `active` is the digest of the active policy, where that
-/// is to get other settings.
+/// Checks a policy and compiles it. A policy whose component has been let in already, by any cache of the
+/// process, is only checked against the operator's demands; for a new one, the inspection and the hand-over
+/// to the compiler run on a blocking thread, which is not one that serves callers. `active` is the digest of
+/// the active policy, if that policy is to get other settings.
 pub(super) async fn admit(
     gate: &Arc<Gate>,
     clock: &Arc<dyn Clock>,
@@ -72,7 +73,7 @@ pub(super) async fn admit(
     active: Option<&str>,
     execution: Option<Execution>,
 ) -> Result<Admitted, SwapError> {
-    // Its settings are changed: it is no older than what it was.
+    // The settings of the active policy are changed: it is no older than it was.
     let is_active = active == Some(policy.digest());
     let began = clock.now();
     let known = made(execution).and_then(|engine| {
@@ -117,14 +118,14 @@ impl Gate {
         Ok(signed)
     }
 
-    /// Notes that a policy became active: nothing older gets in from now on.
+    /// Notes that a policy became active: no older revision gets in from now on.
     pub(super) fn note_active(&self, signed: Option<&Signed>) {
         if let Some(Signed { revision, .. }) = signed {
             self.highest_revision.fetch_max(*revision, Ordering::SeqCst);
         }
     }
 
-    /// Notes that the policies of the start are in.
+    /// Notes that the policies of the start are in: from now on the remembered revision counts.
     pub(super) fn note_started(&self) {
         self.highest_revision.fetch_max(self.remembered_revision, Ordering::SeqCst);
     }
@@ -143,8 +144,8 @@ impl Gate {
             return Err(SwapError::new(
                 Stage::Digest,
                 format!(
-                    "its digest is {digest}, which is none of the {pinned} that are pinned: pin it, or bring a component \
-                     that is"
+                    "its digest is {digest}, which is none of the {pinned} that are pinned: pin it, or bring \
+                     a component that is"
                 ),
             ));
         }
@@ -158,28 +159,29 @@ impl Gate {
         let Some(signature) = policy.signature() else {
             let known = ids(&self.trusted);
             return Err(format!(
-                "it is not signed, and this host takes policies that are signed by one of {known}: sign it with \
-                 `leasehold policy sign`, and bring the signature along"
+                "it is not signed, and this host takes policies that are signed by one of {known}: sign it \
+                 with `leasehold policy sign`, and bring the signature along"
             ));
         };
         let signed = signature.parse::<Signature>()?.check(policy.digest(), &self.trusted)?;
         let (revision, highest) = (signed.revision, self.highest_revision());
         if revision < highest && !is_active && !policy.is_forced() {
             return Err(format!(
-                "its revision is {revision}, and {highest} was active before it: sign it under a higher one, or force it if \
-                 an older policy is what is wanted"
+                "its revision is {revision}, and {highest} was active before it: sign it under a higher one, \
+                 or force it if an older policy is what is wanted"
             ));
         }
         Ok(Some(signed))
     }
 }
 
-/// Whether it came with this binary, which is trusted as the binary is: the breaker falls back on one of these.
+/// Returns whether a policy came with this binary, which is trusted as the binary is: the breaker falls back
+/// on one of these.
 fn is_bundled(policy: &Policy) -> bool {
     leasehold_policies::ALL.iter().any(|(_, bundled)| *bundled == policy.component())
 }
 
-/// The stages that every component passes, whoever it is from.
+/// Checks the stages that every component passes, whatever its author.
 pub(super) fn check_bytes(component: &[u8]) -> Result<(), SwapError> {
     check_size(component)?;
     check_inside(component)

@@ -1,6 +1,8 @@
-//! What was active before, and what became of every attempt to change it: for rollback, for the breaker, for people.
+//! The earlier policies, and the outcome of every attempt to change the active one: for rollback, for the
+//! breaker, for people.
 //!
-//! No decision about a read looks at it. Whoever holds it changes the active policy; so it is one at a time.
+//! No decision about a read looks at it. The holder of its lock changes the active policy; so there is one
+//! change at a time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,20 +16,20 @@ use super::pool::Loaded;
 use super::probation::Trial;
 use super::report::{Cause, PolicyFailure, RetainedPolicy, SwapRecord};
 
-/// How many swaps and refusals are remembered.
+/// Maximum number of swaps and refusals that are remembered.
 const MAX_RECORDS: usize = 16;
-/// How many earlier policies a rollback can go back through.
+/// Maximum number of earlier policies that a rollback can go back through.
 const MAX_PREVIOUS: usize = 8;
 
 pub(super) struct History {
     /// Policies that were active before, the latest last.
     previous: Vec<Arc<ActivePolicy>>,
-    /// The latest last.
+    /// Swaps and refusals, the latest last.
     records: VecDeque<SwapRecord>,
     pub(super) breaker: Breaker,
-    /// Why the active policy is active, if the one before it failed.
+    /// Failure that made the active policy active, if the one before it failed.
     pub(super) trip: Option<PolicyFailure>,
-    /// While the active policy is on probation.
+    /// Trial of the active policy, while it is on probation.
     pub(super) trial: Option<Trial>,
 }
 
@@ -42,7 +44,8 @@ impl History {
         self.previous.push(active);
     }
 
-    /// Keeps the proven policy that an operator leaves for one that is not, if a failure of that would find no other.
+    /// Keeps the proven policy that an operator leaves for an unproven one, if a failure of the latter would
+    /// find no other.
     pub(super) fn remember_left(&mut self, left: Arc<ActivePolicy>, taken: &Loaded) {
         if left.loaded().is_proven() && !taken.is_proven() && self.latest_proven().is_none() {
             self.previous.insert(0, left);
@@ -54,7 +57,7 @@ impl History {
         self.previous.pop()
     }
 
-    /// Takes the latest one that is proven. An operator may still go back to those that came after it.
+    /// Takes the latest proven policy. An operator may still go back to the ones that came after it.
     pub(super) fn take_proven(&mut self) -> Option<Arc<ActivePolicy>> {
         self.latest_proven().map(|proven| self.previous.remove(proven))
     }
@@ -68,27 +71,28 @@ impl History {
         self.previous.retain(|previous| !previous.loaded().does_as(bad));
     }
 
-    /// Keeps a policy that has failed, which an operator chose: what a rollback goes back to when there is
-    /// nothing else. It has to prove itself then, and is never gone back to by itself.
+    /// Keeps a failed policy that an operator chose: a rollback goes back to it when there is nothing else.
+    /// It has to prove itself then, and the host never goes back to it by itself.
     pub(super) fn remember_failed(&mut self, failed: Arc<ActivePolicy>) {
         failed.loaded().set_proven(false);
         self.make_room();
         self.previous.insert(0, failed);
     }
 
-    /// Whatever goes, it is not what a failure goes back to.
+    /// Drops one policy if the list is full, but never the only proven one: that is what a failure goes back
+    /// to.
     fn make_room(&mut self) {
         if self.previous.len() == MAX_PREVIOUS {
             self.previous.remove(usize::from(self.latest_proven() == Some(0)));
         }
     }
 
-    /// The policies that were active before, the latest last.
+    /// Returns the policies that were active before, the latest last.
     pub(super) fn previous(&self) -> &[Arc<ActivePolicy>] {
         &self.previous
     }
 
-    /// What a rollback would go back to, the latest last.
+    /// Returns the policies that a rollback would go back to, the latest last.
     pub(super) fn retained(&self) -> Vec<RetainedPolicy> {
         self.previous.iter().map(|previous| previous.loaded().retained()).collect()
     }
@@ -101,7 +105,7 @@ impl History {
         self.records.push_back(record);
     }
 
-    /// The latest first.
+    /// Returns the records, the latest first.
     pub(super) fn records(&self) -> Vec<SwapRecord> {
         self.records.iter().rev().cloned().collect()
     }
@@ -129,7 +133,8 @@ impl SwapRecord {
         }
     }
 
-    /// Of a policy that did not become active: what it was given, since it may not have got far enough to say more.
+    /// Makes the record of a policy that did not become active, from what the policy was given: it may not
+    /// have got far enough to say more.
     pub(super) fn refused(at: SystemTime, by: &str, policy: &Policy, error: &SwapError) -> Self {
         Self {
             at,

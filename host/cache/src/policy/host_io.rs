@@ -1,7 +1,8 @@
-//! What a call waits for outside the policy: run by the task that makes the call, and not on the policy's stack.
+//! The input and output of a call: run by the task that makes the call, and not on the policy's stack.
 //!
-//! A stack of a policy is small, its processor time is limited and it may have been moved to a slow thread, so nothing of a
-//! driver runs there. A task of its own would wake another worker for each statement. It knows nothing of statements.
+//! The stack of a policy is small, its processor time is limited and it may have been moved to a slow thread,
+//! so nothing of a driver runs there. A task of its own would wake another worker for each statement. This
+//! file knows nothing of statements.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -12,22 +13,22 @@ use tokio::sync::oneshot;
 
 type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Those of one call, which has one at a time.
+/// Requests of one call, which has one at a time.
 #[derive(Clone, Default)]
 pub(crate) struct HostIo(Arc<Mutex<Mailbox>>);
 
 #[derive(Default)]
 struct Mailbox {
-    /// The task that makes the call has gone.
+    /// `true` once the task that makes the call has gone.
     is_closed: bool,
     handed_in: Option<Errand>,
-    /// Of the task that makes the call, where it waits.
+    /// Waker of the task that makes the call, while it waits.
     waits: Option<Waker>,
 }
 
 impl HostIo {
-    /// Has an request run by the task that makes the call. It is given where to tell what it came to; nobody hears of it
-    /// where that task has gone.
+    /// Has a request run by the task that makes the call. The request gets the channel for its result; the
+    /// receiver fails if that task has gone.
     pub(super) fn send<T, E>(&self, request: impl FnOnce(oneshot::Sender<T>) -> E) -> oneshot::Receiver<T>
     where
         E: Future<Output = ()> + Send + 'static,
@@ -39,7 +40,8 @@ impl HostIo {
         rx
     }
 
-    /// Runs a call, and what it hands in. An request that is still under way when the call ends is dropped.
+    /// Runs a call and the requests that it hands in. A request that is still in flight when the call ends is
+    /// dropped.
     pub(super) async fn drive<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
         let _open = OpenMailbox(self);
         let mut request: Option<Errand> = None;
@@ -62,12 +64,12 @@ impl HostIo {
         .await
     }
 
-    /// Returns the task that is to be told of it.
+    /// Hands in a request, and returns the waker of the task that runs it, if that task waits.
     fn hand_in(&self, request: Errand) -> Option<Waker> {
         let mut mailbox = self.mailbox();
         if mailbox.is_closed {
             drop(mailbox);
-            // And with it the way to tell what it came to.
+            // And with it the sender of its result.
             drop(request);
             return None;
         }

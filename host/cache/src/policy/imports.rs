@@ -1,7 +1,7 @@
 //! The functions that a policy imports, as the component model calls them.
 //!
-//! Each finds the call that is running and leaves the decision to it (`call.rs`). An error that a policy may see is a
-//! value of the contract; whatever breaks a rule of the contract is a trap.
+//! Each finds the call that is running and leaves the decision to it (`call.rs`). An error that a policy may
+//! see is a value of the contract; each breach of the contract is a trap.
 
 use tracing::{debug, error, info, warn};
 use wasmtime::component::{Resource, ResourceTable};
@@ -14,26 +14,26 @@ use crate::lease::Lease;
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode};
 
-/// How many lines one call may log.
+/// Maximum number of lines that one call may log.
 const MAX_LOG_LINES: u32 = 16;
-/// Bytes of lines after which the call is looked at.
+/// Bytes of lines after which the call yields to the meter.
 const MAX_UNSEEN_BYTES: usize = 256 << 10;
-/// How much of a line is kept, in bytes.
+/// Maximum length of a line that is kept, in bytes.
 const MAX_LOG_BYTES: usize = 256;
 
-/// What belongs to one instance of a policy.
+/// State of one instance of a policy.
 pub(crate) struct HostState {
     /// The name of the policy, for its log lines.
     pub(crate) name: String,
     pub(crate) limits: Limits,
     pub(crate) handles: ResourceTable,
-    /// Lines that the running call has logged.
+    /// Number of lines that the running call has logged.
     pub(crate) log_lines: u32,
-    /// The bytes of lines since it was looked at for them.
+    /// Bytes of lines since the instance last yielded for them.
     pub(super) logged_bytes: usize,
-    /// The last line that it logged as an error in the running call: what the SDK says of a panic.
+    /// The last line that it logged as an error in the running call: the SDK's report of a panic.
     pub(super) said: Option<String>,
-    /// None while no workspace is bound: in `describe`, `configure` and start functions.
+    /// `None` while no workspace is bound: in `describe`, `configure` and start functions.
     pub(crate) call: Option<Box<Call>>,
 }
 
@@ -117,7 +117,7 @@ impl entry::Host for HostState {
 
 impl log::Host for HostState {
     async fn write(&mut self, level: log::Level, message: String) -> Result<()> {
-        // However long a line is, the policy pays the fuel of one call for it.
+        // A line costs the policy the fuel of one call, however long it is.
         self.logged_bytes += message.len();
         if self.logged_bytes > MAX_UNSEEN_BYTES {
             self.logged_bytes = 0;
@@ -145,7 +145,7 @@ impl log::Host for HostState {
     }
 }
 
-/// The first 256 bytes of a message, in whole characters.
+/// Returns the first 256 bytes of a message, in whole characters.
 fn cut(message: &str) -> &str {
     message.get(..message.floor_char_boundary(MAX_LOG_BYTES)).unwrap_or_default()
 }

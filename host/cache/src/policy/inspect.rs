@@ -1,9 +1,10 @@
-//! What a component is made of, looked at before anything of it is compiled.
+//! The contents of a component, examined before anything of it is compiled.
 //!
-//! A compiler takes as long as the code makes it take, and cannot be stopped. So the gate counts what makes it slow, in one
-//! pass over the bytes, and refuses in words what is beyond the bounds of `limits.rs`. It judges cost only: whether the
-//! component is valid is for the compiler to say, which comes after. A careless reader would break this: no type of a
-//! component may be parsed here, nor before this by anyone else, because that parser recurses as deep as the bytes say.
+//! A compiler takes as long as the code makes it take, and cannot be stopped. So the gate counts what makes
+//! it slow, in one pass over the bytes, and refuses in words what is beyond the bounds of `limits.rs`. It
+//! judges cost only: validity is for the compiler to decide, which comes after. A careless reader would break
+//! this: no type of a component may be parsed here, nor anywhere before this, because that parser recurses as
+//! deep as the bytes say.
 
 mod body;
 mod limits;
@@ -17,10 +18,11 @@ use wasmparser::{
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE_HEADER: &[u8] = b"\0asm\x01\0\0\0";
 
-/// Why a component is refused, for an operator.
+/// Reason for which a component is refused, for an operator.
 type Refusal = String;
 
-/// Refuses what is no component, and one that could take too long or too much memory to compile.
+/// Refuses bytes that are no component, and a component that could take too long or too much memory to
+/// compile.
 pub(super) fn inspect(component: &[u8]) -> Result<(), Refusal> {
     check_header(component)?;
     let mut inspection = Inspection { bytes: component, ..Inspection::default() };
@@ -48,7 +50,7 @@ fn malformed(error: BinaryReaderError) -> Refusal {
     format!("not a valid component: {}", super::printable::printable(&error.to_string()))
 }
 
-/// What has been counted so far, in the component and everything within it.
+/// Counts so far, over the component and everything within it.
 #[derive(Default)]
 struct Inspection<'a> {
     bytes: &'a [u8],
@@ -77,7 +79,7 @@ struct Inspection<'a> {
 
 enum OpenBody {
     Module,
-    /// What its sections weigh, with what it instantiates, in bytes.
+    /// Weight of its sections and of what it instantiates, in bytes.
     Component(u64),
 }
 
@@ -112,7 +114,7 @@ impl<'a> Inspection<'a> {
         limits::DEPTH.check(self.open.len() as u64)
     }
 
-    /// Everything in a module outside of its code.
+    /// Counts everything in a module outside of its code.
     fn note_in_module(&mut self, payload: Payload<'a>) -> Result<(), Refusal> {
         let beside_code = !matches!(payload, Payload::DataSection(_) | Payload::CodeSectionStart { .. });
         let bytes = payload.as_section().filter(|_| beside_code).map_or(0, |(_, range)| range.len());
@@ -163,7 +165,7 @@ impl<'a> Inspection<'a> {
         limits::MODULE_BYTES.add(&mut self.module_bytes, bytes)
     }
 
-    /// Everything in a component outside of the modules and components within it.
+    /// Counts everything in a component outside of the modules and components within it.
     fn note_in_component(&mut self, payload: Payload<'a>) -> Result<(), Refusal> {
         if let Some((_, range)) = payload.as_section()
             && !matches!(payload, Payload::ModuleSection { .. } | Payload::ComponentSection { .. })
@@ -183,7 +185,8 @@ impl<'a> Inspection<'a> {
                 limits::INSTANCES.add(&mut self.instances, instances.count() as usize)?;
                 for instance in items(instances) {
                     match instance? {
-                        // Whichever it is: it has been closed, or it would have no index yet.
+                        // Any of them: the instantiated component has been closed, or it would have no index
+                        // yet.
                         ComponentInstance::Instantiate { .. } => self.weigh(self.heaviest)?,
                         ComponentInstance::FromExports(exports) => {
                             exports.iter().try_for_each(|export| refuse_handing_on(export.kind))?;
@@ -234,10 +237,12 @@ impl<'a> Inspection<'a> {
     }
 }
 
-/// A component that is handed on could be instantiated by whoever was closed before it, which the weight would not show.
+/// Refusal of a component that is handed on: another component that was closed before it could instantiate
+/// it, which the weight would not show.
 const HANDED_ON: &str =
     "it imports or exports a component; a policy hands on functions only: link it into one component";
-/// Where one component lifts a function that another one lowers, the compiler makes code of its own, out of the types.
+/// Refusal of a composition: where one component lifts a function that another one lowers, the compiler makes
+/// code of its own, out of the types.
 const COMPOSED: &str =
     "it is composed of components that call each other; link the policy into one component";
 
@@ -245,8 +250,8 @@ fn refuse_handing_on(kind: ComponentExternalKind) -> Result<(), Refusal> {
     if kind == ComponentExternalKind::Component { Err(HANDED_ON.into()) } else { Ok(()) }
 }
 
-/// The parser of types recurses for a type within a type, which is declared by these two bytes. A section in which they are
-/// rare cannot be deep.
+/// Checks the nesting of types. The parser of types recurses for a type within a type, which is declared by
+/// these two bytes. A section in which they are rare cannot be deep.
 fn check_nesting(section: &[u8]) -> Result<(), Refusal> {
     let nested = section.windows(2).filter(|pair| matches!(pair, [1, 0x41 | 0x42])).count();
     limits::NESTED_TYPES.check(nested as u64)

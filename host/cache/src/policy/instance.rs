@@ -1,6 +1,7 @@
-//! One instance of a policy: its store, what it may take, and each way into it.
+//! One instance of a policy: its store, its limits, and each way into it.
 //!
-//! Whatever goes wrong in it is a fault in words, and its owner drops it then. It knows nothing of other instances.
+//! Every failure in it is a fault in words or a shortage of the machine, and its owner drops it then. This
+//! file knows nothing of other instances.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -22,24 +23,24 @@ use super::meter::Meter;
 use super::printable::printable;
 use super::shortage::is_shortage;
 
-/// The bytes that one import or export may carry.
+/// Maximum number of bytes that one import or export may carry.
 const MAX_TRANSFER_BYTES: usize = 64 << 10;
-/// The handles that one call may hold.
+/// Maximum number of handles that one call may hold.
 const MAX_HANDLES: usize = 256;
 
 pub(super) struct Instance {
     store: Store<HostState>,
     exports: CachePolicy,
     meter: Arc<Meter>,
-    /// The fuel that it spends between two looks.
+    /// Fuel that it spends between two looks of the meter.
     slice: u64,
 }
 
 type RawAnswer = Result<Option<Resource<Handle>>, types::DatabaseError>;
 
 impl Instance {
-    /// A new one, which is neither described nor configured yet. `name` is for its log lines, `taken` what all instances of
-    /// the policy take together.
+    /// Makes an instance, which is neither described nor configured yet. `name` is for its log lines, `taken`
+    /// the memory that all instances of the policy take together.
     pub(super) async fn new(
         engine: &PolicyEngine,
         pre: &CachePolicyPre<HostState>,
@@ -82,17 +83,17 @@ impl Instance {
         &self.meter
     }
 
-    /// The size of its memory.
+    /// Returns the size of its memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.store.data().limits.memory_bytes()
     }
 
-    /// The processor time of its last call.
+    /// Returns the processor time of its last call.
     pub(super) fn used(&self) -> Duration {
         self.meter.used()
     }
 
-    /// What the policy says of itself. From now on its log lines have its name.
+    /// Returns the policy's description of itself. From now on the instance's log lines have its name.
     pub(super) async fn describe(&mut self) -> Result<Description, CallError> {
         self.begin(None);
         let control = self.exports.leasehold_policy_control();
@@ -110,7 +111,7 @@ impl Instance {
         Ok(configured.map_err(|reason| Fault(printable(&reason)))?)
     }
 
-    /// Makes one call. Its record comes back whatever happened to it.
+    /// Makes one call. The record of the call comes back in any case.
     pub(super) async fn call(&mut self, call: Box<Call>) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         let (workspace, request) = (call.workspace.clone(), call.request);
         self.begin(Some(call));
@@ -170,23 +171,23 @@ impl HostState {
     }
 }
 
-/// Why an entry into the policy did not return.
+/// Failure of an entry into the policy.
 struct CallFailure {
     reason: String,
     is_panic: bool,
-    /// Whether the system refused what it took.
+    /// `true` if the system refused what it took.
     is_shortage: bool,
 }
 
 impl CallFailure {
     fn of(error: &wasmtime::Error) -> Self {
-        // The cause first: the backtrace of a deep recursion is longer than what an operator is shown.
+        // The cause comes first: the backtrace of a deep recursion is longer than what an operator is shown.
         let reason = printable(&format!("{}: {error:#}", error.root_cause()));
         let is_panic = matches!(error.downcast_ref(), Some(Trap::UnreachableCodeReached));
         Self { reason, is_panic, is_shortage: is_shortage(error) }
     }
 
-    /// In words, with what the policy itself has said of it, as the SDK does of a panic.
+    /// Makes an error in words, with what the policy itself has logged about it, as the SDK does of a panic.
     fn during(self, function: &str, state: &HostState) -> CallError {
         let Self { reason, is_panic, is_shortage } = self;
         let reason = match state.said.as_ref().filter(|_| is_panic) {

@@ -1,7 +1,7 @@
-//! What one instance may take of memory, tables and instances, and how much memory it has taken.
+//! The limits of one instance in memory, tables and instances, and the memory that it has taken.
 //!
-//! The bounds of one instance are wasmtime's own to keep. Here is what it does not know: how far the memory has grown, and
-//! how much all instances of a policy take together.
+//! Wasmtime itself keeps the bounds of one instance. This file counts what wasmtime does not know: how far
+//! the memory has grown, and how much all instances of a policy take together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,25 +10,25 @@ use wasmtime::{ResourceLimiter, Result, StoreLimits};
 
 use super::shortage::is_shortage;
 
-/// The largest linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction can fill it
-/// all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this is part of the limit on
-/// a call's processor time.
+/// Maximum linear memory of an instance. The shipped policies use a little more than 1 MiB. One instruction
+/// can fill it all, and nothing interrupts that: fresh memory takes half a millisecond for each MiB, so this
+/// is part of the limit on a call's processor time.
 pub(crate) const MAX_MEMORY_BYTES: usize = 4 << 20;
 
-/// The linear memory of all instances of a policy together. As many calls as there are at once by default have room in it,
-/// each with the largest memory that an instance may have.
+/// Maximum linear memory of all instances of a policy together. As many calls as there are at once by default
+/// have room in it, each with the largest memory that an instance may have.
 pub(crate) const MAX_POLICY_BYTES: usize = 384 << 20;
 
-/// How many bytes the instances of one policy take.
+/// Number of bytes that the instances of one policy take.
 pub(super) type Taken = Arc<AtomicUsize>;
 
 /// The limits of one instance.
 pub(crate) struct Limits {
     bounds: StoreLimits,
     memory_bytes: usize,
-    /// What the last growth added, should it fail after all.
+    /// Size of the last growth, should it fail after all.
     last_growth: usize,
-    /// Whether the system has refused what was granted here, since the call began.
+    /// `true` if the system has refused, since the call began, what was granted here.
     refused_by_system: bool,
     taken: Taken,
 }
@@ -38,17 +38,17 @@ impl Limits {
         Self { bounds, memory_bytes: 0, last_growth: 0, refused_by_system: false, taken }
     }
 
-    /// A new call begins.
+    /// Resets the state of a call: a new one begins.
     pub(super) fn begin(&mut self) {
         self.refused_by_system = false;
     }
 
-    /// Whether the system has refused memory, since the call began, that the policy may have.
+    /// Returns whether the system has refused memory, since the call began, that the policy may have.
     pub(super) fn was_refused_by_the_system(&self) -> bool {
         self.refused_by_system
     }
 
-    /// The size of the linear memory. An instance has one at most.
+    /// Returns the size of the linear memory. An instance has one at most.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }

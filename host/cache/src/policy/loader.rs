@@ -1,6 +1,7 @@
-//! The way of a policy from bytes to something that can be called: the gate, the compiler, its configuration, its rehearsal.
+//! The stages of a policy from bytes to something that can be called: the gate, the compiler, its
+//! configuration, its rehearsal.
 //!
-//! Each stage may refuse it, and none of them changes what serves. It does not know what is active.
+//! Each stage may refuse it, and none of them changes what serves. This file does not know what is active.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,33 +14,33 @@ use crate::lease::Ceilings;
 use crate::stats::{Counters, count};
 use crate::{Clock, Policy, PolicyCard, Stage, SwapError};
 
-/// What every policy is loaded under.
+/// Settings and parts with which every policy is loaded.
 pub(crate) struct Loader {
     pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) calls: CallLimits,
     pub(crate) counters: Arc<Counters>,
-    /// `None`: nothing is rehearsed.
+    /// `None` if nothing is rehearsed.
     pub(crate) rehearsal: Option<Rehearsal>,
 }
 
-/// How a policy is rehearsed.
+/// Settings of a rehearsal.
 #[derive(Clone, Copy)]
 pub(crate) struct Rehearsal {
     pub(crate) ceilings: Ceilings,
-    /// Drives it through the rehearsal, which is made of what stands above this.
+    /// Runs the rehearsal, which is made of parts above this file.
     pub(crate) run: fn(Arc<Loaded>, Ceilings) -> Rehearsing,
 }
 
 /// A rehearsal in progress.
 pub(crate) type Rehearsing = Pin<Box<dyn Future<Output = Result<PolicyCard, SwapError>> + Send>>;
 
-/// How long each stage took, in order.
+/// Duration of each stage, in order.
 pub(crate) type Stages = Vec<(Stage, Duration)>;
 
 impl Loader {
     /// Takes a policy through all stages. A component that the process has already is not compiled again;
-    /// `active` is the digest of the active one, where that is to get other settings.
+    /// `active` is the digest of the active policy, if that policy is to get other settings.
     pub(crate) async fn load(
         &self,
         mut policy: Policy,
@@ -68,7 +69,7 @@ impl Loader {
         let settings = loaded.policy.settings().to_vec();
         let rehearsed = Rehearsed { settings, ceilings, cpu_limit: self.calls.cpu_limit };
         if let Some(card) = loaded.compiled.rehearsal(&rehearsed) {
-            // It is as new here.
+            // The policy is new here, so the cell is empty.
             let _ = loaded.card.set(card);
             return Ok(());
         }

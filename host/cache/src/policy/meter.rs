@@ -1,10 +1,10 @@
-//! How much processor time a call has used, and when that is too much.
+//! The processor time that a call has used, and the limit on it.
 //!
-//! The limit covers all of a call: the instance that it may need, its configuration, the policy's own code and the host's
-//! work for it, but no wait. A policy comes back every now and then (`fuel.rs`), and each time it is looked at here, on
-//! its own thread. The processor's clock is a system call and so is read only once a call has run for longer than that
-//! costs; what it used until then is taken from the cheap monotonic clock, up to a bound, since a thread that was
-//! preempted there has used less.
+//! The limit covers all of a call: the instance that it may need, its configuration, the policy's own code
+//! and the host's work for it, but no wait. A policy yields every now and then (`fuel.rs`), and each time the
+//! time is checked here, on its own thread. The processor's clock is a system call and so is read only once a
+//! call has run for longer than that costs; the time until then is taken from the cheap monotonic clock, up
+//! to a bound, since a thread that was preempted there has used less.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -16,28 +16,31 @@ use thiserror::Error;
 
 use crate::clock::{monotonic, thread_cpu_time};
 
-/// A part of a call that took less is charged by the monotonic clock.
+/// Maximum length of a turn that is charged by the monotonic clock alone: once a turn took longer, the
+/// processor's clock is read from the next turn on.
 const SHORT: Duration = Duration::from_micros(50);
-/// The most that is charged by the monotonic clock: one instruction can fill the whole memory of an instance.
+/// Maximum charge by the monotonic clock: one instruction can fill the whole memory of an instance.
 const UNMEASURED: Duration = Duration::from_millis(2);
-/// A call is ended so long before its limit, since it may run on for about as long before it is looked at again.
+/// Margin before its limit at which a call is ended, since it may run on for about as long before the next
+/// look.
 const MARGIN: Duration = Duration::from_millis(1);
-/// A call that was seen to run for longer is a long one.
+/// Processor time above which a call is a long one.
 const LONG: Duration = Duration::from_millis(1);
 
-/// One for each instance: it runs one call at a time. All in nanoseconds.
-// Relaxed everywhere: a call is polled by one thread at a time, and whoever polls it next synchronises with the last.
+/// Meter of one instance, which runs one call at a time. All times are in nanoseconds.
+// Relaxed everywhere: a call is polled by one thread at a time, and the next thread that polls it
+// synchronises with the last.
 pub(super) struct Meter {
     limit: u64,
-    /// What was taken from the monotonic clock.
+    /// Time that was taken from the monotonic clock.
     estimated: AtomicU64,
-    /// What the processor's clock has shown.
+    /// Time that the processor's clock has shown.
     measured: AtomicU64,
-    /// Whether the processor's clock is read.
+    /// `true` once the processor's clock is read.
     is_measured: AtomicBool,
 }
 
-/// The call was ended, because it had used up its limit.
+/// The end of a call that had used up its limit.
 #[derive(Debug, Error)]
 #[error("it ran for longer than its limit of processor time")]
 pub(super) struct OverLimit;
@@ -52,19 +55,20 @@ impl Meter {
         }
     }
 
-    /// A new call begins.
+    /// Resets the meter: a new call begins.
     pub(super) fn reset(&self) {
         self.estimated.store(0, Ordering::Relaxed);
         self.measured.store(0, Ordering::Relaxed);
         self.is_measured.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the call was seen to run for long. One that was only preempted is none.
+    /// Returns whether the call was seen to run for long. A call that was only preempted is not long.
     pub(super) fn is_long(&self) -> bool {
         self.measured.load(Ordering::Relaxed) > nanos(LONG)
     }
 
-    /// The processor time of the call so far. A short one is taken to have run for as long as it took.
+    /// Returns the processor time of the call so far. A short call is taken to have run for as long as it
+    /// took.
     pub(super) fn used(&self) -> Duration {
         Duration::from_nanos(self.used_nanos())
     }
@@ -79,7 +83,7 @@ impl Meter {
         .await
     }
 
-    /// Charges what a turn takes of the processor.
+    /// Charges the processor time of one turn.
     fn charge<T>(&self, turn: impl FnOnce() -> T) -> T {
         if self.is_measured.load(Ordering::Relaxed) {
             let before = thread_cpu_time();

@@ -1,9 +1,9 @@
-//! What the program's own observer is told of changes of the policy: each in the order of the changes,
-//! outside all locks.
+//! Notices to the program's own observer about changes of the policy: in the order of the changes, outside
+//! all locks.
 //!
 //! A change puts its notice here under the lock of the history, and delivers it once that lock is gone. One
-//! task delivers at a time; what others put in meanwhile it delivers too. The observer is not ours: it may
-//! take its time, look at the cache, change the policy and panic.
+//! task delivers at a time, including the notices that others put in meanwhile. The observer is not ours: it
+//! may take its time, look at the cache, change the policy and panic.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -15,15 +15,15 @@ use tracing::error;
 
 use super::report::{PolicyChange, RetainedPolicy, SwapRecord};
 
-/// Is told of every change, in order.
+/// Callback that is notified of every change, in order.
 pub(crate) type Observer = Box<dyn Fn(&PolicyChange<'_>) + Send + Sync>;
 
 thread_local! {
-    /// Whether this thread is in an observer.
+    /// `true` while this thread is in an observer.
     static OBSERVES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// One change, as it was at its moment.
+/// A change and the policies as they were at its moment.
 pub(super) struct Notice {
     pub(super) record: SwapRecord,
     pub(super) active: RetainedPolicy,
@@ -34,13 +34,14 @@ pub(super) struct Notice {
 pub(super) struct Notices {
     observer: Option<Observer>,
     outbox: Mutex<Outbox>,
-    /// How many were delivered.
+    /// Number of delivered notices.
     delivered: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Outbox {
-    /// One for each change whose caller waits, and a few that the host made by itself.
+    /// Notices to be delivered: one for each change whose caller waits, and a few for changes that the host
+    /// made by itself.
     waiting: VecDeque<Notice>,
     put_in: u64,
     is_delivering: bool,
@@ -51,7 +52,7 @@ impl Notices {
         Self { observer, outbox: Mutex::default(), delivered: watch::Sender::new(0) }
     }
 
-    /// Whether anyone wants to be told.
+    /// Returns whether there is an observer.
     pub(super) fn is_wanted(&self) -> bool {
         self.observer.is_some()
     }
@@ -63,7 +64,7 @@ impl Notices {
         outbox.put_in += 1;
     }
 
-    /// Delivers what was put in, unless that is being done. The caller holds no lock.
+    /// Delivers the notices that were put in, unless another task is delivering. The caller holds no lock.
     pub(super) fn deliver(&self) {
         let Some(observer) = &self.observer else { return };
         let mut is_mine = false;
@@ -76,7 +77,7 @@ impl Notices {
             OBSERVES.set(false);
             if observed.is_err() {
                 let cause = record.cause.as_str();
-                // What collects the log is the program's own too, and nobody else delivers until this is
+                // The log's subscriber is the program's own too, and no other task delivers until this is
                 // over.
                 let _ = catch_unwind(|| {
                     error!(cause, "the observer of policy changes panicked; the change stands");
@@ -86,18 +87,19 @@ impl Notices {
         }
     }
 
-    /// Waits until what was put in before is delivered. An observer that waits for a change of its own does
-    /// not wait for itself.
+    /// Waits until the notices that were put in before are delivered. An observer that waits for a change of
+    /// its own does not wait for itself.
     pub(super) async fn delivered(&self) {
         if self.observer.is_none() || OBSERVES.get() {
             return;
         }
         let put_in = self.outbox().put_in;
-        // It can only fail where this has gone.
+        // It can fail only once `self` has gone.
         let _ = self.delivered.subscribe().wait_for(|delivered| *delivered >= put_in).await;
     }
 
-    /// The next one to deliver: it `is_mine` to do so from the first one until there is none left.
+    /// Returns the next notice to deliver: the task that took the first one delivers (`is_mine`) until there
+    /// is none left.
     fn next(&self, is_mine: &mut bool) -> Option<Notice> {
         let mut outbox = self.outbox();
         if outbox.is_delivering && !*is_mine {

@@ -1,7 +1,7 @@
 //! A loaded policy: checked, configured, and ready to be called by many tasks at once.
 //!
-//! An instance runs one call at a time and is used again only after a call without any fault: a trap leaves its store
-//! dead, and a handle that was kept could otherwise turn up in a call about another workspace.
+//! An instance runs one call at a time and is used again only after a call without any fault: a trap leaves
+//! its store dead, and a handle that was kept could otherwise turn up in a call about another workspace.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,17 +26,18 @@ use super::meter::Meter;
 use super::slow_worker::Slowness;
 use crate::{RetainedPolicy, Stage, SwapError};
 
-/// Instances that are kept for the next call whether they are needed or not: one costs 25 µs to make.
+/// Number of instances that are kept for the next call whether they are needed or not: one costs 25 µs to
+/// make.
 const SPARE: usize = 16;
 
-/// How calls are run.
+/// Limits and settings of calls.
 #[derive(Clone, Copy)]
 pub(crate) struct CallLimits {
-    /// The processor time of one call.
+    /// Maximum processor time of one call.
     pub(crate) cpu_limit: Duration,
-    /// Whether long ones leave their caller's runtime.
+    /// `true` if long calls leave their caller's runtime.
     pub(crate) may_leave: bool,
-    /// How, where the choice is not the system's.
+    /// Way of running, where the choice is not the system's.
     pub(crate) execution: Option<Execution>,
 }
 
@@ -46,25 +47,25 @@ pub(crate) struct Loaded {
     pub(crate) description: Description,
     pub(super) compiled: Arc<Compiled>,
     pub(crate) faults: AtomicU64,
-    /// Whether it has come through its probation, or was never on one.
+    /// `true` if the policy has come through its probation, or was never on one.
     proven: AtomicBool,
     pub(crate) calls: AtomicU64,
-    /// The processor time of all calls, in nanoseconds.
+    /// Processor time of all calls, in nanoseconds.
     pub(crate) call_nanos: AtomicU64,
-    /// What was wrong with the first call that did not count.
+    /// Fault of the first call that did not count.
     pub(crate) first_fault: OnceLock<Fault>,
-    /// What the machine lacked for the first call that it had not enough for.
+    /// Shortage of the first call for which the machine had not enough.
     pub(crate) first_shortage: OnceLock<Shortage>,
-    /// What a rehearsal has found, if there was one.
+    /// Findings of the rehearsal, if there was one.
     pub(crate) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
     terms: CallLimits,
     taken: Taken,
     slowness: Slowness,
-    /// While it is rehearsed, on a thread that is its own.
+    /// `true` while it is rehearsed, on a thread of the rehearsal's own.
     is_rehearsed: AtomicBool,
-    /// None while the policy is not active: then no instance is kept.
+    /// `None` while the policy is not active: then no instance is kept.
     idle: Mutex<Option<Idle>>,
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct Loaded {
 #[derive(Default)]
 struct Idle {
     instances: Vec<Instance>,
-    /// How many of them were not needed since the last look: there were never fewer.
+    /// Number of instances that were not needed since the last look: there were never fewer.
     unneeded: usize,
 }
 
@@ -136,7 +137,7 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Whether it has come through its probation, or was never on one.
+    /// Returns whether it has come through its probation, or was never on one.
     pub(super) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::SeqCst)
     }
@@ -145,32 +146,33 @@ impl Loaded {
         self.proven.store(proven, Ordering::SeqCst);
     }
 
-    /// Its calls stay where they are made until the rehearsal is over.
+    /// Marks the begin or end of the rehearsal: until its end, calls stay on the thread on which they are
+    /// made.
     pub(crate) fn set_rehearsed(&self, is_rehearsed: bool) {
         self.is_rehearsed.store(is_rehearsed, Ordering::SeqCst);
     }
 
-    /// The policy, and what it is worth.
+    /// Returns the policy, and whether it is proven.
     pub(super) fn retained(&self) -> RetainedPolicy {
         RetainedPolicy { policy: self.policy.clone(), proven: self.is_proven() }
     }
 
-    /// Whether it is run as machine code.
+    /// Returns the way it is run.
     pub(super) fn execution(&self) -> Execution {
         self.engine.execution
     }
 
-    /// How its calls are run.
+    /// Returns the limits and settings of its calls.
     pub(super) fn terms(&self) -> CallLimits {
         self.terms
     }
 
-    /// `name version`, as the policy says of itself.
+    /// Returns `name version`, as the policy says of itself.
     pub(super) fn full_name(&self) -> String {
         format!("{} {}", self.description.name, self.description.version)
     }
 
-    /// Every setting with the value in force.
+    /// Returns every setting with the value in force.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let given = |name: &str| {
             self.policy.settings().iter().find(|(given, _)| given == name).map(|(_, value)| value)
@@ -179,12 +181,12 @@ impl Loaded {
         declared.map(|s| (s.name.clone(), given(&s.name).unwrap_or(&s.default).clone())).collect()
     }
 
-    /// Whether it is the same component with the same settings in force.
+    /// Returns whether it is the same component with the same settings in force.
     pub(super) fn does_as(&self, other: &Self) -> bool {
         self.policy.digest() == other.policy.digest() && self.settings() == other.settings()
     }
 
-    /// Calls the policy. The record of the call comes back whatever happened to it.
+    /// Calls the policy. The record of the call comes back in any case.
     pub(crate) async fn call(
         self: &Arc<Self>,
         call: Box<Call>,
@@ -196,7 +198,7 @@ impl Loaded {
         };
         meter.reset();
         let (metered, host_io) = (Arc::clone(&meter), call.host_io());
-        // In one place from here on, however it gets to its end.
+        // Boxed, so that it stays in one place from here on, on whichever thread it ends.
         let running = Box::pin(Arc::clone(self).run(idle, metered, call));
         let slow_worker = self.engine.slow_worker;
         let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
@@ -207,7 +209,7 @@ impl Loaded {
         };
         self.slowness.note(meter.is_long());
         if matches!(returned.1, Err(CallError::Shortage(_))) {
-            // What there was of it says nothing about what a call takes.
+            // The part of it that ran says nothing about what a call takes.
             return returned;
         }
         // Relaxed: numbers that order nothing.
@@ -225,7 +227,7 @@ impl Loaded {
     ) -> (Box<Call>, Result<PolicyAnswer, CallError>) {
         let mut instance = match idle {
             Some(instance) => instance,
-            // Making one is charged to the call that needs it. Boxed: most calls need none.
+            // The making of an instance is charged to the call that needs it. Boxed: most calls need none.
             None => match Box::pin(self.make(meter)).await {
                 Ok(instance) => instance,
                 Err(error) => return (call, Err(error)),
@@ -243,7 +245,7 @@ impl Loaded {
     pub(crate) fn note_fault(&self, workspace: &str, request: Request, fault: &Fault) {
         // Relaxed: a number for people.
         self.faults.fetch_add(1, Ordering::Relaxed);
-        // An error says that there was one before.
+        // An error means that there was one before.
         let _ = self.first_fault.set(fault.clone());
         warn!(
             policy = self.description.name,
@@ -266,15 +268,15 @@ impl Loaded {
         self.idle().get_or_insert_default();
     }
 
-    /// The processor time of the last call, and the bytes of memory that its instance has. For a rehearsal, which makes
-    /// one call at a time: otherwise there is no last one.
+    /// Returns the processor time of the last call, and the bytes of memory that its instance has. For a
+    /// rehearsal, which makes one call at a time: otherwise there is no last call.
     pub(crate) fn last_call(&self) -> Option<(Duration, usize)> {
         let idle = self.idle();
         let instance = idle.as_ref()?.instances.last()?;
         Some((instance.used(), instance.memory_bytes()))
     }
 
-    /// Drops the instances that were not needed since this was last called, but for a few.
+    /// Drops the instances that were not needed since the last call of this function, but for a few.
     pub(crate) fn drop_unneeded(&self) {
         let dropped = self.idle().as_mut().map(Idle::split_unneeded);
         // Outside the lock: that takes system calls.
@@ -286,7 +288,7 @@ impl Loaded {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new instance that is ready for a call.
+    /// Makes an instance that is ready for a call.
     async fn make(&self, meter: Arc<Meter>) -> Result<Instance, CallError> {
         let mut instance = self.instantiate(meter).await?;
         instance.configure(self.policy.settings()).await?;
@@ -305,7 +307,7 @@ impl Loaded {
     }
 }
 
-/// Why a policy cannot be loaded.
+/// Turns an error of a call into the refusal of a policy.
 fn refused(error: CallError) -> SwapError {
     match error {
         CallError::Fault(Fault(reason)) => SwapError::new(Stage::Configure, reason),

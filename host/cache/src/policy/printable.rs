@@ -1,9 +1,9 @@
-//! Text of a policy's making, as an operator may be shown it.
+//! Text of a policy's making, in a form that an operator may be shown.
 
-/// Bound on a sentence of a policy's, and on what its errors quote.
+/// Maximum length of a sentence of a policy's, and of what its errors quote.
 pub(super) const MAX_SENTENCE_BYTES: usize = 512;
 
-/// Text of a policy's making, for an operator's eyes: bounded, on one line.
+/// Makes text of a policy's making fit for an operator's eyes: bounded, on one line.
 pub(super) fn printable(text: &str) -> String {
     let cut = text.get(..text.floor_char_boundary(MAX_SENTENCE_BYTES)).unwrap_or_default();
     cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

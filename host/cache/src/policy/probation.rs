@@ -1,28 +1,30 @@
 //! The first minutes of a policy: it is watched more closely than later, and goes back sooner.
 //!
-//! Pure arithmetic over what it is told. It reads no clock, and does not know what is done about its verdict.
+//! Pure arithmetic over its arguments. It reads no clock, and does not know what is done about its verdict.
 
 use std::time::Duration;
 
 use crate::Instant;
 
-/// What a policy that was just swapped in may do. One that exceeds it is replaced by the last good one, with the reason
-/// kept. Rollbacks, the first policy and the breaker's choice are not on probation: what they go back to has served before.
+/// Budgets of a policy that was just swapped in. A policy that exceeds one is replaced by the last good one,
+/// with the reason kept. Rollbacks, the first policy and the breaker's choice are not on probation: the
+/// policy that they make active has served before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probation {
-    /// How long it lasts; 5 min by default. Zero: there is none.
+    /// Length of the probation; 5 min by default. Zero: there is none.
     pub lasts: Duration,
-    /// At which failed call the policy is replaced; the first by default.
+    /// Number of failed calls at which the policy is replaced; 1 by default.
     pub faults: u32,
-    /// The mean processor time of a call, once there were a hundred of them; 2 ms by default.
+    /// Maximum mean processor time of a call, judged after a hundred calls; 2 ms by default.
     pub call_time: Duration,
-    /// How many times the SELECTs per second of the policy before it; without a limit by default, since a shorter ttl is
-    /// meant to cost more. Rates below one per second count as one, and ten seconds are watched before it is judged.
+    /// Maximum SELECTs per second, as a multiple of those under the policy before it; without a limit by
+    /// default, since a shorter ttl is meant to cost more. Rates below one per second count as one, and ten
+    /// seconds pass before it is judged.
     pub loads: Option<f64>,
 }
 
 impl Probation {
-    /// None at all: the breaker alone watches.
+    /// No probation at all: the breaker alone watches.
     pub const NONE: Self =
         Self { lasts: Duration::ZERO, faults: u32::MAX, call_time: Duration::MAX, loads: None };
 }
@@ -33,21 +35,21 @@ impl Default for Probation {
     }
 }
 
-/// Fewer calls say little about the next one.
+/// Minimum number of calls for a judgement: fewer say little about the next one.
 const MIN_CALLS: u64 = 100;
-/// The first seconds after a swap are the new policy's look at every entry.
+/// Minimum time for a rate: the first seconds after a swap are the new policy's look at every entry.
 const MIN_WATCH: Duration = Duration::from_secs(10);
 
-/// What has been used so far: totals, of which the differences count.
+/// Totals of what has been used so far; their differences count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) selects: u64,
     pub(super) calls: u64,
-    /// The processor time of all calls, in nanoseconds.
+    /// Processor time of all calls, in nanoseconds.
     pub(super) call_nanos: u64,
 }
 
-/// One policy on probation.
+/// Trial of one policy on probation.
 pub(super) struct Trial {
     began: Instant,
     at_begin: Usage,
@@ -65,13 +67,13 @@ impl Trial {
         self.remaining(probation, now).is_none()
     }
 
-    /// How much of it is left; nothing if it is over.
+    /// Returns how much of it is left; `None` if it is over.
     pub(super) fn remaining(&self, probation: &Probation, now: Instant) -> Option<Duration> {
         let passed = now.saturating_since(self.began);
         probation.lasts.checked_sub(passed).filter(|left| !left.is_zero())
     }
 
-    /// Notes a failed call. Says why the policy has to go, if it has to.
+    /// Notes a failed call. Returns the reason why the policy has to go, if it has to.
     pub(super) fn note_fault(&mut self, probation: &Probation, fault: &str) -> Option<String> {
         self.faults += 1;
         (self.faults >= probation.faults).then(|| {
@@ -83,7 +85,7 @@ impl Trial {
         })
     }
 
-    /// Says why the policy has to go, if it has to, from what has been used by now.
+    /// Returns the reason why the policy has to go, if it has to, judged by the usage up to now.
     pub(super) fn judge(&self, probation: &Probation, now: Instant, usage: Usage) -> Option<String> {
         let calls = usage.calls.saturating_sub(self.at_begin.calls);
         if calls >= MIN_CALLS {
@@ -99,12 +101,15 @@ impl Trial {
         let (limit, before) = (probation.loads?, self.loads_before?.max(1.0));
         let rate = rate(self.began, now, usage.selects.saturating_sub(self.at_begin.selects))?;
         (rate > limit * before).then(|| {
-            format!("{rate:.1} SELECTs per second, with {before:.1} before it; its budget is {limit} times as many")
+            format!(
+                "{rate:.1} SELECTs per second, with {before:.1} before it; its budget is {limit} times as \
+                 many"
+            )
         })
     }
 }
 
-/// So many per second, if there was time enough to say.
+/// Returns a count as a rate per second, if there was time enough for one.
 #[expect(clippy::cast_precision_loss, reason = "a rate for a budget: the leading digits are what counts")]
 pub(super) fn rate(began: Instant, now: Instant, count: u64) -> Option<f64> {
     let watched = now.saturating_since(began);

@@ -1,6 +1,6 @@
-//! What the operator is told: which policy is active, how a swap went, why one was refused.
+//! Reports to the operator: which policy is active, how a swap went, why a policy was refused.
 //!
-//! Everything here is plain data. What a policy says of itself is shown, never trusted.
+//! Everything here is plain data. A policy's description of itself is shown, never trusted.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use super::signature::Signed;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PolicyStatus {
-    /// Counts the policies that were active since the start; the first is 1.
+    /// Number of policies that were active since the start; the first is 1.
     pub generation: u64,
     /// The SHA-256 of the component, in hexadecimal.
     pub digest: String,
@@ -22,39 +22,42 @@ pub struct PolicyStatus {
     pub name: String,
     /// The version that the policy gives itself.
     pub version: String,
-    /// What the policy says that it does.
+    /// The policy's own summary of what it does.
     pub summary: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
-    /// How it is run: as machine code, or by an interpreter.
+    /// Way of running it: as machine code, or by an interpreter.
     pub execution: Execution,
-    /// What its rehearsal found. `None` where it was not rehearsed: where that is switched off, and for the built-in policy
-    /// where the breaker chose it.
+    /// Findings of its rehearsal. `None` if it was not rehearsed: where that is switched off, and for the
+    /// built-in policy where the breaker chose it.
     pub card: Option<PolicyCard>,
-    /// When it became active, for people: by the wall clock.
+    /// Time at which it became active, for people: by the wall clock.
     pub since: SystemTime,
     /// Calls that failed since it became active.
     pub faults: u64,
-    /// Whether it has failed so often that it will be replaced, or became active because another one had.
+    /// State of the breaker: how close the policy is to being replaced, and the failure that made it active,
+    /// if one did.
     pub breaker: BreakerStatus,
-    /// How much of its probation is left; nothing if it is not on probation.
+    /// Rest of its probation; `None` if it is not on probation.
     pub probation: Option<Duration>,
-    /// The highest signed revision that was ever active: what [`Builder::revision_floor`](crate::Builder::revision_floor)
-    /// takes at the next start. 0 where nothing signed was.
+    /// The highest signed revision that was ever active: the value for
+    /// [`Builder::revision_floor`](crate::Builder::revision_floor) at the next start. 0 if no signed policy
+    /// was active.
     pub highest_revision: u64,
-    /// What [`rollback`](crate::SecretCache::rollback) would go back to.
+    /// The policy that [`rollback`](crate::SecretCache::rollback) would go back to.
     pub last_good: Option<SwapRecord>,
     /// The latest swaps and refusals, newest first, 16 at most.
     pub recent: Vec<SwapRecord>,
 }
 
-/// The breaker: it replaces a policy that has failed too often by the last good one, and where there is none by the built-in.
+/// The breaker: it replaces a policy that has failed too often by the last good one, or by the built-in one
+/// if there is none.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BreakerStatus {
     /// Failed calls of the active policy within the window.
     pub faults: u32,
-    /// At how many it is replaced.
+    /// Number of failed calls at which it is replaced.
     pub limit: u32,
     /// The window.
     pub window: Duration,
@@ -66,9 +69,9 @@ pub struct BreakerStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PolicyFailure {
-    /// By the wall clock.
+    /// Time of the replacement, by the wall clock.
     pub at: SystemTime,
-    /// Whether it failed too often, or in its probation.
+    /// Kind of failure: too many faults, or an exceeded budget of its probation.
     pub cause: Cause,
     /// The generation of the policy that failed.
     pub generation: u64,
@@ -80,24 +83,24 @@ pub struct PolicyFailure {
     pub reason: String,
 }
 
-/// Why the active policy changed.
+/// Reason for which the active policy changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The cache was built with it.
+    /// The start of the cache, which was built with it.
     Start,
-    /// [`swap`](crate::SecretCache::swap).
+    /// A [`swap`](crate::SecretCache::swap).
     Swap,
-    /// [`rollback`](crate::SecretCache::rollback).
+    /// A [`rollback`](crate::SecretCache::rollback).
     Rollback,
-    /// The policy before it failed too often.
+    /// Too many failures of the policy before it.
     Breaker,
-    /// The policy before it exceeded a budget of its probation.
+    /// A budget of its probation that the policy before it exceeded.
     Probation,
 }
 
 impl Cause {
-    /// The word for logs and JSON.
+    /// Returns the word for logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -109,32 +112,32 @@ impl Cause {
     }
 }
 
-/// One change of the policy, or one that was refused.
+/// A change of the policy, or one that was refused.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SwapRecord {
-    /// By the wall clock.
+    /// Time of the change, by the wall clock.
     pub at: SystemTime,
-    /// On whose behalf: what [`on_behalf_of`](crate::SecretCache::on_behalf_of) was told. Empty where the cache did it by
-    /// itself, or nobody said.
+    /// Author of the change: the name that [`on_behalf_of`](crate::SecretCache::on_behalf_of) was given.
+    /// Empty if the cache made the change by itself, or if no name was given.
     pub by: String,
     /// The SHA-256 of the component, in hexadecimal.
     pub digest: String,
-    /// `name version`, where the component got far enough to say.
+    /// The `name version`, where the component got far enough to say.
     pub policy: Option<String>,
-    /// The settings in force, or those that were asked for if it was refused.
+    /// The settings in force, or the requested ones if it was refused.
     pub settings: Vec<(String, String)>,
-    /// What kind of change it is.
+    /// Kind of the change.
     pub cause: Cause,
-    /// What the policy before it did, where that is why it was replaced.
+    /// Failure of the policy before it, if that is why it was replaced.
     pub reason: Option<String>,
-    /// What its rehearsal has found, if there was one.
+    /// Findings of its rehearsal, if there was one.
     pub card: Option<PolicyCard>,
     /// The key and the revision that it was signed with, where trusted keys are configured.
     pub signed: Option<Signed>,
-    /// Whether an older revision was allowed: see [`Policy::forced`](crate::Policy::forced).
+    /// `true` if an older revision was allowed: see [`Policy::forced`](crate::Policy::forced).
     pub forced: bool,
-    /// The generation that it became, or why it did not.
+    /// The generation that it became, or the reason why it did not.
     pub outcome: Result<u64, SwapError>,
 }
 
@@ -142,22 +145,23 @@ pub struct SwapRecord {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PolicyChange<'a> {
-    /// What happened.
+    /// Record of the change or refusal.
     pub record: &'a SwapRecord,
     /// The policy that is active now.
     pub active: RetainedPolicy,
     /// The policies that [`rollback`](crate::SecretCache::rollback) would go back to, the latest last.
     pub previous: Vec<RetainedPolicy>,
-    /// The highest signed revision that was ever active, for [`Builder::remembered_revision`](crate::Builder::remembered_revision).
+    /// The highest signed revision that was ever active, for
+    /// [`Builder::remembered_revision`](crate::Builder::remembered_revision).
     pub highest_revision: u64,
 }
 
-/// A policy, and what it is worth: the breaker and a failed probation go back to proven ones only.
+/// A policy, and whether it is proven: the breaker and a failed probation go back to proven ones only.
 #[derive(Clone, Debug)]
 pub struct RetainedPolicy {
     /// The policy.
     pub policy: Policy,
-    /// Whether it has come through its probation, or was never on one.
+    /// `true` if it has come through its probation, or was never on one.
     pub proven: bool,
 }
 
@@ -177,10 +181,10 @@ pub struct SwapReport {
     pub version: String,
     /// Every setting with the value in force, defaults included.
     pub settings: Vec<(String, String)>,
-    /// What its rehearsal found, as in [`PolicyStatus`].
+    /// Findings of its rehearsal, as in [`PolicyStatus`].
     pub card: Option<PolicyCard>,
     /// The entries that were kept for the new policy to lease again.
     pub entries: u64,
-    /// How long each stage took, in order.
+    /// Duration of each stage, in order.
     pub stages: Vec<(Stage, Duration)>,
 }

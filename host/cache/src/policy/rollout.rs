@@ -1,7 +1,8 @@
 //! The active policy: which one it is, since when, and how it is replaced.
 //!
-//! One policy decides each read: whoever misses takes the active policy and its generation together, in one step. A hit
-//! looks at the generation alone. An operator replaces it (`change.rs`), and so does the host where it fails (`failure.rs`).
+//! One policy decides each read: a miss takes the active policy and its generation together, in one step. A
+//! hit looks at the generation alone. An operator replaces the policy (`change.rs`), and so does the host
+//! where it fails (`failure.rs`).
 
 mod change;
 mod failure;
@@ -32,7 +33,7 @@ use crate::{Clock, RetainedPolicy, Stage};
 
 pub(crate) struct Rollout {
     active: ActiveCell<Activation>,
-    /// What serves when every policy that an operator chose has failed.
+    /// The policy that serves when every policy that an operator chose has failed.
     builtin: Arc<Loaded>,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
@@ -45,21 +46,22 @@ pub(crate) struct Rollout {
     notices: Notices,
 }
 
-/// What a slot is made with, beside its policies.
+/// Configuration of a rollout, beside its policies.
 pub(crate) struct RolloutConfig {
     pub(crate) gate: Gate,
     pub(crate) calls: CallLimits,
-    /// `None`: nothing is rehearsed.
+    /// `None` if nothing is rehearsed.
     pub(crate) rehearsal: Option<Rehearsal>,
     pub(crate) breaker: Breaker,
     pub(crate) probation: Probation,
-    /// Whether the first policy is still to prove itself.
+    /// `true` if the first policy is still to prove itself.
     pub(crate) first_on_probation: bool,
     pub(crate) observer: Option<Observer>,
 }
 
 impl Rollout {
-    /// Loads the first policy, the one that needs no operator, and those to go back to, the latest last.
+    /// Loads the first policy, the built-in one, which needs no operator, and the ones to go back to, the
+    /// latest last.
     pub(crate) async fn new(
         policy: Policy,
         builtin: Policy,
@@ -92,11 +94,11 @@ impl Rollout {
                 Ok((previous, _)) => {
                     previous.set_proven(proven);
                     previous.retire();
-                    // From before there were generations here.
+                    // It was active before there were generations here.
                     let activation = Activation::first(&previous, &*clock);
                     history.remember(Arc::new(ActivePolicy { generation: Generation::new(0), activation }));
                 }
-                // Another time there is enough for it: it is not to be lost over that.
+                // The machine may have enough for it at another time: it is not to be lost over that.
                 Err(error) if error.stage == Stage::Host => return Err(error),
                 Err(error) => warn!(digest, %error, "a policy to go back to cannot be loaded any more"),
             }
@@ -125,7 +127,7 @@ impl Rollout {
         Ok(slot)
     }
 
-    /// One that nothing replaces the policy of: for a rehearsal.
+    /// Makes a rollout whose policy is never replaced: for a rehearsal.
     pub(crate) fn fixed(loaded: Arc<Loaded>, clock: Arc<dyn Clock>) -> Self {
         let history = History::new(Breaker::new(u32::MAX, Duration::ZERO));
         Self {
@@ -148,18 +150,18 @@ impl Rollout {
         }
     }
 
-    /// The active policy with its generation.
+    /// Returns the active policy with its generation.
     pub(crate) fn active(&self) -> Arc<ActivePolicy> {
         self.active.load()
     }
 
-    /// The active generation.
+    /// Returns the active generation.
     #[inline]
     pub(crate) fn generation(&self) -> Generation {
         self.active.generation()
     }
 
-    /// What the operator is shown.
+    /// Returns the status for the operator.
     pub(crate) fn status(&self) -> PolicyStatus {
         let mut history = self.history();
         let (active, now) = (self.active(), self.clock.now());
@@ -192,7 +194,7 @@ impl Rollout {
         }
     }
 
-    /// A policy that has still to prove itself is watched from here on.
+    /// Begins the trial of a policy that has still to prove itself.
     fn put_on_trial(&self, history: &mut History, loaded: &Loaded, loads_before: Option<f64>) {
         if self.probation.lasts.is_zero() {
             loaded.set_proven(true);
@@ -205,7 +207,7 @@ impl Rollout {
         // Relaxed: numbers that order nothing.
         let selects = self.counters.selects.load(Ordering::Relaxed);
         Usage {
-            // Those that the machine's own shortage took are not the policy's.
+            // The SELECTs that the machine's own shortage took are not the policy's.
             selects: selects.saturating_sub(self.counters.shortages.load(Ordering::Relaxed)),
             calls: loaded.calls.load(Ordering::Relaxed),
             call_nanos: loaded.call_nanos.load(Ordering::Relaxed),

@@ -1,8 +1,8 @@
-//! What the machine lacks for a call: memory, address space, a thread. It is no fault of a policy's and
-//! costs it nothing.
+//! The resources that the machine lacks for a call: memory, address space, a thread. A shortage is no fault
+//! of a policy's and costs it nothing.
 //!
 //! A policy cannot make such an error: what it may take is bounded below, and a trap is no error of the
-//! system's. It comes in bursts, and a burst is told once, and then now and again.
+//! system's. Shortages come in bursts, and a burst is reported at its begin, and then now and again.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -13,15 +13,15 @@ use wasmtime::{Error, OutOfMemory};
 
 use crate::Instant;
 
-/// How often a burst is told that goes on, and how long it has to be quiet to be over.
+/// Time between two reports of a burst that goes on, and the quiet time after which it is over.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Whether the system refused something, and not the policy.
+/// Returns whether the system refused something, and not the policy.
 pub(super) fn is_shortage(error: &Error) -> bool {
     error.chain().any(|cause| cause.is::<Errno>() || cause.is::<io::Error>() || cause.is::<OutOfMemory>())
 }
 
-/// Whether the system refused it because it never allows that.
+/// Returns whether the system refused it because it never allows that.
 pub(super) fn is_forbidden(error: &Error) -> bool {
     error.chain().any(|cause| {
         let system = cause.downcast_ref::<Errno>().copied();
@@ -30,18 +30,18 @@ pub(super) fn is_forbidden(error: &Error) -> bool {
     })
 }
 
-/// The calls that the machine had not enough for.
+/// Calls for which the machine had not enough.
 #[derive(Default)]
 pub(super) struct Shortages(Mutex<Option<Burst>>);
 
 struct Burst {
-    /// When it was last told.
+    /// Time of the last report.
     reported_at: Instant,
     latest: Instant,
     calls: u64,
 }
 
-/// What is to be told of a burst, with the calls in it so far.
+/// Report of a burst, with the number of calls in it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShortageReport {
     Begins,
@@ -50,7 +50,7 @@ pub(super) enum ShortageReport {
 }
 
 impl Shortages {
-    /// Notes a call. Says what is to be told, if anything.
+    /// Notes a call. Returns the report that is due, if any.
     pub(super) fn note(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(burst) = burst.as_mut() else {
@@ -66,7 +66,7 @@ impl Shortages {
         })
     }
 
-    /// Says whether a burst is over; to be called now and then.
+    /// Returns a report if a burst is over; to be called now and then.
     pub(super) fn look(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = burst.take_if(|burst| now.saturating_since(burst.latest) >= PAUSE)?;

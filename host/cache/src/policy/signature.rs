@@ -1,8 +1,9 @@
-//! Signatures of policies: by whom a component may be brought, and that it is none from before.
+//! Signatures of policies: which keys may sign a component, and under which revision.
 //!
-//! What is signed is a statement in words: the component's digest, the world that it is for, and a revision that its author
-//! counts up. It knows nothing of what is active; the highest revision is the gate's to remember. A careless reader would
-//! trust a revision before its signature: [`Signature`] is what somebody claims, [`Signed`] what a trusted key has said.
+//! The signed text is a statement in words: the component's digest, the world that it is for, and a revision
+//! that its author counts up. This file knows nothing of what is active; the highest revision is the gate's
+//! to remember. A careless reader would trust a revision before its signature: [`Signature`] is a claim,
+//! [`Signed`] the word of a trusted key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,30 +18,30 @@ use zeroize::Zeroizing;
 const FORMAT: &str = "leasehold-signature-v1";
 /// The world that a signed component is for. Another version of the contract needs another signature.
 const WORLD: &str = "leasehold:policy@0.1.0";
-/// An ed25519 key, secret or public.
+/// Length of an ed25519 key, secret or public.
 const KEY_BYTES: usize = 32;
 
-/// Who may sign policies: the public half of an ed25519 key. As text it is 44 characters of base64.
+/// Public half of an ed25519 key that signs policies. As text it is 44 characters of base64.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 
-/// The secret half: signs policies. As text it is 44 characters of base64. It is wiped when it is dropped, and printed by
-/// nothing.
+/// Secret half of an ed25519 key: signs policies. As text it is 44 characters of base64. It is wiped when it
+/// is dropped, and printed by nothing.
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 /// A text that is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// Not base64, or not 32 bytes of it.
+    /// The text is not base64, or not 32 bytes of it.
     #[error("it is not a key; expected {KEY_BYTES} bytes in base64, which are 44 characters")]
     Malformed,
-    /// Of the right form, and no point on the curve or one that proves nothing.
+    /// The text has the right form, but is no point on the curve, or one that proves nothing.
     #[error("it is not a public key of ed25519: perhaps the secret key was given, or another kind of key")]
     NoPoint,
 }
 
-/// A signature that a trusted key has made, checked.
+/// A signature of a trusted key, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Signed {
@@ -51,7 +52,7 @@ pub struct Signed {
 }
 
 impl PublicKey {
-    /// A short name for logs and messages: 16 hexadecimal digits of the key's SHA-256.
+    /// Returns a short name for logs and messages: 16 hexadecimal digits of the key's SHA-256.
     pub fn id(&self) -> String {
         Sha256::digest(self.0.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -80,12 +81,12 @@ impl fmt::Debug for PublicKey {
 }
 
 impl SigningKey {
-    /// The key that these 32 random bytes are.
+    /// Makes the key that these 32 random bytes are.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(bytes))
     }
 
-    /// The half to be trusted by others.
+    /// Returns the public half, for others to trust.
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
@@ -118,12 +119,13 @@ fn key_bytes(text: &str) -> Result<Zeroizing<[u8; KEY_BYTES]>, InvalidKey> {
     Ok(Zeroizing::new(bytes))
 }
 
-/// Exactly what is signed. The first line keeps it apart from whatever else the same key may sign.
+/// Returns exactly the text that is signed. The first line keeps it apart from all else that the same key may
+/// sign.
 fn statement(digest: &str, revision: u64) -> String {
     format!("leasehold policy v1\nsha256 {digest}\nworld {WORLD}\nrevision {revision}\n")
 }
 
-/// What a signature's text says, before anything of it is believed.
+/// Contents of a signature's text, before anything of it is believed.
 #[derive(Debug)]
 pub(super) struct Signature {
     revision: u64,
@@ -160,7 +162,7 @@ impl FromStr for Signature {
 }
 
 impl Signature {
-    /// Whether one of these keys has signed this component under this revision.
+    /// Checks that one of these keys has signed this component under this revision.
     pub(super) fn check(&self, digest: &str, trusted: &[PublicKey]) -> Result<Signed, String> {
         let Some(key) = trusted.iter().find(|key| key.id() == self.key) else {
             let known = ids(trusted);
@@ -172,8 +174,9 @@ impl Signature {
         let statement = statement(digest, self.revision);
         key.0.verify_strict(statement.as_bytes(), &self.bytes).map_err(|_| {
             format!(
-                "its signature does not hold: the key {} has not signed the component with the digest {digest} as revision \
-                 {} for {WORLD}; the component, the revision or the signature was changed",
+                "its signature does not hold: the key {} has not signed the component with the digest \
+                 {digest} as revision {} for {WORLD}; the component, the revision or the signature was \
+                 changed",
                 self.key, self.revision
             )
         })?;
@@ -181,7 +184,7 @@ impl Signature {
     }
 }
 
-/// The names of keys, for a message.
+/// Returns the names of keys, for a message.
 pub(super) fn ids(keys: &[PublicKey]) -> String {
     keys.iter().map(PublicKey::id).collect::<Vec<_>>().join(", ")
 }

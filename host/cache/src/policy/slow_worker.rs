@@ -1,8 +1,9 @@
 //! A thread of its own for calls that take long, so that a policy that spins holds up no task of the server.
 //!
-//! A call begins where its caller is, since a change of threads costs more than most calls. One that is still at it after
-//! a millisecond goes on here, and where a policy has been slow lately its calls begin here. All of them share one thread, of
-//! low priority: that is the most that slow calls can take from a server. It knows nothing of what a call does.
+//! A call begins where its caller is, since a change of threads costs more than most calls. A call that still
+//! runs after a millisecond goes on here, and where a policy has been slow lately its calls begin here. All
+//! of them share one thread, of low priority: that is the most that slow calls can take from a server. This
+//! file knows nothing of what a call does.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,7 +20,7 @@ use super::priority::{SLOW_CALLS, lower_priority};
 /// The thread for long calls. It lives as long as the process.
 pub(super) struct SlowWorker(Handle);
 
-/// How many of a policy's next calls begin in the slow_worker.
+/// Number of a policy's next calls that begin in the slow worker.
 #[derive(Default)]
 pub(super) struct Slowness(AtomicU32);
 
@@ -65,20 +66,20 @@ impl SlowWorker {
             })
             .await
         });
-        // The slow_worker is never shut down, and nobody aborts the task: what is left is a panic.
+        // The slow worker is never shut down, and nothing aborts the task: what is left is a panic.
         task.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 }
 
 impl Slowness {
-    /// So many calls in a row have to be quick before a policy that was slow is trusted again.
+    /// Number of quick calls in a row after which a policy that was slow is trusted again.
     const MEMORY: u32 = 64;
 
     pub(super) fn is_slow(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// Notes a call. Of two at once one may go uncounted, which only delays what it says.
+    /// Notes a call. Of two at once one may go uncounted, which only delays the result of `is_slow`.
     pub(super) fn note(&self, was_long: bool) {
         // Relaxed: a number that orders nothing else.
         let slow = self.0.load(Ordering::Relaxed);

@@ -1,10 +1,11 @@
-//! How long something holds that holds at first and later no longer does: found by halving, with few questions.
+//! A search by halving, with few questions, for the end of something that holds at first and later no longer
+//! does.
 //!
-//! Pure: who asks, and in which unit, is not known here.
+//! Pure: the questions and their unit are the caller's.
 
 use std::time::Duration;
 
-/// No rehearsal looks further ahead. Ceilings beyond it are of no use to anyone.
+/// Furthest moment of a rehearsal. Ceilings beyond it are of no use.
 const HORIZON: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A search for the first moment at which something no longer holds.
@@ -12,17 +13,18 @@ pub(super) struct Bisect {
     first: u64,
     /// The last moment at which it is known to hold.
     holds_at: Option<u64>,
-    /// The first moment at which it is known not to hold, or taken not to.
+    /// The first moment at which it is known not to hold, or assumed not to.
     ends_at: u64,
 }
 
 impl Bisect {
-    /// Among all moments from `first` on. At `end` it is taken not to hold: a ceiling sees to that.
+    /// Begins a search among all moments from `first` on. At `end` the answer is assumed to be no: a ceiling
+    /// makes sure of that.
     pub(super) fn new(first: u64, end: u64) -> Self {
         Self { first, holds_at: None, ends_at: end }
     }
 
-    /// The moment to ask about next; `None` once there is nothing more to ask.
+    /// Returns the moment to ask about next; `None` once there is nothing more to ask.
     pub(super) fn next(&self) -> Option<u64> {
         match self.holds_at {
             None => (self.ends_at > self.first).then_some(self.first),
@@ -33,7 +35,7 @@ impl Bisect {
         }
     }
 
-    /// What the answer was.
+    /// Notes the answer for a moment.
     pub(super) fn note(&mut self, moment: u64, holds: bool) {
         if holds {
             self.holds_at = Some(moment);
@@ -42,13 +44,14 @@ impl Bisect {
         }
     }
 
-    /// The first moment at which it does not hold; `None` if it did not hold at the first of all.
+    /// Returns the first moment at which it does not hold; `None` if it did not hold at the first of all.
     pub(super) fn end(&self) -> Option<u64> {
         self.holds_at.map(|_| self.ends_at)
     }
 }
 
-/// The first nanosecond, of so many, in which `holds` is no longer so.
+/// Returns the first nanosecond of `span` at which `holds` is no longer so; `span` (the horizon at most) if
+/// there is none.
 pub(super) fn nanos_while(span: Duration, holds: impl Fn(Duration) -> bool) -> Duration {
     let end = u64::try_from(span.min(HORIZON).as_nanos()).unwrap_or(u64::MAX);
     let mut bisect = Bisect::new(0, end);
@@ -58,12 +61,12 @@ pub(super) fn nanos_while(span: Duration, holds: impl Fn(Duration) -> bool) -> D
     Duration::from_nanos(bisect.end().unwrap_or(0))
 }
 
-/// Whole milliseconds, the unit of a policy's clock.
+/// Returns the time in whole milliseconds, rounded up: the unit of a policy's clock.
 pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.min(HORIZON).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// The one in the middle; zero of none.
+/// Returns the time in the middle; zero if there is none.
 pub(super) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()

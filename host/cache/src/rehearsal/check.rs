@@ -1,19 +1,19 @@
-//! What is never taste: each rule that a step of the script is held against, with the words for breaking it.
+//! The rules that are never taste: each step of the scenario is held against them, with words for a breach.
 //!
-//! Pure. Most of what it looks for the host makes impossible by judging every call; that is no reason not to look.
+//! Pure. Most breaches are impossible, because the host judges every call; that is no reason not to look.
 
 use super::database::Statement;
 use crate::{Error, Lookup, Secret};
 
-/// A rule was broken, in words that go on from the name of the step.
+/// Result of a check: a breach is described in words that go on from the name of the step.
 pub(super) type Verdict<T> = Result<T, String>;
 
-/// A read while the database holds `stored`, and no earlier secret or absence can be known.
+/// Checks a read while the database holds `stored`, and no earlier secret or absence can be known.
 pub(super) fn finds(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<()> {
     finds_one(read, &[stored]).map(drop)
 }
 
-/// A read where any of these secrets will do: says which of them it was.
+/// Checks a read where any of these secrets will do, and returns the index of the one that it was.
 pub(super) fn finds_one(read: &Result<Lookup, Error>, secrets: &[&Secret]) -> Verdict<usize> {
     match read {
         Ok(lookup) => secrets
@@ -25,7 +25,7 @@ pub(super) fn finds_one(read: &Result<Lookup, Error>, secrets: &[&Secret]) -> Ve
     }
 }
 
-/// A read while the database holds no secret.
+/// Checks a read while the database holds no secret.
 pub(super) fn finds_none(read: &Result<Lookup, Error>) -> Verdict<()> {
     match read {
         Err(Error::Absent) => Ok(()),
@@ -34,8 +34,8 @@ pub(super) fn finds_none(read: &Result<Lookup, Error>) -> Verdict<()> {
     }
 }
 
-/// A read while the database holds no secret any more, and `kept` is what an earlier policy has kept: says
-/// whether that was the answer.
+/// Checks a read while the database holds no secret any more, and `kept` is the secret that an earlier policy
+/// has kept. Returns whether that was the answer.
 pub(super) fn finds_none_or(read: &Result<Lookup, Error>, kept: &Secret) -> Verdict<bool> {
     match read {
         Ok(lookup) if lookup.secret.verify(kept.expose()) => Ok(true),
@@ -43,8 +43,8 @@ pub(super) fn finds_none_or(read: &Result<Lookup, Error>, kept: &Secret) -> Verd
     }
 }
 
-/// A read of a workspace for which absence is kept, and the database holds `stored`: says whether it was told
-/// absence.
+/// Checks a read of a workspace for which absence is kept, while the database holds `stored`. Returns whether
+/// the answer was absence.
 pub(super) fn finds_or_none(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<bool> {
     match read {
         Err(Error::Absent) => Ok(true),
@@ -52,19 +52,20 @@ pub(super) fn finds_or_none(read: &Result<Lookup, Error>, stored: &Secret) -> Ve
     }
 }
 
-/// A hit after `refresh-after`: what the call that it led to has sent.
+/// Checks a hit after `refresh-after`: the call that it led to must have sent a SELECT.
 pub(super) fn refreshes(selects: u64) -> Verdict<()> {
     if selects > 0 {
         return Ok(());
     }
-    Err("it read nothing. The lease asks for a refresh, and the call that this led to sent no SELECT, so that \
-         the secret got no newer. Once `refresh-after` has passed, call `database.select` and put what it finds \
-         (`renew` and `read_through` of the SDK see to that); or put no `refresh-after` before `fresh-until`, \
-         which means never"
+    Err("it read nothing. The lease asks for a refresh, and the call that this led to sent no SELECT, so \
+         that the secret got no newer. Once `refresh-after` has passed, call `database.select` and put what \
+         it finds (`renew` and `read_through` of the SDK see to that); or put no `refresh-after` before \
+         `fresh-until`, which means never"
         .into())
 }
 
-/// A read of a workspace that holds `stored`, while the database fails: says whether it was answered all the same.
+/// Checks a read of a workspace that holds `stored`, while the database fails. Returns whether it was
+/// answered all the same.
 pub(super) fn survives(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict<bool> {
     match read {
         Ok(lookup) if lookup.secret.verify(stored.expose()) => Ok(true),
@@ -74,7 +75,8 @@ pub(super) fn survives(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict
     }
 }
 
-/// An issue of a workspace that has a row, while the database is well. `row` is what it holds afterwards.
+/// Checks an issue of a workspace that has a row, while the database is well. `row` is the stored secret
+/// afterwards.
 pub(super) fn issues(
     issue: &Result<Secret, Error>,
     row: Option<&Secret>,
@@ -95,7 +97,8 @@ pub(super) fn issues(
     }
 }
 
-/// A heal of a workspace that has a row, while the database is well. `row` is what it holds afterwards.
+/// Checks a heal of a workspace that has a row, while the database is well. `row` is the stored secret
+/// afterwards.
 pub(super) fn heals(heal: &Result<Lookup, Error>, row: Option<&Secret>) -> Verdict<()> {
     match row {
         Some(row) => finds(heal, row),
@@ -103,7 +106,7 @@ pub(super) fn heals(heal: &Result<Lookup, Error>, row: Option<&Secret>) -> Verdi
     }
 }
 
-/// An issue that the database refuses, or for a workspace that it does not know.
+/// Checks an issue that the database refuses, or for a workspace that it does not know.
 pub(super) fn fails<T>(issue: &Result<T, Error>) -> Verdict<()> {
     match issue {
         Err(_) => Ok(()),

@@ -1,14 +1,15 @@
 //! The database of a rehearsal: rows in memory, and faults on demand.
 //!
-//! It answers at once, whatever the answer: even a timeout is told without a wait, so that no rehearsal takes longer than
-//! its calls. It notes in which order statements came, and what the cache answered while an issue was under way.
+//! It answers at once, whatever the answer: even a timeout is returned without a wait, so that no rehearsal
+//! takes longer than its calls. It notes in which order statements came, and what the cache answered while an
+//! issue was in flight.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::{Answer, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
-/// Asks the cache what it answers for a workspace at this moment.
+/// Callback that returns the cache's answer for a workspace at this moment.
 pub(super) type Peek = Box<dyn Fn(&WorkspaceId) -> Option<Secret> + Send + Sync>;
 
 #[derive(Default)]
@@ -19,7 +20,7 @@ pub(super) struct RehearsalDatabase {
 
 #[derive(Default)]
 struct Rows {
-    /// `None` is NULL.
+    /// Rows by workspace; `None` is NULL.
     rows: HashMap<WorkspaceId, Option<Secret>>,
     fault: Option<InjectedFault>,
     journal: Vec<Statement>,
@@ -28,16 +29,16 @@ struct Rows {
     made: u64,
 }
 
-/// What every statement meets.
+/// Fault that every statement meets.
 #[derive(Clone)]
 pub(super) enum InjectedFault {
-    /// It is refused, and changes nothing.
+    /// The statement is refused, and changes nothing.
     Refuses(DatabaseError),
-    /// It is carried out, and its answer is late.
+    /// The statement is carried out, and its answer is late.
     AnswersLate,
 }
 
-/// The fault of a database that is down.
+/// Returns the fault of a database that is down.
 pub(super) fn down() -> InjectedFault {
     InjectedFault::Refuses(DatabaseError::Unavailable("rehearsed".into()))
 }
@@ -47,14 +48,14 @@ pub(super) fn down() -> InjectedFault {
 pub(super) enum Statement {
     Select,
     Issue {
-        /// Whether the cache answered with the secret before it was committed.
+        /// `true` if the cache answered with the secret before it was committed.
         answered_early: bool,
     },
 }
 
 impl RehearsalDatabase {
     pub(super) fn observe(&self, observer: Peek) {
-        // There is one.
+        // This happens once.
         let _ = self.observer.set(observer);
     }
 
@@ -80,12 +81,12 @@ impl RehearsalDatabase {
         self.state().rows.get(workspace).cloned().flatten()
     }
 
-    /// What every statement meets from now on.
+    /// Sets the fault that every statement meets from now on.
     pub(super) fn fault(&self, fault: Option<InjectedFault>) {
         self.state().fault = fault;
     }
 
-    /// The statements since this was last asked.
+    /// Returns the statements since the last call of this function.
     pub(super) fn take_journal(&self) -> Vec<Statement> {
         std::mem::take(&mut self.state().journal)
     }

@@ -1,7 +1,8 @@
-//! Where a candidate is rehearsed: a whole cache around it, with a clock and a database that the script moves.
+//! The harness of a rehearsal: a whole cache around the candidate, with a clock and a database that the
+//! scenario moves.
 //!
-//! Everything that the script does goes through here, so that no call can fault, and no budget be used up, without the
-//! rehearsal ending there and then with the name of the step.
+//! Everything that the scenario does goes through here, so that no call can fault, and no budget be used up,
+//! without the rehearsal ending there and then with the name of the step.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,13 +27,13 @@ use crate::stats::Counters;
 use crate::table::{Entry, Snapshot, Table};
 use crate::{Clock, Error, Lookup, ManualClock, Secret, SecretCache, Stage, SwapError, WorkspaceId};
 
-/// The processor time of all calls together. Those of the shipped policies take a hundredth of it.
+/// Maximum processor time of all calls together. Those of the shipped policies take a hundredth of it.
 const BUDGET: Duration = Duration::from_secs(1);
-/// The database answers at once, so that only a machine that stands still gets here.
+/// Timeout of statements. The database answers at once, so that only a machine that stands still reaches it.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(60);
-/// More than the script has workspaces.
+/// Capacity of the cache: more than the scenario has workspaces.
 const CAPACITY: usize = 10_000;
-/// The clock begins where that of a machine would that has run for a day.
+/// Time at which the clock begins: that of a machine that has run for a day.
 const UPTIME: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct Harness {
@@ -44,7 +45,7 @@ pub(super) struct Harness {
     candidate: Arc<Loaded>,
     step: Cow<'static, str>,
     workspaces: u32,
-    /// Issues whose outcome is unknown: they stay under way for as long as this takes.
+    /// Number of issues whose outcome is unknown: they stay in flight for as long as the rehearsal lasts.
     in_doubt: usize,
     spent: Duration,
     costs: Vec<Duration>,
@@ -52,7 +53,7 @@ pub(super) struct Harness {
 }
 
 impl Harness {
-    /// To be called on the runtime that the rehearsal has for itself.
+    /// Builds the harness. To be called on the rehearsal's own runtime.
     pub(super) fn open(candidate: Arc<Loaded>, ceilings: Ceilings) -> Self {
         let clock = Arc::new(ManualClock::new());
         clock.advance(UPTIME);
@@ -96,24 +97,24 @@ impl Harness {
         }
     }
 
-    /// Names what comes next, for whoever reads why it failed there.
+    /// Names the next step, for the message if it fails.
     pub(super) fn step(&mut self, name: impl Into<Cow<'static, str>>) {
         self.step = name.into();
     }
 
-    /// Ends the rehearsal where a rule was broken.
+    /// Ends the rehearsal if a rule was broken.
     pub(super) fn hold<T>(&self, verdict: Verdict<T>) -> Result<T, SwapError> {
         verdict.map_err(|reason| refused(format!("{}: {reason}", self.step)))
     }
 
-    /// A workspace that the database does not know, and that nothing was asked about.
+    /// Returns a workspace that the database does not know, and that no request was about.
     pub(super) fn workspace(&mut self) -> Result<WorkspaceId, SwapError> {
         self.workspaces += 1;
         let id = WorkspaceId::new(format!("rehearsal-{:04}", self.workspaces));
         self.hold(id.map_err(|error| error.to_string()))
     }
 
-    /// A workspace that the database has a secret for.
+    /// Returns a workspace with a secret in the database.
     pub(super) fn present(&mut self) -> Result<(WorkspaceId, Secret), SwapError> {
         let workspace = self.workspace()?;
         let secret = self.database.store(&workspace);
@@ -148,7 +149,7 @@ impl Harness {
         Ok(outcome)
     }
 
-    /// As [`read_or_issue`](Self::read_or_issue) goes on where its read found none, whatever is kept.
+    /// Heals as [`read_or_issue`](Self::read_or_issue) does after its read found no secret, whatever is kept.
     pub(super) async fn heal(&mut self, workspace: &WorkspaceId) -> Result<Result<Lookup, Error>, SwapError> {
         let calls = self.calls();
         let outcome = self.cache.heal(workspace).await;
@@ -157,7 +158,7 @@ impl Harness {
         Ok(outcome)
     }
 
-    /// Keeps what a policy before the candidate has put just now under this lease, lowered to the ceilings.
+    /// Stores what an earlier policy would have put just now under this lease, lowered to the ceilings.
     pub(super) fn keep(&self, workspace: &WorkspaceId, value: Option<Secret>, lease: Lease) {
         let obtained_at = self.clock.now().rounded();
         let lease = lease.lowered(&self.ceilings, obtained_at, value.is_some());
@@ -165,12 +166,13 @@ impl Harness {
         self.core.table.store(workspace, Entry::new(Snapshot { value, obtained_at, lease }, earlier));
     }
 
-    /// Drops what is cached for a workspace.
+    /// Drops the entry of a workspace.
     pub(super) fn forget(&self, workspace: &WorkspaceId) {
         self.cache.remove(workspace);
     }
 
-    /// For how long from now on a read is a hit, if none asks for a refresh; and how long before that is over a hit does.
+    /// Returns the time from now on for which a read is a hit, if no hit asks for a refresh, and the time
+    /// before the end of that from which a hit does.
     pub(super) fn life(&self, workspace: &WorkspaceId) -> (Duration, Duration) {
         let now = self.clock.now();
         let generation = self.core.rollout.generation();
@@ -184,21 +186,23 @@ impl Harness {
         (life, life - asks_after)
     }
 
-    /// How many calls of the policy there were.
+    /// Returns the number of calls of the policy.
     pub(super) fn calls(&self) -> u64 {
         self.core.counters.policy_calls.load(Ordering::Relaxed)
     }
 
-    /// The processor time of a call, by the median, and the memory of the instance that made the last one.
+    /// Returns the median processor time of a call, and the memory of the instance that made the last one.
     pub(super) fn costs(self) -> (Duration, usize) {
         (median(self.costs), self.memory_bytes)
     }
 
-    /// What every step ends with: nothing is under way any more, no call was at fault, and there is budget left.
+    /// Ends every step: waits until nothing is in flight any more, and checks that no call was at fault and
+    /// that there is budget left.
     async fn account(&mut self, calls: u64) -> Result<(), SwapError> {
-        // A request that wants this processor gets it now, and would otherwise wait for the end of this thread's turn.
+        // A request that waits for this processor gets it now, and not only at the end of this thread's time
+        // slice.
         thread::yield_now();
-        // An issue, and a refresh in the background, end a little later than they are told.
+        // An issue, and a refresh in the background, end a little later than their result is delivered.
         while self.core.flights.len() > self.in_doubt {
             tokio::task::yield_now().await;
         }

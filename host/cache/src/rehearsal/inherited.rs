@@ -1,9 +1,9 @@
 //! Entries that the candidate has not made: kept from a policy before it, of every age, in every state of
 //! their lease.
 //!
-//! After a swap or a rollback every workspace has one, and what a candidate does with its own says nothing of
-//! them: under most policies an entry that has expired is gone. Each is met by a read, an issue and a heal,
-//! with the database well and not. What is answered is taste; that no call is at fault is not.
+//! After a swap or a rollback every workspace has one, and the candidate's treatment of its own entries says
+//! nothing about them: under most policies an entry that has expired is gone. Each is met by a read, an issue
+//! and a heal, with the database well and not. The answers are taste; that no call is at fault is not.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::{Clock as _, DatabaseError, Instant, Secret, SwapError, WorkspaceId};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How the lease of an entry stands when the candidate meets it.
+/// State of an entry's lease when the candidate meets it.
 #[derive(Clone, Copy)]
 enum Held {
-    /// For as long as the ceilings allow, as under a policy with long leases.
+    /// The lease lasts for as long as the ceilings allow, as under a policy with long leases.
     Long,
-    /// The same, and a refresh has been due all the while.
+    /// The lease lasts as long, and a refresh has been due all the while.
     Due,
-    /// It has ended, and the entry is kept.
+    /// The lease has ended, and the entry is kept.
     Ended,
 }
 
 const ALL: [Held; 3] = [Held::Long, Held::Due, Held::Ended];
 
-/// What a workspace with an entry meets.
+/// Request that meets a workspace with an entry.
 #[derive(Clone, Copy)]
 enum Meets {
     Read,
@@ -60,11 +60,11 @@ const EVERYTHING: [Meets; 13] = [
     Meets::HealOfAnother,
     Meets::HealWhile(down),
 ];
-/// For ages between those that get everything.
+/// The requests for ages between those that meet everything.
 const MOST: [Meets; 4] = [Meets::ReadOfAnother, Meets::ReadOfNone, Meets::ReadWhile(down), Meets::Issue];
 
-/// Goes through them all. Returns the greatest age at which a kept secret was the answer although the
-/// database held another.
+/// Goes through all entries and requests. Returns the greatest age at which a kept secret was the answer
+/// although the database held another.
 pub(super) async fn kept_by_another(
     harness: &mut Harness,
     own: Range,
@@ -90,8 +90,8 @@ pub(super) async fn kept_by_another(
     Ok(oldest)
 }
 
-/// The ages of kept secrets: about where the candidate's own leases end, the ends of the ceilings, and some
-/// between.
+/// Returns the ages of kept secrets: about where the candidate's own leases end, the ends of the ceilings,
+/// and some between.
 fn secrets(own: Range, ceilings: Ceilings) -> Vec<(Duration, &'static [Meets], &'static [Held])> {
     let too_old = own.max + MS;
     let mut ages = vec![MS, too_old, ceilings.max_keep.saturating_sub(MS)];
@@ -118,8 +118,8 @@ fn absences(own: Duration, ceilings: Ceilings) -> Vec<Duration> {
     ages
 }
 
-/// One entry, and one request that meets it. Says whether a kept secret was the answer while the database
-/// held another.
+/// Makes one entry and one request that meets it. Returns whether a kept secret was the answer while the
+/// database held another.
 async fn meet(
     harness: &mut Harness,
     is_present: bool,
@@ -181,7 +181,7 @@ impl Meets {
         }
     }
 
-    /// `kept` is the secret that is kept and stored; `None` where absence is both.
+    /// Makes the request. `kept` is the secret that is kept and stored; `None` if absence is both.
     async fn act(
         self,
         harness: &mut Harness,
@@ -261,7 +261,7 @@ impl Meets {
     }
 }
 
-/// What comes after: the database is well, and holds what was kept, or what this very request has stored.
+/// Reads once more: the database is well, and holds what was kept, or what this very request has stored.
 async fn read_the_row(harness: &mut Harness, workspace: &WorkspaceId) -> Result<bool, SwapError> {
     harness.database.fault(None);
     let read = harness.read(workspace).await?;

@@ -1,8 +1,9 @@
-//! The script: what a candidate is put through, always the same, and what is noted of it.
+//! The scenario: the steps that a candidate is run through, always the same, and the figures that come of
+//! them.
 //!
-//! Every step is named, held against the rules of `check.rs` and measured by what came of it. A candidate that breaks no
-//! rule gets its card whatever its taste: that it never caches, or caches absence for as long as it may, is for people to
-//! read there.
+//! Every step is named, held against the rules of `check.rs` and measured by its outcome. A candidate that
+//! breaks no rule gets its card whatever its taste: that it never caches, or caches absence for as long as it
+//! may, is for people to read there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +18,19 @@ use crate::policy::card::{OnError, PolicyCard, Range, WriteOrder};
 use crate::policy::pool::Loaded;
 use crate::{DatabaseError, Error, SwapError};
 
-/// How long after the round before it a round of reads is, and over how many workspaces it goes: a jitter may depend on
-/// either.
+/// Rounds of reads: the pause before each, and the number of workspaces in it. A jitter may depend on either.
 const ROUNDS: [(Duration, usize); 3] =
     [(Duration::ZERO, 64), (Duration::from_millis(3_607_013), 16), (Duration::from_millis(86_399_977), 16)];
-/// Over how many workspaces the time after an issue is measured.
+/// Number of workspaces over which the time after an issue is measured.
 const ISSUES: usize = 16;
-/// Workspaces that send heartbeats, and how many each sends, a minute apart: first those in which the lengths
-/// of its leases settle, and then those that count.
+/// Number of workspaces that send heartbeats, and how many each sends, a minute apart: first those in which
+/// the lengths of its leases settle, and then those that count.
 const SENDERS: u32 = 4;
 const SETTLING: u32 = 10;
 const HEARTBEATS: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Drives a candidate through the script.
+/// Runs a candidate through the scenario.
 pub(super) async fn run(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<PolicyCard, SwapError> {
     let mut harness = Harness::open(Arc::clone(&candidate), ceilings);
     reads(&mut harness).await?;
@@ -67,7 +67,7 @@ pub(super) async fn run(candidate: Arc<Loaded>, ceilings: Ceilings) -> Result<Po
     })
 }
 
-/// Reads while the database is well: what is there is found, what is not there is not.
+/// Reads while the database is well: a present secret is found, an absent one is not.
 async fn reads(harness: &mut Harness) -> Result<(), SwapError> {
     harness.step("a read of a present secret");
     let (workspace, stored) = harness.present()?;
@@ -86,7 +86,7 @@ async fn reads(harness: &mut Harness) -> Result<(), SwapError> {
     harness.hold(check::finds_none(&read))
 }
 
-/// Issues while the database is well, and those that it refuses.
+/// Issues while the database is well, and issues that it refuses.
 async fn issues(harness: &mut Harness) -> Result<WriteOrder, SwapError> {
     harness.step("an issue of a workspace that was read before");
     let (workspace, stored) = harness.present()?;
@@ -132,7 +132,7 @@ async fn issues(harness: &mut Harness) -> Result<WriteOrder, SwapError> {
     Ok(if cached { WriteOrder::DatabaseThenCache } else { WriteOrder::DatabaseOnly })
 }
 
-/// One issue that is to be done, and the read after it. Says whether that was a hit.
+/// Makes one issue that is to succeed, and the read after it. Returns whether the issue was cached.
 async fn issue(harness: &mut Harness, workspace: &crate::WorkspaceId) -> Result<bool, SwapError> {
     harness.database.take_journal();
     let issued = harness.issue(workspace).await?;
@@ -146,7 +146,7 @@ async fn issue(harness: &mut Harness, workspace: &crate::WorkspaceId) -> Result<
     Ok(cached)
 }
 
-/// Reads that only a database could answer, while it does not; and again once it does.
+/// Reads what only a database could answer, while it does not; and again once it does.
 async fn errors(harness: &mut Harness) -> Result<(), SwapError> {
     for (step, fault) in [
         ("a read while the database is unavailable", down()),
@@ -166,7 +166,8 @@ async fn errors(harness: &mut Harness) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// For how long a read is a hit after a read, and how long before the end of that a hit asks for a refresh.
+/// Returns the time for which a read is a hit after a read, and the time before the end of that from which a
+/// hit asks for a refresh.
 async fn after_reads(harness: &mut Harness) -> Result<(Range, Range), SwapError> {
     harness.step("a read of one of many present secrets");
     let (_, max) = ROUNDS[0];
@@ -190,8 +191,8 @@ async fn after_reads(harness: &mut Harness) -> Result<(Range, Range), SwapError>
     Ok((lives.unwrap_or_default(), leads.unwrap_or_default()))
 }
 
-/// Where a hit asks for a refresh: such hits, from the first moment to the last one. Who reads meanwhile may
-/// be told the old secret or the new one.
+/// Makes hits that ask for a refresh, if there are any, from the first such moment to the last one. A read
+/// meanwhile may be answered with the old secret or the new one.
 async fn refresh(harness: &mut Harness) -> Result<(), SwapError> {
     const MS: Duration = Duration::from_millis(1);
     const MOMENTS: [fn(Duration, Duration) -> Duration; 3] =
@@ -229,7 +230,7 @@ async fn refresh(harness: &mut Harness) -> Result<(), SwapError> {
     Ok(())
 }
 
-/// For how long a read is a hit after an issue.
+/// Returns the time for which a read is a hit after an issue.
 async fn after_issues(harness: &mut Harness) -> Result<Range, SwapError> {
     harness.step("an issue of one of many workspaces");
     let mut lives = None;
@@ -244,7 +245,7 @@ async fn after_issues(harness: &mut Harness) -> Result<Range, SwapError> {
     Ok(lives.unwrap_or_default())
 }
 
-/// For how long a read is told that there is no secret after one has appeared.
+/// Returns the time for which a read still reports no secret after one has appeared.
 async fn absence(harness: &mut Harness) -> Result<Duration, SwapError> {
     harness.step("a read of a secret that appeared after it was absent");
     let mut bisect = Bisect::new(0, millis(harness.ceilings.max_absent) + 1);
@@ -264,7 +265,8 @@ async fn absence(harness: &mut Harness) -> Result<Duration, SwapError> {
     Ok(Duration::from_millis(bisect.end().unwrap_or(0)))
 }
 
-/// For how long, beyond every lease, a read may be told a secret that another process has replaced.
+/// Returns the time, beyond every lease, for which a read may be answered with a secret that another process
+/// has replaced.
 async fn outdated(harness: &mut Harness, covered: Duration) -> Result<Duration, SwapError> {
     harness.step("a read of a secret that another process has replaced");
     let mut bisect = Bisect::new(millis(covered) + 1, millis(harness.ceilings.max_keep) + 1);
@@ -281,7 +283,8 @@ async fn outdated(harness: &mut Harness, covered: Duration) -> Result<Duration, 
     Ok(Duration::from_millis(bisect.end().unwrap_or(0)))
 }
 
-/// For how long, beyond every lease, a read is answered while the database fails; `None`: not at all.
+/// Returns the time, beyond every lease, for which a read is answered while the database fails; `None` if it
+/// is not answered at all.
 async fn survived(harness: &mut Harness, covered: Duration) -> Result<Option<Duration>, SwapError> {
     let mut longest = None;
     for (step, fault) in [
@@ -306,7 +309,8 @@ async fn survived(harness: &mut Harness, covered: Duration) -> Result<Option<Dur
     Ok(longest)
 }
 
-/// An hour of heartbeats, once they have settled: how many statements for how many.
+/// Sends an hour of heartbeats, once the leases have settled. Returns the number of statements and of
+/// heartbeats.
 async fn heartbeats(harness: &mut Harness) -> Result<(u64, u64), SwapError> {
     harness.step("a heartbeat");
     let mut senders = Vec::new();
@@ -327,7 +331,8 @@ async fn heartbeats(harness: &mut Harness) -> Result<(u64, u64), SwapError> {
     Ok((harness.database.selects() - before, u64::from(SENDERS * HEARTBEATS)))
 }
 
-/// The last step, because what it starts stays under way: an issue that is carried out, and whose answer is late.
+/// Makes an issue that is carried out, and whose answer is late. It is the last step, because what it starts
+/// stays in flight.
 async fn late_issue(harness: &mut Harness) -> Result<(), SwapError> {
     harness.step("an issue that the database answers too late");
     let (workspace, stored) = harness.present()?;

@@ -1,5 +1,5 @@
-//! A heartbeat, beside an answer that is always the same: over loopback with keep-alive, as many at once as there are
-//! processors.
+//! A heartbeat, beside an answer that is always the same: over loopback with keep-alive, as many at once as
+//! there are processors.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub(super) fn sides<'a>(runtime: &'a Runtime, folder: &Path) -> anyhow::Result<V
     Ok(vec![side("an answer that is always the same", constant), side("with its secret", heartbeat)])
 }
 
-/// The bytes of a heartbeat of a new workspace.
+/// Registers a workspace, and returns the bytes of its heartbeat.
 async fn register(address: SocketAddr) -> anyhow::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     let create = request("/workspaces", ADMIN_TOKEN, "{\"id\":\"w\"}");
@@ -60,7 +60,7 @@ fn request(path: &str, token: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Asks over so many connections at once.
+/// Sends the request again and again over several connections at once.
 async fn ask_from(
     clients: usize,
     address: SocketAddr,

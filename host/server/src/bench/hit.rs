@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::turns::{Side, Turn, now};
 use super::{Fixture, WORKSPACES};
 
-/// Hits between two looks at the time, which takes as long as one.
+/// Number of hits between two looks at the time; a look takes as long as a hit.
 const BETWEEN_LOOKS: usize = 1_000;
 
 type Method = fn(&SecretCache, &WorkspaceId) -> bool;
@@ -46,7 +46,7 @@ pub(super) fn sides<'a>(runtime: &Runtime, fixture: &'a Fixture) -> anyhow::Resu
     Ok(sides)
 }
 
-/// The nanoseconds in which the slowest of the threads makes a hit.
+/// Returns the nanoseconds that a hit takes on the slowest of the threads.
 fn on_threads(
     cache: &SecretCache,
     ids: &[WorkspaceId],
@@ -56,7 +56,7 @@ fn on_threads(
 ) -> anyhow::Result<f64> {
     let together = Barrier::new(threads);
     let run = |thread: usize| {
-        // Not all of them the same one at once, and not in an order that a processor foresees.
+        // The threads start at different workspaces, and no processor foresees the order.
         let mut order = (thread * WORKSPACES / threads..).map(|number| number * 7919 % WORKSPACES);
         together.wait();
         let (begun, mut hits, mut missed) = (now(), 0_u64, false);

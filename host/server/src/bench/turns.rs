@@ -1,4 +1,4 @@
-//! Turns of several things to measure, and what they come to as a table. It knows nothing of what is measured.
+//! Turns of several sides to measure, and their results as a table. It knows nothing of what is measured.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -6,29 +6,29 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Turns of each side that count. One before them does not.
+/// Number of turns of each side that count. One turn before them does not.
 const ROUNDS: u32 = 5;
 
-/// Something to measure.
+/// One side of the comparison.
 pub(super) struct Side<'a> {
-    /// A hit, a miss, a heartbeat.
+    /// Kind of action: a hit, a miss, a heartbeat.
     pub(super) what: &'static str,
     pub(super) name: String,
-    /// How many are done at once.
+    /// Number of actions at once.
     pub(super) at_once: usize,
-    /// Measures for so long.
+    /// Measures for the given time.
     pub(super) measure: Box<dyn FnMut(Duration) -> anyhow::Result<Turn> + 'a>,
 }
 
-/// What a turn has found, in nanoseconds.
+/// Result of a turn, in nanoseconds.
 pub(super) struct Turn {
-    /// The mean of each.
+    /// The mean time of an action.
     pub(super) each: f64,
-    /// Each by itself, where that is timed.
+    /// The time of each action, where that is measured.
     pub(super) nanos: Vec<f64>,
 }
 
-/// How long all of it may take.
+/// Time that all turns together may take.
 pub(super) struct Turns(Duration);
 
 impl Turns {
@@ -73,7 +73,7 @@ fn row(table: &mut String, side: &Side<'_>, turns: Vec<Turn>) {
     nanos.sort_by(f64::total_cmp);
     let [least, median, most] = [0.0, 0.5, 1.0].map(|share| at(&means, share).unwrap_or(f64::NAN));
     let [p50, p99] = [0.5, 0.99].map(|share| at(&nanos, share).map_or_else(String::new, time));
-    // A string grows.
+    // Writing to a string cannot fail.
     let _ = writeln!(
         table,
         "| {} | {} | {} | {} to {} | {p50} | {p99} | {:.0} |",
@@ -86,7 +86,7 @@ fn row(table: &mut String, side: &Side<'_>, turns: Vec<Turn>) {
     );
 }
 
-/// Nanoseconds, to be read.
+/// Formats nanoseconds, to be read.
 fn time(nanos: f64) -> String {
     if nanos < 1e3 { format!("{nanos:.1} ns") } else { format!("{:.1} µs", nanos / 1e3) }
 }

@@ -1,4 +1,4 @@
-//! `leasehold backup`: a copy of the SQLite database that is whole, beside a server that goes on writing.
+//! `leasehold backup`: a whole copy of the SQLite database, beside a server that goes on writing.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ impl Backup {
     ///
     /// # Errors
     ///
-    /// What kept it from being done, in words. Then no file was made, and none was replaced.
+    /// The cause, in words. Then no file was made, and none was replaced.
     pub fn run(&self) -> anyhow::Result<()> {
         let bytes = on_a_runtime(files::backup(&self.database, &self.file, self.force))?;
         print(&format!("{} has the database as it is now: {bytes} bytes\n", self.file.display()))

@@ -1,4 +1,4 @@
-//! `leasehold database check`: what is at the other end of a URL, and whether a server can work with it.
+//! `leasehold database check`: a report on the database behind a URL, and whether a server can work with it.
 
 use clap::{Args, Subcommand};
 
@@ -9,8 +9,8 @@ use crate::store;
 /// The subcommands of `leasehold database`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DatabaseCommand {
-    /// Say what is there: the server, what is between, the schema, and what the user may do; ends with 1 where
-    /// a server could not do all of its work
+    /// Say what is there: the server, what is between, the schema, and what the user may do; ends with 1
+    /// where a server could not do all of its work
     Check(CheckDatabase),
 }
 
@@ -27,7 +27,7 @@ impl DatabaseCommand {
     ///
     /// # Errors
     ///
-    /// What keeps a server from its work, in words.
+    /// The reasons that keep a server from its work, in words.
     pub fn run(&self) -> anyhow::Result<()> {
         let Self::Check(check) = self;
         let report = on_a_runtime(store::check(&check.database))?;

@@ -1,4 +1,4 @@
-//! `leasehold migrate`: the schema, made by a user who may, for servers that may not.
+//! `leasehold migrate`: the schema, made by a user with the right to do so, for servers without it.
 
 use clap::Args;
 
@@ -19,7 +19,7 @@ impl MigrateDatabase {
     ///
     /// # Errors
     ///
-    /// What kept it from being done, in words.
+    /// The cause, in words.
     pub fn run(&self) -> anyhow::Result<()> {
         let (migrated, shown) = on_a_runtime(store::migrate(&self.database))?;
         let done = match migrated {

@@ -25,7 +25,7 @@ impl Restore {
     ///
     /// # Errors
     ///
-    /// What kept it from being done, in words. Then the database is what it was.
+    /// The cause, in words. Then the database is what it was.
     pub fn run(&self) -> anyhow::Result<()> {
         let restored = on_a_runtime(files::restore(&self.file, &self.database))?;
         let kept = match &restored.before {

@@ -1,4 +1,4 @@
-//! The arguments of `leasehold policy`. What they ask for is checked where it is used.
+//! The arguments of `leasehold policy`. Their values are checked where they are used.
 
 use std::path::PathBuf;
 
@@ -51,8 +51,8 @@ pub struct NewPolicy {
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
-    /// The policy SDK, the folder guest/sdk of Leasehold's sources; else it is looked for upwards from the working
-    /// directory and from this program
+    /// The policy SDK, the folder guest/sdk of Leasehold's sources; else it is looked for upwards from the
+    /// working directory and from this program
     #[arg(long, value_name = "PATH")]
     pub sdk: Option<PathBuf>,
 }
@@ -60,7 +60,8 @@ pub struct NewPolicy {
 /// Which server to talk to.
 #[derive(Clone, Debug, Args)]
 pub struct RemoteServer {
-    /// The server; its admin token comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the working directory
+    /// The server; its admin token comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the
+    /// working directory
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub server: String,
 

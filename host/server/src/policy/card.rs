@@ -17,7 +17,7 @@ pub(super) async fn run(command: &Card) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// What the table of all bundled policies has of each: its heading and the figure's name.
+/// Columns of the table of all bundled policies: the heading and the figure's name.
 const COLUMNS: [(&str, &str); 8] = [
     ("fresh after a read", "fresh"),
     ("after an issue", "issue-fresh"),
@@ -56,7 +56,7 @@ pub(super) async fn rehearse(candidate: &Candidate) -> anyhow::Result<PolicyCard
     rehearsed.with_context(|| format!("the policy {:?} cannot be used", candidate.policy))
 }
 
-/// The card with a unit in every name that needs one.
+/// Returns the card as JSON, with a unit in every name that needs one.
 pub(crate) fn json(card: &PolicyCard) -> Value {
     let mut shown = Map::new();
     let settings: Map<String, Value> =

@@ -1,7 +1,7 @@
-//! `leasehold policy check`: a policy is rehearsed and its card is held against what its author expects, for a build that
-//! is to fail when it differs.
+//! `leasehold policy check`: a policy is rehearsed and its card is held against what its author expects, for
+//! a build that is to fail when it differs.
 //!
-//! Every expectation gets its line, whether it holds or not: one run says everything.
+//! Every expectation gets its line, whether it holds or not: one run reports everything.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,7 @@
 //! `leasehold policy apply`, `rollback` and `status`: the operator's side of `/admin/policy`.
 //!
-//! It sends what it is told to a running server and shows the answer. What is a good policy only the server knows.
+//! It sends the operator's request to a running server and shows the answer. Only the server knows what a
+//! good policy is.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,14 +18,14 @@ use super::arguments::{ApplyPolicy, RemoteServer, StatusOfPolicy};
 use crate::admin_token;
 use crate::policy_source::{choose, split};
 
-/// A swap compiles and rehearses; the server bounds both.
+/// Timeout of a request. A swap compiles and rehearses; the server bounds both.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a policy active in a running server.
 ///
 /// # Errors
 ///
-/// What is wrong with the arguments, the way to the server, or the policy in the server's words.
+/// A mistake in the arguments, a failure of the connection, or a refusal of the policy in the server's words.
 pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
     // Settings and names are checked here as they are for a server that starts.
     let policy = apply.policy.as_ref().map(|policy| choose(policy, &apply.settings)).transpose()?;
@@ -58,7 +59,7 @@ pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::
     Ok(format!("active: {}", named(&answer)))
 }
 
-/// Says which policy is active, and how it came to be.
+/// Reports which policy is active, and how it came to be.
 ///
 /// # Errors
 ///
@@ -122,7 +123,8 @@ fn send(
     let url = server.server.trim_end_matches('/');
     anyhow::ensure!(
         url.starts_with("http://"),
-        "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind a tunnel"
+        "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind a \
+         tunnel"
     );
     anyhow::ensure!(!url.contains('@'), "--server takes no user and no password; the admin token is enough");
     let token = admin_token::known(token, Path::new("."))?;
@@ -162,7 +164,8 @@ fn send(
     if status.is_success() {
         if at(&value, "/persisted") == &Value::Bool(false) {
             eprintln!(
-                "warning: the server cannot keep this: a restart will come back with another policy; see its log"
+                "warning: the server cannot keep this: a restart will come back with another policy; see its \
+                 log"
             );
         }
         return Ok(value);
@@ -171,14 +174,15 @@ fn send(
     let message = at(error, "/message").as_str().or_else(|| at(&value, "/message").as_str()).unwrap_or(&text);
     match (status.as_u16(), at(error, "/stage").as_str()) {
         (401, _) => anyhow::bail!(
-            "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the working directory"
+            "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from \
+             leasehold.admin-token in the working directory"
         ),
         (_, Some(stage)) => anyhow::bail!("refused at stage {stage}: {message}; the active policy serves on"),
         _ => anyhow::bail!("{url} answered {status}: {message}"),
     }
 }
 
-/// `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`
+/// Formats a policy as `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`.
 fn named(policy: &Value) -> String {
     format!(
         "{} {}{} as generation {}, sha256 {}",
@@ -196,13 +200,13 @@ fn settings(settings: &Value) -> String {
     if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) }
 }
 
-/// A part of an answer; null where there is none.
+/// Returns a part of an answer; null if there is none.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn word(value: &Value) -> &str {
-    // Whoever wrote it must not write on this terminal.
+    // The text's author must not control this terminal.
     value
         .as_str()
         .filter(|text| !text.chars().any(char::is_control))

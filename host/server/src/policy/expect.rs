@@ -1,7 +1,9 @@
-//! What an author expects of a policy: one figure of its card, an operator and a value, such as `fresh<=10m`.
+//! An author's expectation of a policy: one figure of its card, an operator and a value, such as
+//! `fresh<=10m`.
 //!
-//! It is parsed before anything is rehearsed, so that a slip of the pen is a usage error whatever the policy does. Where a
-//! figure differs from workspace to workspace, an upper bound has to hold for the most and a lower one for the min.
+//! It is parsed before anything is rehearsed, so that a slip of the pen is a usage error whatever the policy
+//! does. Where a figure differs from workspace to workspace, an upper bound has to hold for the maximum and a
+//! lower one for the minimum.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,17 +12,17 @@ use std::time::Duration;
 
 use leasehold::{Measure, PolicyCard};
 
-/// One expectation.
+/// An expectation of one figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
     figure: &'static str,
     operator: Comparison,
     value: Value,
-    /// As it was written.
+    /// The expectation as it was written.
     text: String,
 }
 
-/// Why an expectation cannot be understood.
+/// Reason why an expectation cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
@@ -42,7 +44,7 @@ enum Value {
     Bytes(u64),
 }
 
-/// What can be said of a figure.
+/// Kind of a figure's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FigureKind {
     Words(&'static [&'static str]),
@@ -66,7 +68,7 @@ const FIGURES: [(&str, FigureKind); 11] = [
     ("memory", FigureKind::Bytes),
 ];
 
-/// The longer ones first.
+/// Operators, the longer ones first.
 const OPERATORS: [(&str, Comparison); 5] = [
     ("<=", Comparison::AtMost),
     (">=", Comparison::AtLeast),
@@ -76,21 +78,22 @@ const OPERATORS: [(&str, Comparison); 5] = [
 ];
 
 impl Expectation {
-    /// What can be expected, for `--help`.
+    /// Description of the possible expectations, for `--help`.
     pub(crate) const HELP: &str = "\
 An EXPR is a figure of the card, an operator and a value:
   fresh, issue-fresh, jitter, refresh-ahead, absent, stale   <= < >= > =  a duration such as 30s or 10m
   statements-per-heartbeat                                   <= < >= > =  a number such as 0.25
   memory                                                     <= < >= > =  a size such as 2MiB
   absence=uncached|cached   on-error=error|stale   write=database-then-cache|database-only
-Quote it: the shell has plans of its own for < and >. Where a figure differs from workspace to workspace, an upper bound
+Quote it: the shell has plans of its own for < and >. Where a figure differs from workspace to workspace, an \
+upper bound
 has to hold for the most and a lower one for the min.";
 
-    /// Whether the card bears it out, and what the card says.
+    /// Returns whether the card bears it out, and the card's figure.
     pub(crate) fn held_against(&self, card: &PolicyCard) -> (bool, Measure) {
         let figures = card.figures();
         let found = figures.iter().find(|(figure, _)| *figure == self.figure).map(|(_, measure)| *measure);
-        // Every known figure is on the card: a test sees to it.
+        // Every known figure is on the card: a test checks that.
         let found = found.unwrap_or(Measure::Word("nothing"));
         let (min, max) = match (found, self.value) {
             (Measure::Time(found), Value::Time(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
@@ -108,7 +111,8 @@ has to hold for the most and a lower one for the min.";
 }
 
 impl Comparison {
-    /// How the least and the most that was found compare with what is wanted.
+    /// Returns whether the comparison holds, given how the minimum and the maximum compare with the wanted
+    /// value.
     fn holds(self, min: Ordering, max: Ordering) -> bool {
         match self {
             Self::AtMost => max.is_le(),
@@ -152,7 +156,7 @@ impl FromStr for Expectation {
 }
 
 impl FigureKind {
-    /// The value, or what it should have been.
+    /// Parses a value. The error describes the value that was expected.
     fn parse(self, given: &str) -> Result<Value, String> {
         match self {
             Self::Words(words) => {
@@ -185,7 +189,7 @@ fn operators() -> String {
     OPERATORS.map(|(sign, _)| sign).join(" ")
 }
 
-/// A whole number of bytes, KiB or MiB.
+/// Parses a whole number of bytes, KiB or MiB.
 fn bytes(given: &str) -> Option<u64> {
     let digits = given.find(|c: char| !c.is_ascii_digit()).unwrap_or(given.len());
     let (number, unit) = given.split_at(digits);
@@ -218,12 +222,14 @@ mod tests {
         for (text, words) in [
             (
                 "fresh",
-                "\"fresh\": it has no operator; expected FIGURE OPERATOR VALUE, the operator one of <= >= < > =",
+                "\"fresh\": it has no operator; expected FIGURE OPERATOR VALUE, the operator one of <= >= < \
+                 > =",
             ),
             ("", "no operator"),
             (
                 "<=5m",
-                "no figure \"\"; the figures are fresh, issue-fresh, jitter, refresh-ahead, absence, absent, stale",
+                "no figure \"\"; the figures are fresh, issue-fresh, jitter, refresh-ahead, absence, absent, \
+                 stale",
             ),
             ("freshness<=5m", "no figure \"freshness\""),
             ("fresh<=", "\"\" is not a duration such as"),

@@ -1,7 +1,7 @@
 //! `leasehold policy keygen` and `sign`: the files that keys and signatures are in.
 //!
-//! The secret half of a key is in one file that its owner alone can read, and is printed nowhere. What is signed, and how,
-//! is the library's to know.
+//! The secret half of a key is in one file that its owner alone can read, and is printed nowhere. The form of
+//! a signature is the library's to know.
 
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::policy_source::{MAX_COMPONENT_BYTES, MAX_LINE_BYTES, read_file, signature_file};
 
-/// Makes a key, keeps it in `file`, and says its public half.
+/// Makes a key, keeps it in `file`, and returns its public half.
 pub(super) fn generate(file: &Path) -> anyhow::Result<String> {
     let mut random = Zeroizing::new([0_u8; 32]);
     getrandom::fill(random.as_mut_slice()).context("the operating system has no random bytes for a key")?;
@@ -62,8 +62,8 @@ fn read_key(file: &Path) -> anyhow::Result<SigningKey> {
     let mode = std::fs::metadata(file).with_context(cannot_use)?.permissions().mode() & 0o777;
     anyhow::ensure!(
         mode & 0o077 == 0,
-        "the key file {shown} has mode {mode:04o}, so that others may know the key; expected 0600: make a new key, or run \
-         chmod 600 if nobody else has read it"
+        "the key file {shown} has mode {mode:04o}, so that others may know the key; expected 0600: make a \
+         new key, or run chmod 600 if nobody else has read it"
     );
     let text = std::str::from_utf8(&text).map_err(|_| leasehold::InvalidKey::Malformed);
     text.and_then(str::parse).with_context(cannot_use)

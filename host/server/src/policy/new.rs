@@ -1,8 +1,10 @@
-//! `leasehold policy new`: a folder with everything that a policy of one's own needs, and not one file replaced.
+//! `leasehold policy new`: a folder with everything that an author's own policy needs, and not one file
+//! replaced.
 //!
-//! The text is in `template/`. Only the manifest and the README hold anything that depends on where and under which name
-//! the project is written. It knows nothing of the server, and reads neither the environment nor the working directory:
-//! the caller says from where the SDK may be looked for. Everything is checked before the first file is written.
+//! The text is in `template/`. Only the manifest and the README hold anything that depends on where and under
+//! which name the project is written. This file knows nothing of the server, and reads neither the
+//! environment nor the working directory: the caller gives the paths from which the SDK may be looked for.
+//! Everything is checked before the first file is written.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,46 +14,49 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::arguments::NewPolicy;
 
-/// Where the SDK is in Leasehold's sources, and what its manifest says.
+/// Folder of the SDK in Leasehold's sources, and a line of its manifest.
 const SDK: &str = "guest/sdk";
 const SDK_NAME: &str = "name = \"leasehold-policy\"";
 
-/// The path of each file in the project, and its text. `{name}` is the crate, `{artifact}` its component's file name
-/// without the ending, `{sdk}` the path of the SDK for TOML.
+/// The path of each file in the project, and its text. `{name}` is the crate, `{artifact}` its component's
+/// file name without the ending, `{sdk}` the path of the SDK for TOML.
 const FILES: [(&str, &str); 6] = [
     ("Cargo.toml", include_str!("../template/manifest.toml")),
     ("src/lib.rs", include_str!("../template/lib.rs")),
     ("src/tests.rs", include_str!("../template/tests.rs")),
     ("README.md", include_str!("../template/README.md")),
     (".gitignore", include_str!("../template/gitignore")),
-    // The one that Leasehold itself is built with: a policy needs no other, and the two must not drift apart.
+    // The toolchain that Leasehold itself is built with: a policy needs no other, and the two must not drift
+    // apart.
     ("rust-toolchain.toml", include_str!("../../../../rust-toolchain.toml")),
 ];
 
-/// The longest name. A policy's own name has the same bound.
+/// Maximum length of a name. A policy's own name has the same bound.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Names that a crate cannot have, or not with this dependency: Rust's keywords, crates and folders that are always
-/// there, and the SDK's own.
-const TAKEN: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else \
-    enum examples extern false final fn for gen if impl in incremental leasehold-policy let loop macro match mod move mut \
-    override priv proc-macro pub ref return self static std struct super test trait true try type typeof unsafe unsized \
-    use virtual where while yield";
+/// Names that a crate cannot have, or not with this dependency: Rust's keywords, crates and folders that are
+/// always there, and the SDK's own.
+const TAKEN: &str = "abstract alloc as async await become box break build const continue core crate deps do \
+    dyn else enum examples extern false final fn for gen if impl in incremental leasehold-policy let loop \
+    macro match mod move mut override priv proc-macro pub ref return self static std struct super test trait \
+    true try type typeof unsafe unsized use virtual where while yield";
 
-/// Writes the project, and says what to do next.
+/// Writes the project, and returns what to do next.
 ///
 /// # Errors
 ///
-/// If the folder is there and not empty, or its name is not one for a crate, or there is no SDK, or a file cannot be
-/// written. Nothing that was there before has been changed then.
+/// If the folder is there and not empty, or its name is not one for a crate, or there is no SDK, or a file
+/// cannot be written. Nothing that was there before has been changed then.
 pub(super) fn write<'a>(new: &NewPolicy, around: impl Iterator<Item = &'a Path>) -> anyhow::Result<String> {
     let folder = &new.folder;
     let name = crate_name(folder)?;
     let sdk = match &new.sdk {
         Some(sdk) => given(sdk)?,
         None => find(around).with_context(|| {
-            format!("cannot find the policy SDK: no {SDK} above the working directory or this program; pass --sdk PATH, \
-                     the folder {SDK} of Leasehold's sources")
+            format!(
+                "cannot find the policy SDK: no {SDK} above the working directory or this program; pass \
+                 --sdk PATH, the folder {SDK} of Leasehold's sources"
+            )
         })?,
     };
     let sdk = toml_string(&sdk)?;
@@ -71,7 +76,7 @@ pub(super) fn write<'a>(new: &NewPolicy, around: impl Iterator<Item = &'a Path>)
     ))
 }
 
-/// The crate's name: that of the folder.
+/// Returns the crate's name: that of the folder.
 fn crate_name(folder: &Path) -> anyhow::Result<&str> {
     let Some(name) = folder.file_name() else {
         bail!(
@@ -91,8 +96,8 @@ fn crate_name(folder: &Path) -> anyhow::Result<&str> {
             Ok(name)
         }
         _ => bail!(
-            "the folder's name {shown:?} cannot be a crate's; expected a-z, then a-z, 0-9, '-' or '_', {MAX_NAME_BYTES} \
-             at most, and no word that Rust or Cargo uses itself: {:?} would do",
+            "the folder's name {shown:?} cannot be a crate's; expected a-z, then a-z, 0-9, '-' or '_', \
+             {MAX_NAME_BYTES} at most, and no word that Rust or Cargo uses itself: {:?} would do",
             suggestion(&shown)
         ),
     }
@@ -103,7 +108,7 @@ fn is_taken(name: &str) -> bool {
     TAKEN.split_whitespace().any(|taken| taken == name)
 }
 
-/// A name like this one that would do.
+/// Returns a name like this one that would do.
 fn suggestion(name: &str) -> String {
     let dashed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = name.chars().map(dashed).take(MAX_NAME_BYTES / 2).collect();
@@ -116,18 +121,18 @@ fn suggestion(name: &str) -> String {
     }
 }
 
-/// The SDK that was named.
+/// Returns the SDK of the command line.
 fn given(sdk: &Path) -> anyhow::Result<PathBuf> {
     ensure!(
         is_sdk(sdk),
-        "--sdk {} is not the policy SDK; expected the folder {SDK} of Leasehold's sources, whose Cargo.toml has the line \
-         {SDK_NAME}",
+        "--sdk {} is not the policy SDK; expected the folder {SDK} of Leasehold's sources, whose Cargo.toml \
+         has the line {SDK_NAME}",
         sdk.display()
     );
     fs::canonicalize(sdk).with_context(|| format!("cannot find --sdk {}", sdk.display()))
 }
 
-/// The SDK that is nearest above one of these paths.
+/// Returns the SDK that is nearest above one of these paths.
 fn find<'a>(mut around: impl Iterator<Item = &'a Path>) -> Option<PathBuf> {
     let sdk =
         around.find_map(|path| path.ancestors().map(|above| above.join(SDK)).find(|sdk| is_sdk(sdk)))?;
@@ -154,7 +159,7 @@ fn ensure_empty(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A path as the inside of a string of TOML.
+/// Returns a path as the inside of a string of TOML.
 fn toml_string(path: &Path) -> anyhow::Result<String> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
     let text = text

@@ -1,13 +1,13 @@
-//! Who may bring a policy, as the command line says: pinned digests, trusted keys, a floor for revisions.
+//! The command line's limits on who may bring a policy: pinned digests, trusted keys, a floor for revisions.
 //!
-//! It checks that what was written can be meant. What it means for a component is the library's to say.
+//! It checks that the values can be meant. Their meaning for a component is the library's to decide.
 
 use anyhow::Context as _;
 use leasehold::{Builder, PublicKey};
 
 use crate::options::Serve;
 
-/// Who may bring a policy, as the command line says.
+/// The command line's limits on who may bring a policy.
 #[derive(Clone)]
 pub(crate) struct TrustConfig {
     trusted: Vec<PublicKey>,
@@ -28,7 +28,8 @@ impl TrustConfig {
             let good = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
             anyhow::ensure!(
                 good,
-                "--pin-digest {digest:?} is no digest; expected the SHA-256 of a component: 64 hexadecimal digits"
+                "--pin-digest {digest:?} is no digest; expected the SHA-256 of a component: 64 hexadecimal \
+                 digits"
             );
         }
         Ok(Self {

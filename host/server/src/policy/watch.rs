@@ -1,7 +1,9 @@
-//! A policy file that is applied whenever it changes: by a rename over it, by writing into it, or by a link that is turned.
+//! A policy file that is applied whenever it changes: by a rename over it, by writing into it, or by a link
+//! that is turned.
 //!
-//! It looks at the file a few times a second, which works on every file system, and takes it once it has been the same for
-//! two looks. A file that is missing or refused leaves the policy that is active, and is tried again when it changes.
+//! The file is looked at a few times a second, which works on every file system, and applied once it has been
+//! the same for two looks. A file that is missing or refused leaves the policy that is active, and is tried
+//! again when it changes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,25 +17,26 @@ use crate::app::App;
 use crate::policy_source::{choose, signature_file};
 use crate::state::Requested;
 
-/// How often the file is looked at.
+/// Time between two looks at the file.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What the command line says of the policy.
+/// The command line's choice of a policy.
 #[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) policy: String,
     pub(crate) settings: Vec<String>,
 }
 
-/// What tells one state of a component and of the signature beside it from another without reading them.
+/// Distinguishes the states of a component and of the signature beside it without reading them.
 pub(crate) type Stamp = [Option<[i128; 5]>; 2];
 
-/// The state now. To be taken before anything is read: whatever is written after that is then seen to be new.
+/// Returns the state now. To be called before anything is read: all that is written after that is then seen
+/// to be new.
 pub(crate) fn stamp(path: &str) -> Stamp {
     [stamp_of(Path::new(path)), stamp_of(&signature_file(path))]
 }
 
-/// `None`: it cannot be looked at.
+/// Returns the state of one file; `None` if it cannot be looked at.
 fn stamp_of(path: &Path) -> Option<[i128; 5]> {
     let metadata = fs::metadata(path).ok()?;
     let time = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
@@ -47,7 +50,7 @@ fn stamp_of(path: &Path) -> Option<[i128; 5]> {
 }
 
 impl Named {
-    /// Reads what the command line names, and makes it active. `by` is what the record will say.
+    /// Reads the policy that the command line names, and makes it active. `by` is the author for the record.
     pub(crate) async fn apply(&self, app: &App, by: &str) {
         let requested = self.clone();
         let chosen =
@@ -55,7 +58,8 @@ impl Named {
         match chosen {
             Ok(Ok(policy)) => {
                 let requested = Requested::new(&self.policy, &self.settings, Some(&policy));
-                // What was refused is in the log and in the record already. The next start tries it again, and says so.
+                // A refusal is in the log and in the record already. The next start tries the policy again,
+                // and reports that.
                 if app.swap(policy, by).await.is_ok() {
                     app.journal.note_asked(requested);
                 }

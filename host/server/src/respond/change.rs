@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use leasehold::SwapRecord;
 use serde_json::{Map, Value, json};
 
-/// One change or refusal.
+/// Returns a change or refusal as JSON.
 pub(crate) fn change(record: &SwapRecord) -> Value {
     let mut shown = json!({
         "at": time(record.at),
@@ -15,7 +15,10 @@ pub(crate) fn change(record: &SwapRecord) -> Value {
         "by": record.by,
         "cause": record.cause.as_str(),
         "reason": record.reason,
-        "signed": record.signed.as_ref().map(|signed| json!({ "revision": signed.revision, "key": signed.key })),
+        "signed": record
+            .signed
+            .as_ref()
+            .map(|signed| json!({ "revision": signed.revision, "key": signed.key })),
         "forced": record.forced,
     });
     if let Some(fields) = shown.as_object_mut() {
@@ -30,12 +33,12 @@ pub(crate) fn change(record: &SwapRecord) -> Value {
     shown
 }
 
-/// Settings as an object.
+/// Returns settings as an object.
 pub(crate) fn settings(settings: &[(String, String)]) -> Map<String, Value> {
     settings.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
 }
 
-/// A moment of the wall clock.
+/// Formats a moment of the wall clock.
 pub(crate) fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }

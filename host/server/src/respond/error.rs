@@ -1,4 +1,5 @@
-//! The one shape of every error: `{"error":{"code","message"}}`, and the status that each of the library's errors has.
+//! The one shape of every error: `{"error":{"code","message"}}`, and the status that each of the library's
+//! errors has.
 //!
 //! The code is for programs and never changes; the message is for people and may.
 
@@ -14,13 +15,13 @@ use crate::store::StoreError;
 
 const OVERLOADED: &str = "overloaded";
 
-/// An answer that is not what was asked for.
+/// An answer to a request that was not fulfilled.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: Cow<'static, str>,
-    /// Where a policy was refused.
+    /// Stage at which a policy was refused.
     stage: Option<Stage>,
 }
 
@@ -33,7 +34,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// The same for every wrong, missing or unknown credential.
+    /// Makes the same answer for every wrong, missing or unknown credential.
     pub(crate) fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
@@ -54,7 +55,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 
-    /// The database takes no writes.
+    /// Makes the answer of a database that takes no writes.
     pub(crate) fn read_only() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -1,7 +1,7 @@
 //! The small routes: reset, the numbers, and the two probes.
 //!
-//! `/healthz` says that the process answers and must never ask the database: a process that is killed because its
-//! database is down does not bring the database back.
+//! `/healthz` reports that the process answers and must never use the database: a process that is killed
+//! because its database is down does not bring the database back.
 
 use std::sync::Arc;
 
@@ -22,7 +22,8 @@ pub(super) async fn reset(State(app): State<Arc<App>>) -> Response {
     ok()
 }
 
-/// The secrets' cache in numbers, except `statements`, which counts both caches: a heartbeat uses both.
+/// Returns the secrets' cache in numbers, except `statements`, which counts both caches: a heartbeat uses
+/// both.
 pub(super) async fn stats(State(app): State<Arc<App>>) -> Response {
     let mut stats = app.secrets.stats();
     stats.statements += app.tokens.stats().statements;
@@ -46,7 +47,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, ApiE
         Err(StoreError::FileChanged(change)) => Err(ApiError::unavailable(change.to_string())),
         Err(error) => {
             tracing::warn!(%error, "not ready");
-            // Anyone may ask, so that what the database said stays in the log.
+            // Any client may call this, so that the database's error stays in the log.
             Err(ApiError::unavailable("the database does not answer"))
         }
     }

@@ -1,11 +1,13 @@
 //! `POST /registry/heartbeat`: the request that the cache is for.
 //!
-//! Who asks is settled first, on every heartbeat, before the secret is looked for. With both cached, it executes no
-//! statement. A heartbeat's first job is to say that the workspace lives: once the workspace is known, the answer is 200
-//! whatever becomes of the secret, and `secret_error` says that it did not come along:
+//! The workspace is authenticated first, on every heartbeat, before the secret is looked for. With both
+//! cached, a heartbeat executes no statement. Its first job is to report that the workspace lives: once the
+//! workspace is known, the answer is 200 whatever becomes of the secret, and `secret_error` gives the reason
+//! if the secret is missing:
 //!
 //! - `unavailable`: it could not be read or issued this time; the next heartbeat may bring it.
-//! - `unknown_workspace`: the workspace was deleted while its token was still cached; the next heartbeat is a 401.
+//! - `unknown_workspace`: the workspace was deleted while its token was still cached; the next heartbeat is a
+//!   401.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::auth::bearer;
 use crate::respond::{self, ApiError, secret_json};
 use crate::routes::input;
 
-/// What is read of a heartbeat. Its other fields are for others.
+/// The part of a heartbeat that is read. Its other fields are for others.
 #[derive(Deserialize)]
 struct Heartbeat<'a> {
     #[serde(borrow)]
@@ -36,7 +38,8 @@ pub(super) async fn heartbeat(State(app): State<Arc<App>>, request: Request) -> 
     let heartbeat: Heartbeat<'_> = input::json(&body)?;
     let workspace = WorkspaceId::new(heartbeat.workspace_id)?;
     app.authenticate(&workspace, token).await?;
-    // The hit: answered while the secret is borrowed, because a clone would bounce its count between the cores.
+    // The hit: answered while the secret is borrowed, because a clone would bounce its count between the
+    // cores.
     if let Some(answer) = app.secrets.with(&workspace, with_secret) {
         return answer;
     }
@@ -57,7 +60,7 @@ fn without_secret(app: &App, workspace: &WorkspaceId, error: &Error) -> Response
     tracing::warn!(%workspace, %error, "a heartbeat was answered without its secret");
     let code = match error {
         Error::UnknownWorkspace => {
-            // The row is gone, so the token that was let in is no longer one.
+            // The row is gone, so the token that was accepted is no longer valid.
             app.forget(workspace);
             "unknown_workspace"
         }

@@ -1,6 +1,7 @@
-//! What is read from a request: the workspace in its path, its body, JSON in that, settings in its query.
+//! The input of a request: the workspace in its path, its body, JSON in that, settings in its query.
 //!
-//! Each has a bound, and each failure says what was expected. A body is read whole before anything is done with it.
+//! Each has a bound, and each failure names what was expected. A body is read whole before anything is done
+//! with it.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -20,10 +21,10 @@ use tokio::time::timeout;
 
 use crate::respond::ApiError;
 
-/// The largest JSON body. A heartbeat carries an id and whatever else its sender adds for others to read.
+/// Maximum size of a JSON body. A heartbeat carries an id and all that its sender adds for others to read.
 pub(super) const MAX_JSON_BYTES: usize = 16 * 1024;
 
-/// How long a body may take to arrive: a slow client must not hold memory for ever.
+/// Time that a body may take to arrive: a slow client must not hold memory for ever.
 const BODY: Duration = Duration::from_secs(10);
 
 /// The workspace that the path names.
@@ -68,7 +69,7 @@ pub(super) async fn body(body: Body, max_bytes: usize) -> Result<Bytes, ApiError
     }
 }
 
-/// Reads JSON, whatever its content type says it is.
+/// Reads JSON, whatever its content type.
 pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         // Valid JSON of another shape.
@@ -79,7 +80,7 @@ pub(super) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError
     })
 }
 
-/// The parameter by which an older policy may come back.
+/// Name of the parameter by which an older policy may come back.
 const FORCE: &str = "force";
 
 /// Reads `force=true`.
@@ -97,7 +98,7 @@ pub(super) fn force(query: Option<&str>) -> Result<bool, ApiError> {
     }
 }
 
-/// The one header of this name, if there is one.
+/// Returns the one header of this name, if there is one.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, ApiError> {
     let mut all = headers.get_all(name).iter();
     match (all.next().map(HeaderValue::to_str), all.next()) {
@@ -107,7 +108,8 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'
     }
 }
 
-/// Reads `setting.NAME=VALUE` pairs, and refuses anything else but `force`: a misspelt one must not be a swap without it.
+/// Reads `setting.NAME=VALUE` pairs, and refuses all others but `force`: a misspelt setting must not lead to
+/// a swap without it.
 pub(super) fn settings(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {
     let mut settings: Vec<(String, String)> = Vec::new();
     let parameters = form_urlencoded::parse(query.unwrap_or_default().as_bytes());

@@ -1,6 +1,7 @@
 //! `GET /metrics`: the same numbers as `/admin/stats`, of both caches, in OpenMetrics text for Prometheus.
 //!
-//! Nothing is counted here. Each scrape encodes one snapshot, so that no number is kept twice and none can drift.
+//! Nothing is counted here. Each scrape encodes one snapshot, so that no number is kept twice and none can
+//! drift.
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ impl Collector for MetricsSnapshot {
                 }
             }
         }
-        // What a policy says of itself is escaped like any other text.
+        // A policy's text about itself is escaped like any other text.
         let info = Info::new([
             ("name", self.policy.name.clone()),
             ("version", self.policy.version.clone()),
@@ -72,7 +73,7 @@ impl Collector for MetricsSnapshot {
     }
 }
 
-/// What each number of [`Stats`] means, for whoever reads the page.
+/// Returns the meaning of each number of [`Stats`], for a reader of the page.
 fn help(name: &str) -> &'static str {
     match name {
         "hits" => "Reads answered under a lease, without a policy call or a statement",

@@ -1,7 +1,7 @@
 //! `/admin/policy`: show the active policy, swap it, go back to the one before.
 //!
-//! The library decides whether a policy is taken, says at which stage it was not, and logs both. Here its words become
-//! JSON.
+//! The library decides whether a policy is taken, names the stage at which it was refused, and logs both.
+//! This file turns its words into JSON.
 
 use std::sync::Arc;
 
@@ -21,11 +21,12 @@ use crate::policy_source::MAX_COMPONENT_BYTES;
 use crate::respond::{self, ApiError, change, settings, time};
 use crate::routes::{input, run_to_completion};
 
-/// Who asks, in the asker's own words; for the record, and proof of nothing.
+/// Header with the operator's name, in the client's own words; for the record, and proof of nothing.
 const OPERATOR: &str = "leasehold-operator";
-/// Twice what the library takes: it refuses what is too large in words of its own, which are recorded.
+/// Maximum size of a body: twice what the library takes. The library refuses a component that is too large in
+/// words of its own, which are recorded.
 const MAX_BODY_BYTES: usize = 2 * MAX_COMPONENT_BYTES;
-/// As much as is kept of it, in bytes.
+/// Maximum length of the operator's name, in bytes.
 const MAX_OPERATOR_BYTES: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
@@ -57,10 +58,11 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     respond::json(StatusCode::OK, &shown)
 }
 
-/// Carries the component's signature.
+/// Header with the component's signature.
 const SIGNATURE: &str = "leasehold-signature";
 
-/// A component as the body is swapped in. No body keeps the active one, with the given settings over its own.
+/// Swaps in the component in the body. Without a body the active one stays, with the given settings over its
+/// own.
 pub(super) async fn swap(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
@@ -72,7 +74,7 @@ pub(super) async fn swap(
     let given = input::settings(query.as_deref())?;
     let forced = input::force(query.as_deref())?;
     let signature = input::header(&headers, SIGNATURE)?.map(str::to_owned);
-    // A client that brings a component says of what type it is, even of an empty one.
+    // A client that brings a component names its content type, even for an empty one.
     let brings_one = headers.contains_key(CONTENT_TYPE);
     let component = input::body(body, MAX_BODY_BYTES).await?;
     let swapped = run_to_completion(async move {
@@ -98,7 +100,7 @@ pub(super) async fn rollback(
     Ok(done(&rolled_back.await?))
 }
 
-/// Who asks, and from where.
+/// Returns the name of the client's operator and the client's address, for the record.
 fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError> {
     let from = format!("HTTP from {address}");
     let Some(given) = headers.get(OPERATOR) else { return Ok(from) };

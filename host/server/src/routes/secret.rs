@@ -1,6 +1,6 @@
 //! `GET` and `POST /workspaces/{id}/secret`: the operator reads a secret, or rotates it.
 //!
-//! Reading never issues one: a workspace without a secret is a 404 here, and gets one by its heartbeat.
+//! Reading never issues a secret: a workspace without one is a 404 here, and gets one by its heartbeat.
 
 use std::sync::Arc;
 

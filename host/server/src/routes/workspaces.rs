@@ -1,7 +1,8 @@
 //! `POST /workspaces` and `DELETE /workspaces/{id}`: the rows that everything else is about.
 //!
-//! A workspace's token is in one answer and nowhere else: what is stored is its hash. Whenever a row comes or goes, both
-//! caches forget the id before the answer, because another server may have deleted the row that they knew.
+//! A workspace's token is in one answer and nowhere else: only its hash is stored. Whenever a row comes or
+//! goes, both caches forget the id before the answer, because another server may have deleted the row that
+//! they knew.
 
 use std::sync::Arc;
 
@@ -35,7 +36,8 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Re
     let (row, hash) = (workspace.clone(), hex_sha256(&token));
     run_to_completion(async move {
         let inserted = app.store.insert(&row, &String::from_utf8_lossy(&hash)).await;
-        // Also after a failure: the row may be there all the same. A row that was there already changed nothing.
+        // Also after a failure: the row may be there all the same. A row that was there already changed
+        // nothing.
         if !matches!(inserted, Ok(false)) {
             app.forget(&row);
         }

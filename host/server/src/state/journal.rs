@@ -1,7 +1,7 @@
-//! The thread that writes what is kept: disks are slow, and whoever changes a policy holds a lock.
+//! The thread that writes the kept state: disks are slow, and a change of the policy is made under a lock.
 //!
-//! Changes are written in the order in which they took effect. A disk that fails costs what would have been kept, says so,
-//! and changes nothing in what is served.
+//! Changes are written in the order in which they took effect. A disk that fails costs the state that would
+//! have been kept, is reported, and changes nothing in what is served.
 
 use std::sync::mpsc;
 use std::thread;
@@ -14,23 +14,23 @@ use tokio::sync::oneshot;
 use super::{Checkpoint, Requested, State};
 use crate::{policy, respond};
 
-/// Writes changes of the policy in the background.
+/// Handle of the thread that writes changes of the policy in the background.
 #[derive(Clone)]
 pub(crate) struct Journal(mpsc::Sender<JournalCommand>);
 
 enum JournalCommand {
-    /// A line of the record, and what is to be kept from then on, if that is another than before.
+    /// Write a line of the record, and keep the policies from then on, if they are others than before.
     Write(String, Option<Checkpoint>),
-    /// The policy that the command line names was read again.
+    /// Note that the policy that the command line names was read again.
     Requested(Requested),
-    /// Says whether a restart comes back with the latest change.
+    /// Report whether a restart comes back with the latest change.
     Flush(oneshot::Sender<bool>),
-    /// Says the same, and lets go of the folder.
+    /// Report the same, and release the folder.
     Close(oneshot::Sender<bool>),
 }
 
 impl Journal {
-    /// Starts the thread. `asked` is what the command line asks for.
+    /// Starts the thread. `requested` is the policy that the command line names.
     pub(crate) fn start(state: State, requested: Requested) -> anyhow::Result<Self> {
         let (sender, orders) = mpsc::channel();
         thread::Builder::new()
@@ -40,7 +40,7 @@ impl Journal {
         Ok(Self(sender))
     }
 
-    /// Notes a change. Where it is not `kept`, what was kept before stays.
+    /// Notes a change. If it is not `kept`, the state that was kept before stays.
     pub(crate) fn note(&self, change: &PolicyChange<'_>, kept: bool) {
         let mut shown = respond::change(change.record);
         if let Some(fields) = shown.as_object_mut() {
@@ -68,20 +68,20 @@ impl Journal {
         self.note_refused("start", policy.digest(), error.stage.as_str(), &error.reason);
     }
 
-    /// Notes what the policy that the command line names was when it was last read.
+    /// Notes the state of the policy that the command line names, as it was last read.
     pub(crate) fn note_asked(&self, requested: Requested) {
         self.send(JournalCommand::Requested(requested));
     }
 
-    /// Waits until all changes up to here are written. `false`: the disk has failed the latest, and a restart comes back with
-    /// an earlier one.
+    /// Waits until all changes up to here are written. Returns `false` if the disk has failed the latest, so
+    /// that a restart comes back with an earlier one.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
         self.send(JournalCommand::Flush(done));
         kept.await.unwrap_or(false)
     }
 
-    /// The same, and lets go of the folder, for a successor. What changes after that is not kept.
+    /// Does the same, and releases the folder, for a successor. Later changes are not kept.
     pub(crate) async fn close(&self) {
         let (done, kept) = oneshot::channel();
         self.send(JournalCommand::Close(done));
@@ -89,7 +89,7 @@ impl Journal {
     }
 
     fn send(&self, order: JournalCommand) {
-        // The thread ends before its handles do only when it is told to.
+        // The thread ends before its handles do only after a `Close`.
         let _ = self.0.send(order);
     }
 }
@@ -99,7 +99,8 @@ fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<Jou
     for order in orders {
         match order {
             JournalCommand::Write(line, checkpoint) => {
-                // The record first: what it names may then be found not to have happened, but never the reverse.
+                // The record first: a change that it names may then be found not to have been kept, but never
+                // the reverse.
                 let recorded = noted(&state, state.append(&line));
                 if let Some(checkpoint) = checkpoint {
                     kept = noted(&state, state.keep(&requested, &checkpoint)) && recorded;
@@ -113,7 +114,7 @@ fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<Jou
                 }
             }
             JournalCommand::Flush(done) => {
-                // Whoever asked may be gone.
+                // The caller may be gone.
                 let _ = done.send(kept);
             }
             JournalCommand::Close(done) => {

@@ -1,8 +1,8 @@
-//! The file that names the policies: its version, and what of it this server does not know.
+//! The file that names the policies: its version, and the parts of it that this server does not know.
 //!
 //! A newer server may have written it, and after a step back its successor reads it again. So a field that is
-//! not known is kept, and a file of a newer version, or one that is damaged, is set aside before another
-//! takes its place: nothing that is there is ever overwritten unread.
+//! not known is kept, and a file of a newer version, or a damaged one, is set aside before another takes its
+//! place: nothing that is there is ever overwritten unread.
 
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
@@ -15,14 +15,14 @@ use serde_json::{Map, Value};
 use super::Requested;
 use crate::policy_source::read_file;
 
-/// More than nine policies with all their settings take.
+/// Maximum size of the file: more than nine policies with all their settings take.
 const MAX_BYTES: usize = 1 << 20;
 /// The version that this server writes. It goes up when a field that is known changes its meaning, and not
 /// for a new field. The first one is not written down: servers from before there were versions refuse the
 /// field.
 const VERSION: u32 = 1;
 
-/// What the file holds.
+/// Contents of the file.
 #[derive(Clone, Deserialize, Serialize)]
 pub(super) struct Policies {
     #[serde(default = "first", skip_serializing_if = "is_first")]
@@ -53,11 +53,11 @@ pub(super) struct SavedPolicy {
     pub(super) signature: Option<String>,
 }
 
-/// What is there in the file's place.
+/// State of the file.
 pub(super) enum FoundState {
     Nothing,
     Policies(Policies),
-    /// A newer server's, as far as this one understands it.
+    /// The file of a newer server, as far as this one understands it.
     Newer(u32, Option<Policies>),
     /// No list of policies, for this reason.
     Damaged(anyhow::Error),
@@ -113,8 +113,8 @@ impl Policies {
         }
     }
 
-    /// What the file's place holds is about to be replaced by this: takes over what is not known of it, or
-    /// sets it aside.
+    /// Prepares this list to replace the file: takes over the fields of the file that are not known here, or
+    /// sets the file aside.
     pub(super) fn succeed(mut self, path: &Path) -> Result<Self> {
         match FoundState::read(path) {
             FoundState::Nothing => {}
@@ -148,8 +148,8 @@ impl Policies {
         self.previous.iter().map(|named| &named.known)
     }
 
-    /// The parts in which components are named, what is not known included. The file that the command line
-    /// names is not one of them.
+    /// Returns the parts in which components are named, unknown fields included. The file that the command
+    /// line names is not one of them.
     pub(super) fn components(&self) -> Result<String> {
         let parts = (&self.active, &self.previous, &self.unknown);
         serde_json::to_string(&parts).map_err(Error::other)
@@ -160,8 +160,8 @@ impl Policies {
     }
 }
 
-/// Gives the file a second name beside its own, which no later file takes. Where it has one already, nothing
-/// is to be done.
+/// Gives the file a second name beside its own, which no later file takes. If it has one already, nothing is
+/// to be done.
 fn set_aside(path: &Path, why: &str) -> Result<()> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -184,7 +184,7 @@ fn set_aside(path: &Path, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// The text of each file that was set aside: the components that they name are kept.
+/// Returns the text of each file that was set aside: the components that they name are kept.
 pub(super) fn aside(folder: &Path) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for entry in fs::read_dir(folder)? {

@@ -1,4 +1,4 @@
-//! What an earlier run kept beside what the command line asks for: which policies a start is to try, in which order.
+//! The kept state beside the command line's request: which policies a start is to try, in which order.
 
 use leasehold::{Policy, RetainedPolicy};
 use serde::{Deserialize, Serialize};
@@ -8,22 +8,23 @@ use crate::policy_source::is_bundled;
 /// The policies that an earlier run kept.
 pub(crate) struct SavedState {
     pub(crate) active: RetainedPolicy,
-    /// The latest last.
+    /// Earlier policies, the latest last.
     pub(crate) previous: Vec<RetainedPolicy>,
-    /// What the command line asked for, when the policy that it names was last read.
+    /// The command line's request, when the policy that it names was last read.
     pub(super) requested: Requested,
 }
 
-/// What the command line asks for.
+/// The policy that the command line requests.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Requested {
     policy: String,
     settings: Vec<String>,
-    /// Of the file that it names, as last read. Of a bundled policy none is kept: a later release has another one.
+    /// Digest of the named file, as last read. None is kept for a bundled policy: a later release has another
+    /// one.
     digest: Option<String>,
 }
 
-/// A policy to start with, and those to go back to from it.
+/// A policy to start with, and the ones to go back to from it.
 pub(crate) type StartCandidate = (RetainedPolicy, Vec<RetainedPolicy>);
 
 impl Requested {
@@ -34,23 +35,24 @@ impl Requested {
 }
 
 impl SavedState {
-    /// Whether the command line is the same as when this was kept.
+    /// Returns whether the command line is the same as when this was kept.
     pub(super) fn is_of(&self, requested: &Requested) -> bool {
         (&self.requested.policy, &self.requested.settings) == (&requested.policy, &requested.settings)
     }
 
-    /// Whether the file that it names is the same as well.
+    /// Returns whether the file that it names is the same as well.
     pub(super) fn is_as_read(&self, requested: &Requested) -> bool {
         self.requested == *requested
     }
 
-    /// Whether it is the policy that was active: then a crash came between that and the note of what was read.
+    /// Returns whether it is the policy that was active: then a crash came between the swap and the note of
+    /// what was read.
     fn is_active(&self, policy: &Policy) -> bool {
         let active = &self.active.policy;
         (active.digest(), active.settings()) == (policy.digest(), policy.settings())
     }
 
-    /// Each of them with those to go back to from it, the latest first.
+    /// Returns each policy with the ones to go back to from it, the latest first.
     pub(super) fn starts(&self) -> Vec<StartCandidate> {
         let in_order: Vec<&RetainedPolicy> = self.previous.iter().chain([&self.active]).collect();
         let starts = in_order.iter().enumerate().rev().map(|(index, first)| {
@@ -60,15 +62,16 @@ impl SavedState {
         starts.collect()
     }
 
-    /// All of them, the latest last: what a new policy leaves behind it.
+    /// Returns all policies, the latest last, as the ones before a new policy.
     fn as_previous(&self) -> Vec<RetainedPolicy> {
         self.previous.iter().chain([&self.active]).cloned().collect()
     }
 }
 
-/// The policies to try, in order. What was active when the server last ran is resumed, unless the command line or the file that
-/// it names has changed since. Then it is what a rollback goes back to, and serves on where that file is no good; but a
-/// command line that names another policy is never answered with the old one.
+/// Returns the policies to try, in order. The policy that was active when the server last ran is resumed,
+/// unless the command line or the file that it names has changed since. Then it is what a rollback goes back
+/// to, and, if only the file has changed, it serves on where that file is no good; but a command line that
+/// names another policy is never answered with the old one.
 pub(crate) fn candidates(
     chosen: Option<&Policy>,
     kept: Option<&SavedState>,

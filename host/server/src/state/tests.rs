@@ -1,4 +1,4 @@
-//! What is kept, and what a crash or a damaged disk leaves of it.
+//! The kept state, and what a crash or a damaged disk leaves of it.
 
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ fn edit(state: &State, change: impl Fn(&mut Value)) -> String {
     text
 }
 
-/// What was set aside.
+/// Returns the texts that were set aside.
 fn aside(state: &State) -> Vec<String> {
     let files = fs::read_dir(&state.folder).unwrap().map(|entry| entry.unwrap().path());
     let is_aside = |path: &PathBuf| {

@@ -1,7 +1,7 @@
-//! From a URL to a pool with the current schema.
+//! The connection to the database: from a URL to a pool with the current schema.
 //!
-//! It never shows the URL, which may hold a password: what is shown is put together from the parts that may be. Every
-//! way to fail says what was expected and what to do next.
+//! The URL is never shown, because it may hold a password: only the parts that may be shown are. Every error
+//! names what was expected and what to do next.
 
 use std::str::FromStr as _;
 use std::sync::{Arc, OnceLock};
@@ -19,18 +19,21 @@ use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
 use super::{DatabaseReport, Store, files, schema};
 
-/// Readers of both caches beside the one writer that SQLite has, and one for the server itself. Each is a thread.
+/// Number of connections to SQLite: readers of both caches beside the one writer that SQLite has, and one for
+/// the server itself. Each is a thread.
 const SQLITE_CONNECTIONS: u32 = 6;
-/// Enough for every miss there should be, and few enough that a dozen servers share a small PostgreSQL.
+/// Number of connections to PostgreSQL: enough for every miss there should be, and few enough that a dozen
+/// servers share a small PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 16;
-/// How long to wait for a free connection, and in SQLite for another writer: longer, and heartbeats pile up.
-/// Together they are below the second that a load waits, so that a statement that was never sent is not taken for a late one.
+/// Maximum wait for a free connection, and in SQLite for another writer: with a longer one heartbeats pile
+/// up. Together they are below the second that a load waits, so that a statement that was never sent is not
+/// taken for a late one.
 const ACQUIRE: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(400);
-/// How long the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
+/// Time that the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
-/// What a URL names.
+/// Kind of database that a URL names.
 enum EngineKind {
     Sqlite,
     Postgres,
@@ -61,14 +64,14 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
             let shown = show_postgres(&options);
             let mut connection = first_postgres(&options, &shown).await?;
             let migrated = schema::postgres(&mut connection, &shown, Migrate::IfNeeded).await?;
-            // A failure to say goodbye is the other end's loss.
+            // A failed goodbye concerns the other end only.
             let _ = connection.close().await;
             Ok((migrated, shown))
         }
     }
 }
 
-/// Looks at what is there. What keeps it from being looked at is an error.
+/// Reports on a database. A reason that keeps it from being examined is an error.
 pub(super) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
     match kind(url)? {
         EngineKind::Sqlite => {
@@ -90,7 +93,7 @@ pub(super) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
             let shown = show_postgres(&options);
             let mut connection = first_postgres(&options, &shown).await?;
             let report = describe_postgres(&mut connection, &pool, &shown).await?;
-            // A failure to say goodbye is the other end's loss.
+            // A failed goodbye concerns the other end only.
             let _ = connection.close().await;
             Ok(report)
         }
@@ -119,9 +122,11 @@ fn kind(url: &str) -> anyhow::Result<EngineKind> {
     match url.split_once(':') {
         Some(("sqlite", _)) => Ok(EngineKind::Sqlite),
         Some(("postgres" | "postgresql", _)) => Ok(EngineKind::Postgres),
-        // Only what can be a scheme is shown: in user:password@host, the part before the colon is not one.
+        // Only text that can be a scheme is shown: in user:password@host, the part before the colon is not
+        // one.
         Some((scheme, rest)) if rest.starts_with("//") => anyhow::bail!(
-            "--database has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"
+            "--database has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or \
+             postgres://USER@HOST:PORT/NAME"
         ),
         _ => anyhow::bail!(
             "--database is not a URL; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"
@@ -134,12 +139,13 @@ async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)>
     let options = if how == Migrate::Never { options.create_if_missing(false) } else { options };
     let shown = show_sqlite(&options);
     let path = options.get_filename().to_owned();
-    // The first connection may have a log to recover and a journal mode to change: that takes the time that the disk
-    // takes, and no other connection may be there. The pool's are opened once it has, and find it open.
+    // The first connection may have a log to recover and a journal mode to change: that takes the time that
+    // the disk takes, and no other connection may be there. The pool's connections are opened after that, and
+    // find it done.
     let mut first = first_sqlite(&options, &shown).await?;
     schema::sqlite(&mut first, &shown, how).await?;
-    // Whoever opens the path later might find another file there: whatever connects does so now, or is looked
-    // at.
+    // A connection that opens the path later might find another file there: all connections are made now, and
+    // a later one is checked.
     let file = Arc::new(OnceLock::<Arc<DatabaseFile>>::new());
     let looked_at = Arc::clone(&file);
     let pool = SqlitePoolOptions::new()
@@ -158,7 +164,7 @@ async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)>
         .with_context(|| cannot_open(&shown))?;
     let opened = Arc::new(DatabaseFile::opened(&path, is_read_only(url))?);
     let _ = file.set(Arc::clone(&opened));
-    // What it leaves undone the pool's connections do.
+    // The pool's connections do what it leaves undone.
     let _ = first.close().await;
     Ok((Store::Sqlite(pool, opened), shown))
 }
@@ -174,7 +180,7 @@ fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
         // mode.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY);
-    // The mode is stored in the file, so that one which may not be written keeps its own.
+    // The mode is stored in the file, so that a file which may not be written keeps its own.
     Ok(if is_read_only(url) { options } else { options.journal_mode(SqliteJournalMode::Wal) })
 }
 
@@ -193,7 +199,7 @@ fn cannot_open(shown: &str) -> String {
     )
 }
 
-/// The first connection to a file that is whole.
+/// Opens the first connection to a file, and checks that the file is whole.
 async fn first_sqlite(options: &SqliteConnectOptions, shown: &str) -> anyhow::Result<SqliteConnection> {
     files::refuse_stray_log(options.get_filename())?;
     let mut first = tokio::time::timeout(FIRST_CONNECT, SqliteConnection::connect_with(options))
@@ -212,12 +218,12 @@ async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String
     schema::postgres(&mut first, &shown, how).await?;
     let report = describe_postgres(&mut first, &pool, &shown).await?;
     tracing::info!("{}", report.line());
-    // A failure to say goodbye is the other end's loss.
+    // A failed goodbye concerns the other end only.
     let _ = first.close().await;
     Ok((Store::Postgres(pool), shown))
 }
 
-/// What is at the other end is looked at before anything is written.
+/// Makes the pool. It finds out what is at the other end before anything is written.
 async fn postgres_pool(url: &str) -> anyhow::Result<PostgresPool> {
     connected(url, PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS)).await
 }
@@ -226,17 +232,18 @@ async fn connected(url: &str, options: PostgresOptions) -> anyhow::Result<Postgr
     PostgresPool::connect_with(options).await.map_err(|error| match &error {
         ConnectError::Url { .. } => anyhow::anyhow!("--database cannot be used: {error}"),
         ConnectError::Unreachable { reason } => {
-            let shown = url.parse().map_or_else(|_| "the database".to_owned(), |options| show_postgres(&options));
+            let shown =
+                url.parse().map_or_else(|_| "the database".to_owned(), |options| show_postgres(&options));
             anyhow::anyhow!(
-                "cannot connect to {shown}: {reason}; check its host and port, the firewall, and the user and password \
-                 (PGPASSWORD or ~/.pgpass)"
+                "cannot connect to {shown}: {reason}; check its host and port, the firewall, and the user \
+                 and password (PGPASSWORD or ~/.pgpass)"
             )
         }
         _ => error.into(),
     })
 }
 
-/// One connection of its own, for the schema.
+/// Opens a connection outside the pool, for the schema.
 async fn first_postgres(options: &PgConnectOptions, shown: &str) -> anyhow::Result<PgConnection> {
     tokio::time::timeout(FIRST_CONNECT, PgConnection::connect_with(options))
         .await

@@ -1,11 +1,11 @@
-//! The SQLite file under the server: whether its path still leads to what was opened.
+//! The SQLite file under the server: whether its path still leads to the file that was opened.
 //!
 //! A backup that is moved into place under a running server leaves it with a file that has no name any more,
-//! and whatever opens the path next finds the new file beside the old one's log: mixed, they are damaged. So
-//! once the path leads elsewhere nothing is read or written until a restart, no lease is honoured, and the
-//! old log is emptied into the old file, so that the next start finds the new one alone. The careless mistake
-//! here would be to open or close the database's file itself: closing it gives up every lock that SQLite
-//! holds on it in this process.
+//! and the next program that opens the path finds the new file beside the old one's log: mixed, they are
+//! damaged. So once the path leads elsewhere nothing is read or written until a restart, no lease is
+//! honoured, and the old log is emptied into the old file, so that the next start finds the new one alone.
+//! The careless mistake here would be to open or close the database's file itself: closing it gives up every
+//! lock that SQLite holds on it in this process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -22,30 +22,30 @@ use sqlx::SqlitePool;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How often the path is looked at when nothing is written.
+/// Time between two looks at the path when nothing is written.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the old log may take to be emptied.
+/// Time that the emptying of the old log may take.
 const EMPTYING: Duration = Duration::from_secs(5);
 
-/// A device and an inode; `None` is no such file.
+/// A device and an inode; `None` if there is no such file.
 type Identity = Option<(u64, u64)>;
 
-/// The file that was opened, and what belongs to it.
+/// The file that was opened, and the files that belong to it.
 pub(crate) struct DatabaseFile {
     path: PathBuf,
     /// The path without links, beside which SQLite keeps the log and its index.
     real: PathBuf,
-    /// The database, its log and the log's index. What was not there is not looked for.
+    /// The database, its log and the log's index. A file that was not there is not looked for.
     opened: [Identity; 3],
     read_only: bool,
     changed: OnceLock<FileChange>,
     noticed: Notify,
-    /// The connections are being closed, and the log goes with the last of them.
+    /// `true` once the connections are being closed: the log goes with the last of them.
     released: AtomicBool,
     _lock: Option<File>,
 }
 
-/// What became of the path.
+/// Change of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileChange {
     #[error("another file was put in the place of the database's; restart the server to use it")]
@@ -59,7 +59,7 @@ pub(crate) enum FileChange {
 }
 
 impl DatabaseFile {
-    /// Remembers what the path leads to. All connections are open by now.
+    /// Remembers the files to which the path leads. All connections are open by now.
     pub(super) fn opened(path: &Path, read_only: bool) -> anyhow::Result<Self> {
         let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let opened = [identity(path), identity(&beside(&real, "-wal")), identity(&beside(&real, "-shm"))]
@@ -77,18 +77,18 @@ impl DatabaseFile {
         })
     }
 
-    /// Whether it was opened for reading only.
+    /// Returns whether it was opened for reading only.
     pub(super) fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Whether the path had changed when it was last looked at.
+    /// Returns the change that an earlier look at the path found.
     fn known(&self) -> Result<(), FileChange> {
         self.changed.get().map_or(Ok(()), |change| Err(*change))
     }
 
-    /// Looks at the path. Once it has changed it stays so until a restart: what was opened may have been
-    /// written to under another name since.
+    /// Looks at the path. Once it has changed it stays so until a restart: the file that was opened may have
+    /// been written to under another name since.
     pub(super) fn check(&self) -> Result<(), FileChange> {
         self.known()?;
         // Nothing else is read after it, so that any ordering will do.
@@ -118,12 +118,12 @@ impl DatabaseFile {
         self.known()
     }
 
-    /// What becomes of the path from here on is of no concern: the connections are about to be closed.
+    /// Ends the checks: the connections are about to be closed, so that the path no longer matters.
     pub(super) fn release(&self) {
         self.released.store(true, Ordering::Relaxed);
     }
 
-    /// Returns once the path has changed.
+    /// Waits until the path has changed.
     pub(crate) async fn change(&self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,7 +155,7 @@ impl DatabaseFile {
     }
 }
 
-/// A name beside the file's own.
+/// Returns a name beside the file's own.
 pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
@@ -170,14 +170,15 @@ fn identity(path: &Path) -> std::io::Result<Identity> {
     }
 }
 
-/// What is there in place of what was opened. A path that cannot be looked at says nothing.
+/// Returns what is there in place of the file that was opened. `None` if it is the same, if there was no
+/// file, or if the path cannot be looked at.
 fn differs(path: &Path, opened: Identity) -> Option<Identity> {
     opened?;
     identity(path).ok().filter(|now| *now != opened)
 }
 
-/// The lock that says that a server has the file open. Several servers may share one; `leasehold restore`
-/// wants it alone.
+/// Takes a share of the lock that marks the file as open in a server. Several servers may share it;
+/// `leasehold restore` needs it alone.
 fn lock(real: &Path, read_only: bool) -> anyhow::Result<Option<File>> {
     // A database in memory has no file, and nothing to be locked.
     if !real.exists() {
@@ -187,7 +188,7 @@ fn lock(real: &Path, read_only: bool) -> anyhow::Result<Option<File>> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = match opened {
         Ok(file) => file,
-        // SQLite needs to make files there as well: where it need not, this one may be missing.
+        // SQLite needs to make files there as well: where it need not, this file may be missing.
         Err(_) if read_only => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot use the lock {}", path.display())),
     };
@@ -203,8 +204,8 @@ fn lock(real: &Path, read_only: bool) -> anyhow::Result<Option<File>> {
     }
 }
 
-/// The column of a file whose path is looked at before each write, and after it: what was written to a file
-/// that has lost its path may be gone.
+/// The column of a file whose path is looked at before each write, and after it: data that was written to a
+/// file that has lost its path may be gone.
 pub(super) struct Guarded {
     column: Sqlite,
     file: Arc<DatabaseFile>,

@@ -1,8 +1,8 @@
-//! SQLite's file as a whole: looked at before it is used, copied beside a running server, put back while none
+//! SQLite's file as a whole: checked before it is used, copied beside a running server, put back while none
 //! runs.
 //!
-//! A file appears under its name whole or not at all, and nothing that was there is lost: what a restore
-//! replaces stays beside it.
+//! A file appears under its name whole or not at all, and nothing that was there is lost: the file that a
+//! restore replaces stays beside it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
@@ -20,21 +20,22 @@ use tempfile::NamedTempFile;
 use super::file::beside;
 use super::schema;
 
-/// How long another program's lock is waited for.
+/// Time to wait for another program's lock.
 const BUSY: Duration = Duration::from_secs(2);
-/// SQLite's header as far as the versions, which say whether the file has a log.
+/// Length of SQLite's header up to the versions, which say whether the file has a log.
 const HEADER_BYTES: usize = 20;
-/// How many files a restore leaves beside the database at most.
+/// Maximum number of files that restores leave beside the database.
 const MAX_KEPT: u32 = 1000;
 
-/// What a restore did.
+/// Outcome of a restore.
 pub(crate) struct Restored {
     pub(crate) database: PathBuf,
-    /// What was there before.
+    /// The file that was there before.
     pub(crate) before: Option<PathBuf>,
 }
 
-/// Whether SQLite finds the file whole: what it says first is the error otherwise. It quotes no value.
+/// Checks that SQLite finds the file whole; the first fault that it reports is the error otherwise. It quotes
+/// no value.
 pub(super) async fn quick_check(connection: &mut SqliteConnection, shown: &str) -> anyhow::Result<()> {
     let damaged = || {
         format!(
@@ -50,8 +51,8 @@ pub(super) async fn quick_check(connection: &mut SqliteConnection, shown: &str) 
     }
 }
 
-/// Refuses a log that cannot be the file's own: whatever opened the two would mix them. To be asked before
-/// the file is opened.
+/// Refuses a log that cannot be the file's own: a program that opened the two would mix them. To be called
+/// before the file is opened.
 pub(super) fn refuse_stray_log(path: &Path) -> anyhow::Result<()> {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let log = beside(&real, "-wal");
@@ -66,7 +67,8 @@ pub(super) fn refuse_stray_log(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file whose header says that it keeps no log is one that is complete, such as a fresh backup.
+/// Returns whether there is a log beside a file that keeps none. A file whose header says that it keeps no
+/// log is complete, such as a fresh backup.
 fn has_stray_log(real: &Path) -> bool {
     let is_there = fs::metadata(beside(real, "-wal")).is_ok_and(|log| log.len() > 0);
     let mut header = [0; HEADER_BYTES];
@@ -85,12 +87,12 @@ fn options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
     Ok(options.create_if_missing(false).busy_timeout(BUSY))
 }
 
-/// The folder that a file is in.
+/// Returns the folder that a file is in.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The name is on the disk once the folder is.
+/// Syncs the folder: the name is on the disk once the folder is.
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
@@ -121,7 +123,7 @@ pub(crate) async fn backup(url: &str, to: &Path, force: bool) -> anyhow::Result<
         .execute(&mut connection)
         .await
         .with_context(|| format!("cannot copy {shown}"))?;
-    // What is left undone by that is nothing that the copy needs.
+    // It leaves nothing undone that the copy needs.
     let _ = connection.close().await;
     let mut made =
         SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&name).read_only(true)).await?;
@@ -186,7 +188,7 @@ fn take(backup: &Path, copy: &NamedTempFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lock that every server with this file open has a share of.
+/// Takes the whole lock of which every server with this file open has a share.
 fn alone(database: &Path) -> anyhow::Result<Option<File>> {
     let path = beside(database, "-lock");
     let file = match OpenOptions::new().write(true).open(&path) {
@@ -204,8 +206,8 @@ fn is_open(database: &Path) -> String {
     format!("a server or another program has {} open; stop it first", database.display())
 }
 
-/// Folds the log into the file, which only works while nobody else has it open. A file that is damaged keeps
-/// its log.
+/// Folds the log into the file, which only works while no other program has it open. A file that is damaged
+/// keeps its log.
 async fn close_log(database: &Path, options: &SqliteConnectOptions) -> anyhow::Result<()> {
     if has_stray_log(database) {
         return Ok(());
@@ -221,7 +223,7 @@ async fn close_log(database: &Path, options: &SqliteConnectOptions) -> anyhow::R
     Ok(())
 }
 
-/// Gives the file and what belongs to it another name; under its own it stays until the next takes its place.
+/// Gives the file and its companions another name; under its own it stays until the next takes its place.
 fn set_aside(database: &Path) -> std::io::Result<PathBuf> {
     let names = (1..=MAX_KEPT).map(|n| beside(database, &format!(".before-restore-{n}")));
     let mut free = names.filter(|name| !name.exists());

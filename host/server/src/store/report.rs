@@ -1,8 +1,8 @@
-//! What is found out of a database, for people: a table for a command, and one line for the log.
+//! The findings about a database, for people: a table for a command, and one line for the log.
 
 use std::fmt::Write as _;
 
-/// What there is, and what there should be and is not.
+/// Facts about a database, and the things that it lacks.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseReport {
     facts: Vec<(&'static str, String)>,
@@ -18,7 +18,7 @@ impl DatabaseReport {
         self.lacks.push(words.into());
     }
 
-    /// A line for each fact.
+    /// Returns a line for each fact.
     pub(crate) fn table(&self) -> String {
         let width = self.facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         self.facts.iter().fold(String::new(), |mut table, (name, words)| {
@@ -28,7 +28,7 @@ impl DatabaseReport {
         })
     }
 
-    /// All of it in one line.
+    /// Returns all of it in one line.
     pub(super) fn line(&self) -> String {
         let facts: Vec<String> = self.facts.iter().map(|(name, words)| format!("{name}: {words}")).collect();
         facts.join("; ")

@@ -1,10 +1,10 @@
 //! The schema: whether it is there, and how it is made.
 //!
-//! It looks first. Where everything is there, nothing is sent that changes anything and no lock is taken: a
-//! role that may create nothing can start a server, and so can one on a standby. What has to be made is made
-//! in one transaction, and no lock outlives it, whatever pooler is between. The version is kept in a table of
-//! our own, so that another program's migrations in the same schema are no obstacle; a table without a
-//! version is the first.
+//! It looks first. Where everything is there, no statement is sent that changes anything and no lock is
+//! taken: a role that may create nothing can start a server, and so can one on a standby. The missing parts
+//! are made in one transaction, and no lock outlives it, whatever pooler is between. The version is kept in a
+//! table of our own, so that another program's migrations in the same schema are no obstacle; a table without
+//! a version is the first.
 
 mod postgres;
 mod sqlite;
@@ -15,34 +15,35 @@ pub(super) use self::postgres::{describe as describe_postgres, migrate as postgr
 pub(super) use self::sqlite::{check as check_sqlite, describe as describe_sqlite, migrate as sqlite};
 use super::DatabaseReport;
 
-/// The version of the schema that this server works with.
+/// Version of the schema that this server works with.
 pub(super) const VERSION: i64 = 1;
-/// The columns that it needs.
+/// Columns that it needs.
 const COLUMNS: [&str; 3] = ["id", "auth_token_hash", "platform_inbound_secret"];
-/// How long to wait for another server that is changing the schema, or for whoever holds a lock on it.
+/// Time to wait for another server that is changing the schema, or for another session that holds a lock on
+/// it.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is tried again.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether the schema may be changed.
+/// Permission to change the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Migrate {
-    /// It is made where it is missing.
+    /// The schema is made if it is missing.
     IfNeeded,
-    /// It has to be there.
+    /// The schema has to be there.
     Never,
 }
 
-/// What was done.
+/// Outcome of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Migrated {
-    /// Nothing: it was there.
+    /// Nothing was done: the schema was there.
     WasCurrent,
-    /// It was made.
+    /// The schema was made.
     Created,
 }
 
-/// What a look at the database found.
+/// State of the schema that a look at the database found.
 #[derive(Debug, PartialEq, Eq)]
 enum FoundSchema {
     /// The table and its columns.
@@ -56,7 +57,8 @@ enum FoundSchema {
 }
 
 impl FoundSchema {
-    /// From the columns of the table, none if there is no such table, and the version as far as one is kept.
+    /// Derives the state from the columns of the table, none if there is no such table, and the version if
+    /// one is kept.
     fn new(columns: &[String], version: Option<i64>) -> Self {
         if let Some(version) = version.filter(|version| *version > VERSION) {
             return Self::Newer(version);
@@ -69,7 +71,7 @@ impl FoundSchema {
         if missing.is_empty() { Self::Current } else { Self::Foreign(missing) }
     }
 
-    /// What there is, and what is wrong with it.
+    /// Reports the state, and what is wrong with it.
     fn describe(&self, report: &mut DatabaseReport) {
         let (words, lack) = match self {
             Self::Current => ("is there".to_owned(), None),
@@ -91,7 +93,7 @@ impl FoundSchema {
         lack.into_iter().for_each(|lack| report.lack(lack));
     }
 
-    /// `false`: the schema is to be made.
+    /// Returns `false` if the schema is to be made.
     fn is_current(&self, shown: &str, how: Migrate) -> anyhow::Result<bool> {
         match self {
             Self::Current => Ok(true),

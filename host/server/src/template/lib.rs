@@ -1,7 +1,8 @@
-//! What the database holds is cached for a fixed time, and absence not at all: where to begin.
+//! A policy that caches the database's answer for a fixed time, and absence not at all: where to begin.
 //!
-//! Change `read` and `issue` to what you need. They run when no lease covers the answer, never on a hit, and each call is
-//! about one workspace. The bytes of a secret never get here: a `Secret` is a handle that the host checks.
+//! Change `read` and `issue` to what you need. They run when no lease covers the answer, never on a hit, and
+//! each call is about one workspace. The bytes of a secret never get here: a `Secret` is a handle that the
+//! host checks.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -33,7 +34,7 @@ impl Policy for Custom {
     };
 
     fn configure(settings: &Settings<'_>) -> Result<Self, String> {
-        // The text of an error is what the operator reads: name the setting, and what was expected.
+        // The text of an error is what the operator reads: name the setting, and the expected value.
         Ok(Self { ttl: settings.duration("ttl")? })
     }
 
@@ -61,8 +62,9 @@ impl Policy for Custom {
 }
 
 impl Custom {
-    /// A lease counts from when the value was obtained, however late it is put. What is read together expires
-    /// together by this one; `cx.jitter` says what to take off so that a fleet spreads.
+    /// Returns a lease that counts from when the value was obtained, however late it is put. Secrets that are
+    /// read together expire together by this lease; `cx.jitter` returns what to take off so that a fleet
+    /// spreads.
     fn lease(&self, secret: &Secret) -> Lease {
         Lease::until(secret.obtained_at() + self.ttl)
     }

@@ -1,5 +1,5 @@
-//! Which policy is taken, and how long heartbeats are answered while the database is down: twenty minutes and
-//! an hour by a clock that the test moves.
+//! The choice of the policy, and the time for which heartbeats are answered while the database is down:
+//! twenty minutes and an hour by a clock that the test moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl TestBed {
         }
     }
 
-    /// The statuses of a heartbeat of each workspace, and whether its secret came along.
+    /// Returns the status of a heartbeat of each workspace, and whether its secret came along.
     async fn beat(&self) -> Vec<(u16, bool)> {
         let mut answers = Vec::new();
         for n in 0..WORKSPACES {
@@ -136,8 +136,7 @@ async fn a_token_is_let_in_for_an_hour_since_it_was_read_and_its_end_is_seen_onc
     assert_eq!(bench.beat().await, all((503, false)));
     bench.table(true).await;
     assert_eq!(bench.beat().await, all((200, true)));
-    // Another process deletes them: what the database says ends a token, however long it might have been
-    // kept.
+    // Another process deletes them: the database's answer ends a token, however long it might have been kept.
     let rows: Vec<_> = (0..WORKSPACES).map(|n| format!("w-{n}")).collect();
     for row in &rows {
         assert!(bench.store.delete(&leasehold::WorkspaceId::new(row.as_str()).unwrap()).await.unwrap());

@@ -1,27 +1,29 @@
-//! The code: how much of it, and what makes a function dearer to compile than its bytes show.
+//! The code: its amount, and the features that make a function more expensive to compile than its bytes show.
 //!
-//! A compiler is about linear in operators, and worse than linear in two things: the length of one function, in which
-//! everything may live at once, and locals that many blocks might have changed, since each block then takes each of them
-//! anew. So lengths count squared, and blocks count times locals.
+//! A compiler is about linear in operators, and worse than linear in two things: the length of one function,
+//! in which everything may live at once, and locals that many blocks might have changed, since each block
+//! then takes each of them anew. So lengths count squared, and blocks count times locals.
 
 use wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, TypeSectionReader};
 
 use super::{Refusal, items, limits, malformed};
 
-/// What operators weigh beside their bytes, in bytes of ordinary code. A call hands over as many values as its type has.
+/// Weight of a call beside its bytes, in bytes of ordinary code, as all weights here. A call hands over as
+/// many values as its type has.
 const CALL_WEIGHT: u64 = 8;
-/// What becomes a call into the host, or a look at a table with a branch or two.
+/// Weight of an operator that becomes a call into the host, or a look at a table with a branch or two.
 const HOST_CALL_WEIGHT: u64 = 16;
-/// Each loop asks whether the call is over its limit.
+/// Weight of a loop: each one asks whether the call is over its limit.
 const LOOP_WEIGHT: u64 = 48;
-/// A block with the type of a function takes and gives as many values; compilers of languages hardly make any.
+/// Weight of a block with the type of a function: it takes and gives as many values; compilers of languages
+/// hardly make any.
 const TYPED_BLOCK_WEIGHT: u64 = 256;
 
-/// What has been counted in all functions so far.
+/// Counts over all functions so far.
 #[derive(Default)]
 pub(super) struct Code {
     weight: u64,
-    /// In bytes².
+    /// Sum of the squared weights, in bytes².
     squares: u64,
     targets: u64,
     merges: u64,
@@ -53,7 +55,7 @@ impl Code {
     }
 }
 
-/// The blocks of one function, and those that are open: whether each is a loop.
+/// Blocks of one function: their count, and for each open one whether it is a loop.
 #[derive(Default)]
 struct Blocks {
     count: u64,
@@ -62,7 +64,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Takes note of what begins and ends, and says what it weighs.
+    /// Notes the begin or end of a block, and returns its weight.
     fn note(&mut self, operator: &Operator<'_>) -> Result<u64, Refusal> {
         let (is_loop, kind) = match operator {
             Operator::Block { blockty } | Operator::If { blockty } => (false, blockty),
@@ -104,7 +106,7 @@ fn extra_weight(operator: &Operator<'_>) -> u64 {
     }
 }
 
-/// A call or a block of few bytes may have as many values as its type says.
+/// Checks the types of functions: a call or a block of few bytes may have as many values as its type says.
 pub(super) fn check_types(types: TypeSectionReader<'_>) -> Result<(), Refusal> {
     for group in items(types) {
         for subtype in group?.types() {

@@ -1,4 +1,4 @@
-//! How an operator replaces the active policy, and the one place where it is replaced.
+//! The operator's changes of the active policy, and the one place where it is replaced.
 //!
 //! Every change ends in `install`, under the lock of the history.
 
@@ -17,22 +17,22 @@ use crate::policy::pool::Loaded;
 use crate::policy::probation::rate;
 use crate::policy::report::{Cause, SwapRecord, SwapReport};
 
-/// What is to become active, and why.
+/// A policy that is to become active, and the reason.
 pub(super) struct Switch {
     loaded: Arc<Loaded>,
     cause: Cause,
     by: String,
-    /// What the policy before it did, where that is why.
+    /// Failure of the policy before it, if that is the reason.
     reason: Option<String>,
     stages: Stages,
-    /// The entries that it finds.
+    /// Number of entries that it finds.
     entries: u64,
     /// SELECTs per second under the policy that it replaces.
     loads_before: Option<f64>,
 }
 
 impl Switch {
-    /// By nobody, and for no reason that is known.
+    /// Makes a switch without an author and without a known reason.
     pub(super) fn to(loaded: Arc<Loaded>, cause: Cause) -> Self {
         let (by, reason) = (String::new(), None);
         Self { loaded, cause, by, reason, stages: Vec::new(), entries: 0, loads_before: None }
@@ -48,13 +48,15 @@ impl Switch {
 }
 
 impl Rollout {
-    /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes nothing.
+    /// Checks a policy and makes it active. Until the last step the old one serves, and a refusal changes
+    /// nothing.
     pub(crate) async fn swap(&self, policy: Policy, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let _one = self.loading.lock().await;
         self.swap_in_turn(policy, None, by, entries).await
     }
 
-    /// The same for the active policy with these settings over its own. What that is is looked up when its turn has come.
+    /// Does the same for the active policy with these settings over its own. The active policy is looked up
+    /// once it is this call's turn.
     pub(crate) async fn reconfigure(
         &self,
         settings: Vec<(String, String)>,
@@ -68,7 +70,8 @@ impl Rollout {
         self.swap_in_turn(policy, Some(active.generation), by, entries).await
     }
 
-    /// `only_over`: the swap is refused if another generation has become active meanwhile.
+    /// Loads a policy and makes it active. With `only_over`, the swap is refused if another generation has
+    /// become active meanwhile.
     async fn swap_in_turn(
         &self,
         policy: Policy,
@@ -112,7 +115,12 @@ impl Rollout {
                 let refused = SwapRecord::refused(self.clock.wall(), by, asked_for, &error);
                 self.record(&mut history, refused, active.loaded());
                 drop(history);
-                warn!(digest = asked_for.digest(), by, %error, "a policy was refused; the active one serves on");
+                warn!(
+                    digest = asked_for.digest(),
+                    by,
+                    %error,
+                    "a policy was refused; the active one serves on"
+                );
                 return Err(error);
             }
         };
@@ -129,7 +137,7 @@ impl Rollout {
         Ok(self.install(&mut history, switch))
     }
 
-    /// SELECTs per second since the active policy became active.
+    /// Returns the SELECTs per second since the active policy became active.
     fn loads_under(&self, active: &ActivePolicy) -> Option<f64> {
         let selects = self.usage(active.loaded()).selects;
         rate(
@@ -139,7 +147,8 @@ impl Rollout {
         )
     }
 
-    /// Goes back to the policy that was active before this one. It waits for nothing, least of all for a compiler.
+    /// Goes back to the policy that was active before this one. It waits for no compiler and no other swap,
+    /// only for the observer.
     pub(crate) async fn rollback(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let report = self.go_back(by, entries)?;
         self.notices.deliver();
@@ -160,7 +169,7 @@ impl Rollout {
         Ok(self.install(&mut history, switch))
     }
 
-    /// The moment of the swap. The history's lock makes it one at a time.
+    /// Replaces the active policy: the moment of the swap. The history's lock makes it one at a time.
     pub(super) fn install(&self, history: &mut History, switch: Switch) -> SwapReport {
         let Switch { loaded, cause, by, reason, stages, entries, loads_before } = switch;
         let (replaced, since) = (self.active(), self.clock.wall());
@@ -191,7 +200,7 @@ impl Rollout {
     }
 }
 
-/// To be called without the lock.
+/// Logs that a policy became active. To be called without the lock.
 pub(super) fn announce(report: &SwapReport, cause: Cause, by: &str) {
     let SwapReport { generation, name, version, digest, .. } = report;
     let settings: Vec<String> =

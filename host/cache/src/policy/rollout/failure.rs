@@ -1,4 +1,4 @@
-//! How the host replaces a policy that fails: too often, or within its probation.
+//! The host's replacement of a policy that fails: too often, or within its probation.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -15,7 +15,8 @@ use crate::policy::report::{Cause, PolicyFailure};
 use crate::policy::shortage::ShortageReport;
 
 impl Rollout {
-    /// Notes that a call of this policy failed. Says whether that was one too many, so that another one is active now.
+    /// Notes that a call of this policy failed. Returns the cause if that was one fault too many, so that
+    /// another policy is active now.
     pub(crate) fn note_fault(&self, active: &Arc<ActivePolicy>, fault: &Fault) -> Option<Cause> {
         let mut history = self.history();
         // A late call of a policy that is no longer active says nothing about the one that is.
@@ -31,10 +32,10 @@ impl Rollout {
         self.replace_failed(history, active, Cause::Probation, reason)
     }
 
-    /// Notes that the machine had not enough for a call. It changes nothing, and is told once for a burst
-    /// of them.
+    /// Notes that the machine had not enough for a call. It changes nothing, and is logged at the begin of a
+    /// burst and then now and again.
     pub(crate) fn note_shortage(&self, active: &ActivePolicy, Shortage(reason): &Shortage) {
-        // An error says that there was one before.
+        // An error means that there was one before.
         let _ = active.loaded().first_shortage.set(Shortage(reason.clone()));
         match self.shortages.note(self.clock.now()) {
             Some(ShortageReport::Begins) => warn!(
@@ -49,14 +50,15 @@ impl Rollout {
         }
     }
 
-    /// Tells of a shortage that is over; to be called now and then.
+    /// Logs the end of a shortage; to be called now and then.
     pub(crate) fn look_for_shortage(&self) {
         if let Some(ShortageReport::Ended(calls)) = self.shortages.look(self.clock.now()) {
             info!(calls, "there is enough for calls of the policy again");
         }
     }
 
-    /// Looks at the budgets of a policy on probation; to be called now and then. Says whether another one is active now.
+    /// Checks the budgets of a policy on probation; to be called now and then. Returns the cause if another
+    /// policy is active now.
     pub(crate) fn supervise(&self) -> Option<Cause> {
         let mut history = self.history();
         let (active, now) = (self.active(), self.clock.now());
@@ -72,7 +74,7 @@ impl Rollout {
         self.replace_failed(history, &active, Cause::Probation, reason)
     }
 
-    /// Makes the last good policy active in place of one that failed, or the built-in one.
+    /// Makes the last good policy active in place of a failed one, or the built-in one.
     fn replace_failed(
         &self,
         mut history: MutexGuard<'_, History>,
@@ -109,8 +111,8 @@ impl Rollout {
         Some(cause)
     }
 
-    /// The last good policy, or the built-in one; nothing if that is the one that failed. The one that
-    /// failed is not forgotten.
+    /// Returns the last good policy, or the built-in one; `None` if the built-in one failed. A failed policy
+    /// that an operator chose is still kept for a rollback.
     fn fallback(&self, history: &mut History, active: &Arc<ActivePolicy>) -> Option<Arc<Loaded>> {
         let failed = active.loaded();
         history.forget(failed);

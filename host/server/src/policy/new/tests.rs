@@ -1,5 +1,5 @@
-//! What is written, what is refused, and that a refusal leaves everything as it was. That the project builds and serves
-//! is shown with the real binary in `tests/`.
+//! The written files, the refusals, and that a refusal leaves everything as it was. That the project builds
+//! and serves is shown with the real binary in `tests/`.
 
 use std::os::unix::fs::symlink;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with an SDK where Leasehold's sources have it.
+/// Makes a folder with an SDK where Leasehold's sources have it.
 fn sources() -> TempDir {
     let sources = tempfile::tempdir().unwrap();
     let sdk = sources.path().join(SDK);

@@ -1,7 +1,7 @@
 //! The schema in PostgreSQL: a look by plain queries, and one message that makes everything.
 //!
-//! Everything here goes by the simple protocol: a message of several statements is one transaction, on one
-//! connection of whatever pooler is between, and nothing is left behind on it: no prepared statement, no
+//! All statements use the simple protocol: a message of several statements is one transaction, on one
+//! connection of any pooler that is between, and nothing is left behind on it: no prepared statement, no
 //! setting and no lock.
 
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{DatabaseReport, FoundSchema, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, VERSION};
 
 const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
-/// The advisory lock of whoever changes the schema: the first eight bytes of "leasehold", and nobody else's,
-/// it is hoped.
+/// The advisory lock for changes of the schema: the first eight bytes of "leasehold", which no other program
+/// is expected to use.
 const LOCK: u64 = 0x6c65_6173_6568_6f6c;
-/// How long an answer may take that needs no lock.
+/// Time that an answer may take that needs no lock.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long the schema may take to be made, beyond what the server itself allows a statement.
+/// Time that the making of the schema may take, beyond what the server itself allows a statement.
 const MAKING: Duration = Duration::from_secs(35);
 
 const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()::text, '') AS schema, \
@@ -33,7 +33,7 @@ const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()
 const VERSION_OF_SERVER: &str = "SELECT current_setting('server_version') AS version";
 const KEPT: &str = "SELECT coalesce(max(version), 0)::text AS version FROM leasehold_schema";
 
-/// What a look found, and who looked.
+/// Findings of a look, and the role that looked.
 struct Look {
     found: FoundSchema,
     role: String,
@@ -78,7 +78,7 @@ pub(in crate::store) async fn migrate(
             seen.role,
             seen.schema
         );
-        // A lock that another one has, or a table that another one has just made: it may be done in a moment.
+        // Another session has the lock, or has just made the table: it may be done in a moment.
         if !matches!(&*code, "55P03" | "42P07" | "23505" | "40P01") {
             return Err(error).with_context(cannot);
         }
@@ -96,7 +96,7 @@ pub(in crate::store) async fn migrate(
     }
 }
 
-/// Says what a look finds.
+/// Reports the findings of a look.
 pub(in crate::store) async fn describe(
     connection: &mut PgConnection,
     report: &mut DatabaseReport,
@@ -119,8 +119,8 @@ pub(in crate::store) async fn describe(
     Ok(())
 }
 
-/// One message, which is one transaction: all of it is done or nothing is. The lock is tried and not waited
-/// for, and goes with the transaction.
+/// Returns one message, which is one transaction: all of it is done or nothing is. The lock is tried and not
+/// waited for, and goes with the transaction.
 fn statements() -> String {
     format!(
         "SET LOCAL lock_timeout = '2s';
@@ -163,7 +163,7 @@ async fn look(connection: &mut PgConnection) -> anyhow::Result<Look> {
 }
 
 impl Look {
-    /// Says what the user may not do. Some servers need less than all.
+    /// Logs what the user may not do. Some servers need less than all.
     fn warn(&self) {
         if !self.missing.is_empty() {
             tracing::warn!(
@@ -185,7 +185,7 @@ async fn one(connection: &mut PgConnection, sql: &'static str) -> anyhow::Result
     Ok(row.with_context(|| format!("no answer within {ANSWER:?}"))??)
 }
 
-/// Who holds the lock, as far as anyone may know.
+/// Returns the session that holds the lock, as far as this user may know.
 async fn holder(connection: &mut PgConnection) -> Option<String> {
     let sql = format!(
         "SELECT l.pid::text AS pid, coalesce(a.application_name, '') AS name, coalesce(a.state, '') AS state \

@@ -34,8 +34,7 @@ pub(in crate::store) async fn migrate(
     loop {
         let made = sqlx::raw_sql(AssertSqlSafe(statements.clone())).execute(&mut *connection).await;
         let Err(error) = made else { return Ok(Migrated::Created) };
-        // Where it has failed half-way. Where it has not begun, there is nothing to roll back, and that is
-        // said.
+        // In case it has failed half-way. If it has not begun, there is nothing to roll back, and this fails.
         let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
         // Another server may have been first.
         if look(connection).await.with_context(cannot)?.is_current(shown, how)? {
@@ -53,7 +52,7 @@ pub(in crate::store) async fn migrate(
     }
 }
 
-/// Says what a look finds.
+/// Reports the findings of a look.
 pub(in crate::store) async fn describe(
     connection: &mut SqliteConnection,
     report: &mut DatabaseReport,
@@ -64,7 +63,7 @@ pub(in crate::store) async fn describe(
     Ok(())
 }
 
-/// Whether the database is ours, for a backup.
+/// Checks that the database is ours, for a backup.
 pub(in crate::store) async fn check(connection: &mut SqliteConnection, shown: &str) -> anyhow::Result<()> {
     let found = look(connection).await.with_context(|| format!("cannot read the schema of {shown}"))?;
     anyhow::ensure!(
