@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::oneshot;
 
-type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Requests of one call, which has one at a time.
 #[derive(Clone, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct HostIo(Arc<Mutex<Mailbox>>);
 struct Mailbox {
     /// `true` once the task that makes the call has gone.
     is_closed: bool,
-    handed_in: Option<Errand>,
+    handed_in: Option<Request>,
     /// Waker of the task that makes the call, while it waits.
     waits: Option<Waker>,
 }
@@ -44,7 +44,7 @@ impl HostIo {
     /// dropped.
     pub(super) async fn drive<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
         let _open = OpenMailbox(self);
-        let mut request: Option<Errand> = None;
+        let mut request: Option<Request> = None;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(returned) = call.as_mut().poll(context) {
@@ -65,7 +65,7 @@ impl HostIo {
     }
 
     /// Hands in a request, and returns the waker of the task that runs it, if that task waits.
-    fn hand_in(&self, request: Errand) -> Option<Waker> {
+    fn hand_in(&self, request: Request) -> Option<Waker> {
         let mut mailbox = self.mailbox();
         if mailbox.is_closed {
             drop(mailbox);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_errand_runs_in_the_task_of_the_call() {
+    async fn a_request_runs_in_the_task_of_the_call() {
         let host_io = HostIo::default();
         let sent = host_io.clone();
         let call = async move { sent.send(async |tx| tx.send(tokio::task::id()).unwrap()).await };
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_on_another_thread_has_its_errands_run_one_after_the_other() {
+    async fn a_call_on_another_thread_has_its_requests_run_one_after_the_other() {
         let host_io = HostIo::default();
         let sent = host_io.clone();
         let elsewhere = std::thread::spawn(move || {
@@ -143,19 +143,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_errand_that_is_handed_in_after_its_task_has_gone_is_told_so() {
+    async fn a_request_that_is_handed_in_after_its_task_has_gone_is_answered_so() {
         let host_io = HostIo::default();
         host_io.drive(pin!(async {})).await;
         assert!(host_io.send(async |tx| tx.send(1).unwrap()).await.is_err());
     }
 
     #[tokio::test]
-    async fn an_errand_ends_with_its_call() {
+    async fn a_request_ends_with_its_call() {
         let host_io = HostIo::default();
         let (open, opened) = oneshot::channel::<()>();
         let sent = host_io.clone();
         let call = async move {
-            let request = sent.send(async move |_tell: oneshot::Sender<()>| {
+            let request = sent.send(async move |_tx: oneshot::Sender<()>| {
                 let _open = open;
                 std::future::pending::<()>().await;
             });

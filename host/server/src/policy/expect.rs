@@ -87,7 +87,7 @@ An EXPR is a figure of the card, an operator and a value:
   absence=uncached|cached   on-error=error|stale   write=database-then-cache|database-only
 Quote it: the shell has plans of its own for < and >. Where a figure differs from workspace to workspace, an \
 upper bound
-has to hold for the most and a lower one for the min.";
+has to hold for the maximum and a lower one for the minimum.";
 
     /// Returns whether the card bears it out, and the card's figure.
     pub(crate) fn held_against(&self, card: &PolicyCard) -> (bool, Measure) {
