@@ -27,6 +27,7 @@ mod commands;
 mod options;
 mod peer;
 mod policy;
+mod policy_file;
 mod policy_source;
 mod print;
 mod respond;
@@ -37,6 +38,7 @@ mod start;
 mod state;
 mod store;
 mod tokens;
+mod trust;
 
 pub use bench::Bench;
 pub use cli::{Cli, Command};

@@ -10,8 +10,6 @@ mod client;
 mod expect;
 mod keys;
 mod new;
-mod trust;
-pub(crate) mod watch;
 
 use std::path::PathBuf;
 
@@ -23,7 +21,6 @@ pub use arguments::{
 };
 pub(crate) use card::json;
 pub use expect::Expectation;
-pub(crate) use trust::TrustConfig;
 
 /// Outcome of a command that was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

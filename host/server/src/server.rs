@@ -27,12 +27,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::app::App;
 use crate::options::Serve;
 use crate::peer::Peer;
-use crate::policy::watch::{Named, stamp};
+use crate::policy_file::{Named, stamp};
 use crate::policy_source;
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
-use crate::{admin_token, policy, routes, start, tokens};
+use crate::trust::TrustConfig;
+use crate::{admin_token, routes, start, tokens};
 
 /// Time that a client may take to send its headers, and that a connection may be idle between two requests.
 const HEADERS: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ impl Server {
         let mut hangups = hangups().context("cannot listen for SIGHUP")?;
         let stamp = stamp(&serve.policy);
         let chosen = policy_source::choose(&serve.policy, &serve.settings);
-        let trust = policy::TrustConfig::of(serve)?;
+        let trust = TrustConfig::of(serve)?;
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy_source::is_bundled(&serve.policy),

@@ -6,9 +6,9 @@
 use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stage};
 
 use crate::options::Serve;
-use crate::policy::TrustConfig;
 use crate::state::{Journal, Requested, StartCandidate, State, candidates};
 use crate::store::Store;
+use crate::trust::TrustConfig;
 
 /// Builds the cache of the secrets, and the journal of its changes. `chosen` is the policy of the command
 /// line, if it can be read. The first candidate that can be used is taken.
