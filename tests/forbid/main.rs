@@ -1,5 +1,5 @@
-//! A process that gives up the right to make executable memory and then becomes another program: what
-//! systemd's `MemoryDenyWriteExecute` does to a service.
+//! A process that gives up the right to make executable memory and then becomes another program: the effect
+//! of systemd's `MemoryDenyWriteExecute` on a service.
 //!
 //! `forbid-executable PROGRAM ARGUMENT...`. It knows nothing of what is tested.
 
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// From the kernel's `prctl.h`, since Linux 6.3.
+/// The option's number in the kernel's `prctl.h`, since Linux 6.3.
 const PR_SET_MDWE: libc::c_int = 65;
 const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
 

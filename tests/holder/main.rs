@@ -1,7 +1,9 @@
-//! A process that holds the write lock of a SQLite file until it is told to let go: the other program that a test needs.
+//! A process that holds the write lock of a SQLite file until it is asked to release it: the other program
+//! that a test needs.
 //!
-//! `hold-lock FILE BEGIN-STATEMENT STATEMENT` begins, runs the statement, says `held`, and waits for a word on stdin:
-//! `COMMIT` or `ROLLBACK`. It gives up after five seconds if it does not get the lock. It knows nothing of what is tested.
+//! `hold-lock FILE BEGIN-STATEMENT STATEMENT` begins, runs the statement, says `held`, and waits for a word
+//! on stdin: `COMMIT` or `ROLLBACK`. It gives up after five seconds if it does not get the lock. It knows
+//! nothing of what is tested.
 
 use std::io::{Write as _, stdin, stdout};
 

@@ -1,7 +1,9 @@
-//! What clients were answered, in a log on disk: each acknowledgement is there, and synced, before anybody counts it.
+//! The log on disk of what clients were answered: each acknowledgement is there, and synced, before it is
+//! counted.
 //!
-//! It knows no server and no database. What is compared with a database is what [`Log::fresh`] reads back from the file,
-//! never what a client remembers: a test that forgets an acknowledgement would find that nothing was lost.
+//! It knows no server and no database. A database is compared with what [`Log::fresh`] reads back from the
+//! file, never with what a client remembers: a test that forgets an acknowledgement would find that nothing
+//! was lost.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,18 +13,18 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-/// A workspace's row, as far as its secret goes.
+/// The row of a workspace, as far as its secret goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// There is none.
+    /// There is no row.
     Gone,
-    /// It has no secret: NULL or the empty text.
+    /// The row has no secret: NULL or the empty text.
     Empty,
-    /// It holds this secret.
+    /// The row holds this secret.
     Holds(String),
 }
 
-/// The last thing that a client was answered of a workspace.
+/// The last answer that a client was given about a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
     /// Its number among the workspace's acknowledgements.
@@ -35,23 +37,23 @@ pub struct Acknowledged {
 #[derive(Debug)]
 pub struct Log {
     file: File,
-    /// How far it was read back, in bytes.
+    /// Number of bytes that were read back.
     read: u64,
 }
 
-/// What was read back from a log.
+/// The acknowledgements that were read back from a log.
 #[derive(Debug, Default)]
 pub struct Responses {
     /// The last acknowledgement of each workspace.
     pub last: HashMap<String, Acknowledged>,
     /// Every secret of the rows, the replaced ones too.
     pub secrets: Vec<String>,
-    /// How many there were.
+    /// Number of acknowledgements.
     pub count: u64,
 }
 
 impl Log {
-    /// A new log in this folder.
+    /// Creates a new log in this folder.
     pub fn create(folder: &Path) -> Result<Self> {
         let path = folder.join("acknowledged.log");
         let file = OpenOptions::new()
@@ -63,15 +65,15 @@ impl Log {
         Ok(Self { file, read: 0 })
     }
 
-    /// Writes one acknowledgement down. When this returns it is on the disk.
+    /// Writes one acknowledgement down. It is on the disk when this returns.
     pub fn append(&self, workspace: &str, sequence: u64, row: &Row) -> Result<()> {
-        // In one write, so that lines of several threads do not mix.
+        // One write, so that lines of several threads do not mix.
         let line = format!("{workspace} {sequence} {row}\n");
         (&self.file).write_all(line.as_bytes()).context("writing to the log")?;
         self.file.sync_data().context("syncing the log")
     }
 
-    /// Reads back what was appended since the last time. Nobody may be appending.
+    /// Reads back what was appended since the last time. No thread may be appending.
     pub fn fresh(&mut self) -> Result<Responses> {
         self.file.seek(SeekFrom::Start(self.read)).context("reading the log")?;
         let mut text = String::new();

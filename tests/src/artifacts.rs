@@ -1,8 +1,8 @@
-//! Components that are costly to compile, each in another way and in any size: what the host has to refuse before it is
-//! too much.
+//! Components that are costly to compile, each in another way and in any size: the host has to refuse them
+//! before they cost too much.
 //!
-//! None of them is a policy, so that each ends at the world at the latest, once it has been compiled. What the gate
-//! accepts of them is not known here: that is for the tests and for `benches/compile` to find out.
+//! None of them is a policy, so that each ends at the world at the latest, once it has been compiled. Which
+//! of them the gate accepts is not known here: the tests and `benches/compile` find that out.
 
 mod bodies;
 mod layers;
@@ -10,27 +10,27 @@ mod modules;
 
 use wasm_encoder::{Component, ModuleSection};
 
-/// A way of being costly, and the component that is so in a given size. What the size counts is the maker's business;
-/// twice as much is about twice as many bytes or more.
+/// A way of being costly, and the component that is so in a given size. The meaning of the size is the
+/// maker's business; twice as much is about twice as many bytes or more.
 #[derive(Clone, Copy, Debug)]
 pub struct Costly {
-    /// For reports.
+    /// The name in reports.
     pub name: &'static str,
     make: fn(u32) -> Vec<u8>,
 }
 
 impl Costly {
-    /// The component of this size.
+    /// Returns the component of this size.
     pub fn component(&self, size: u32) -> Vec<u8> {
         (self.make)(size)
     }
 
-    /// All ways.
+    /// Returns all ways.
     pub fn all() -> impl Iterator<Item = Self> {
         [bodies::ALL, modules::ALL, layers::ALL].into_iter().flatten().copied()
     }
 
-    /// The way of this name.
+    /// Returns the way of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|way| way.name == name)
     }
@@ -40,7 +40,7 @@ impl Costly {
     }
 }
 
-/// A component with nothing but this module.
+/// Returns a component with nothing but this module.
 fn component(module: &wasm_encoder::Module) -> Vec<u8> {
     let mut component = Component::new();
     component.section(&ModuleSection(module));

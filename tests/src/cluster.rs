@@ -1,6 +1,6 @@
 //! A PostgreSQL cluster of a test's own, to be stopped, crashed and started again.
 //!
-//! The cluster that `tests/run` starts is shared, so nobody may stop it; this one has an owner. It keeps its
+//! The cluster that `tests/run` starts is shared, so no test may stop it; this one has an owner. It keeps its
 //! port and its data while it is down. It knows nothing of what connects to it. Whatever becomes of the test,
 //! the server ends with the fixture. Its methods block: a test with load of its own calls them from another
 //! thread.
@@ -25,23 +25,24 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tempfile::TempDir;
 
-/// Where `tests/run` says which folder holds the server's programs.
+/// The variable in which `tests/run` names the folder that holds the server's programs.
 const VARIABLE: &str = "LEASEHOLD_TEST_POSTGRES_BIN";
-/// A port is chosen and then bound, and anyone may take it between the two.
+/// Number of attempts. A port is chosen and then bound, and another process may take it between the two.
 const ATTEMPTS: u32 = 5;
-/// Longer than a start, a recovery or a stop takes on a busy machine.
+/// Time limit: longer than a start, a recovery or a stop takes on a busy machine.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// What the log says of a server that has started, one that may only be read included.
+/// Words in the log of a server that has started, one that may only be read included.
 const READY: &str = "ready to accept ";
-/// Nothing here is kept for longer than a test, so nothing has to be on a disk unless a test says so.
+/// Settings of every cluster. Nothing here is kept for longer than a test, so nothing has to be on a disk
+/// unless a test says so.
 const SETTINGS: [&str; 3] = ["fsync=off", "listen_addresses=127.0.0.1", "log_checkpoints=off"];
 
-/// How the server is told to end.
+/// The manner in which the server is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Sessions are ended with a message, their statements rolled back.
     Fast,
-    /// As in a crash: sessions are cut off, and the next start recovers.
+    /// Sessions are cut off as in a crash, and the next start recovers.
     Immediate,
 }
 
@@ -49,7 +50,7 @@ pub enum Stop {
 pub struct Cluster {
     bin: PathBuf,
     home: TempDir,
-    /// The user that the server runs as, where we are root: the server refuses to be.
+    /// The user that the server runs as, where the test runs as root: the server refuses to be root.
     user: Option<(u32, u32)>,
     password: String,
     settings: Vec<String>,
@@ -60,7 +61,7 @@ pub struct Cluster {
 /// A server process of any kind that logs to stderr. It ends with this value.
 pub(crate) struct Server {
     child: Child,
-    /// What it logs. It ends when the last of its processes has.
+    /// Lines that it logs. The channel ends when the last of its processes has.
     log: Receiver<String>,
 }
 
@@ -77,7 +78,7 @@ impl Cluster {
         cluster.started()
     }
 
-    /// A cluster whose data folder has yet to be made.
+    /// Returns a cluster whose data folder has yet to be made.
     fn in_new_folder(bin: PathBuf, password: String, settings: Vec<String>) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("leasehold-cluster.").tempdir()?;
         let user = server_user()?;
@@ -89,7 +90,7 @@ impl Cluster {
         Ok(Self { bin, home, user, password, settings, port: 0, server: Mutex::new(None) })
     }
 
-    /// The cluster, running on a port that was free.
+    /// Returns the cluster, running on a port that was free.
     fn started(mut self) -> Result<Self> {
         for _ in 0..ATTEMPTS {
             self.port = free_port()?;
@@ -132,7 +133,7 @@ impl Cluster {
         self.start()
     }
 
-    /// How to connect to the database `postgres`, running or not.
+    /// Returns how to connect to the database `postgres`, running or not.
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
@@ -157,8 +158,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// A program of the server, in the cluster's folder, as the cluster's user. It stays in our process
-    /// group: what ends the tests ends it too.
+    /// Returns a program of the server, in the cluster's folder, as the cluster's user. It stays in the
+    /// test's process group: what ends the tests ends it too.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(self.home.path()).env_clear().stdin(Stdio::null());
@@ -186,7 +187,7 @@ impl Server {
         let (sender, log) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // Nobody listens while the server runs or once it has been given up.
+                // No thread listens while the server runs or once it has been given up.
                 let _ = sender.send(line);
             }
         });
@@ -198,7 +199,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits until the server logs these words. What was logged before the last such wait does not count.
+    /// Waits until the server logs these words. Lines that were logged before the last such wait do not
+    /// count.
     pub(crate) fn says(&self, words: &str) -> Result<()> {
         let mut said = Vec::new();
         loop {
@@ -229,8 +231,8 @@ impl Server {
 
     /// Ends the server whatever it is doing.
     fn end(&mut self) {
-        // It may have ended already, and where it has not, the last resort follows. What runs the tests may
-        // have them ignore SIGQUIT, and PgBouncer with them: it has no handler of its own.
+        // It may have ended already, and where it has not, the last resort follows. The program that runs the
+        // tests may have them ignore SIGQUIT, and PgBouncer with them: it has no handler of its own.
         let _ = self.signal(Signal::QUIT);
         let _ = self.signal(Signal::TERM);
         if self.wait().is_err() {
@@ -248,14 +250,15 @@ impl Drop for Server {
     }
 }
 
-/// Without the password.
+/// The output leaves out the password.
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("home", &self.home.path()).field("port", &self.port).finish()
     }
 }
 
-/// The ids of a user who owns little, where we are root: `postgres`, or else `nobody`, who is always there.
+/// Returns the ids of a user with few files, where the test runs as root: `postgres`, or else `nobody`, which
+/// always exists.
 pub(crate) fn server_user() -> Result<Option<(u32, u32)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
@@ -272,7 +275,7 @@ pub(crate) fn server_user() -> Result<Option<(u32, u32)>> {
     user.map(Some).context("there is neither a user postgres nor a user nobody to run the server as")
 }
 
-/// A port that is free and that no system hands out by itself, so that it is still ours after a stop.
+/// Returns a port that is free and that no system hands out by itself, so that it is still free after a stop.
 pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..50 {
         let mut bytes = [0; 2];

@@ -1,4 +1,4 @@
-//! One face for the two databases, so that a test of what both must do is written once.
+//! One interface to the two databases, so that a test of what both must do is written once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{postgres, sqlite};
 pub const WORKSPACES: &str =
     "CREATE TABLE workspaces (id TEXT PRIMARY KEY, auth_token_hash TEXT, platform_inbound_secret TEXT)";
 
-/// How long a test waits for a database that is merely slow.
+/// Time for which a test waits for a database that is merely slow.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// The kinds of database that the cache works with.
@@ -30,14 +30,14 @@ pub enum Engine {
 /// A database of either kind that no other test uses.
 #[derive(Debug)]
 pub enum Fixture {
-    /// See [`postgres::TestDatabase`].
+    /// The database of the cluster; see [`postgres::TestDatabase`].
     Postgres(Box<postgres::TestDatabase>),
-    /// See [`sqlite::TestDatabase`].
+    /// The database in a file; see [`sqlite::TestDatabase`].
     Sqlite(sqlite::TestDatabase),
 }
 
 impl Engine {
-    /// A database without tables.
+    /// Creates a database without tables.
     pub async fn empty(self) -> Result<Fixture> {
         Ok(match self {
             Self::Postgres => Fixture::Postgres(Box::new(postgres::TestDatabase::create().await?)),
@@ -45,7 +45,7 @@ impl Engine {
         })
     }
 
-    /// A database with the table [`WORKSPACES`] and nothing in it.
+    /// Creates a database with the table [`WORKSPACES`] and nothing in it.
     pub async fn workspaces(self) -> Result<Fixture> {
         let fixture = self.empty().await?;
         fixture.execute(WORKSPACES).await?;
@@ -54,7 +54,7 @@ impl Engine {
 }
 
 impl Fixture {
-    /// Which kind it is.
+    /// Returns the kind of the database.
     pub fn engine(&self) -> Engine {
         match self {
             Self::Postgres(_) => Engine::Postgres,
@@ -62,7 +62,7 @@ impl Fixture {
         }
     }
 
-    /// The URL to connect with.
+    /// Returns the URL to connect with.
     pub fn url(&self) -> &str {
         match self {
             Self::Postgres(database) => database.url(),
@@ -80,7 +80,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Asks for one text beside the code under test. `None` is no row or NULL.
+    /// Reads one text beside the code under test. `None` is no row or NULL.
     pub async fn text(&self, sql: &str) -> Result<Option<String>> {
         let sql = AssertSqlSafe(sql.to_owned());
         let row: Option<Option<String>> = match self {
@@ -112,13 +112,13 @@ impl Fixture {
         })
     }
 
-    /// Connects the code under test to the secrets of the table [`WORKSPACES`], over a small pool that waits for as long
-    /// as it takes: on a busy machine a test must not fail because a login was slow.
+    /// Connects the code under test to the secrets of the table [`WORKSPACES`], over a small pool that waits
+    /// for as long as it takes: on a busy machine a test must not fail because a login was slow.
     pub async fn secrets(&self) -> Result<Arc<dyn Database>> {
         self.patiently(Column::new("workspaces", "id", "platform_inbound_secret")?).await
     }
 
-    /// The same for any column.
+    /// Connects in the same manner to any column.
     pub async fn patiently(&self, column: Column) -> Result<Arc<dyn Database>> {
         Ok(match self {
             Self::Postgres(database) => {

@@ -1,9 +1,10 @@
-//! Looks into the linear memories of running guests from outside, for what must never be in them.
+//! A look into the linear memories of running guests from outside, for what must never be in them.
 //!
-//! wasmtime's component model gives no access to a guest's memory, so this goes by what the kernel knows of the process. A
-//! guest of the tests carries a marker that it computes when it runs; whatever mapping holds the marker is a guest's
-//! memory. The marker never stands in the host's own memory, but for the moment of a scan in a buffer that is wiped. So
-//! nothing here may keep a marker laid bare, or a copy of what it has read.
+//! wasmtime's component model gives no access to a guest's memory, so this goes by what the kernel knows of
+//! the process. A guest of the tests carries a marker that it computes when it runs; any mapping that holds
+//! the marker is a guest's memory. The marker never stands in the host's own memory, but for the moment of a
+//! scan in a buffer that is wiped. So nothing here may keep a marker laid bare, or a copy of what it has
+//! read.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _};
@@ -14,29 +15,29 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::param::page_size;
 
-/// What disguises a marker outside a guest.
+/// The byte that disguises a marker outside a guest.
 const DISGUISE: u8 = 0x5a;
 /// The half of the marker that all guests share, disguised. `tests/hostile/src/marker.rs` has it as well.
 const SHARED: [u8; 8] = [0xd2, 0x91, 0xc7, 0xb3, 0x8c, 0xe5, 0xa9, 0xf4];
-/// No guest has more memory than this; what is larger is the host's own.
+/// Maximum memory of a guest; what is larger is the host's own.
 const MAX_MEMORY_BYTES: usize = 16 << 20;
 /// A page of WebAssembly.
 const PAGE_BYTES: usize = 64 << 10;
-/// So much of a text at either end is looked for: a part of a secret is as bad as the whole.
+/// Length of the part at either end of a text that is looked for: a part of a secret is as bad as the whole.
 const PART_BYTES: usize = 16;
 
-/// Tells the memories of one guest from those of any other.
+/// A marker that tells the memories of one guest apart from those of any other.
 #[derive(Clone, Debug)]
 pub struct Marker(String);
 
-/// What a scan came to.
+/// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// How many memories had the marker.
+    /// Number of memories that had the marker.
     pub memories: usize,
-    /// How large they are together.
+    /// Their size together.
     pub bytes: usize,
-    /// Which of the texts are in them, by index.
+    /// The texts that are in them, by index.
     pub found: Vec<usize>,
 }
 
@@ -47,23 +48,23 @@ impl Default for Marker {
 }
 
 impl Marker {
-    /// A marker that no other guest of this process has.
+    /// Creates a marker that no other guest of this process has.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         Self(format!("{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The half that is this guest's own, for the setting `mark` of `tests/hostile`.
+    /// Returns the half that is this guest's own, for the setting `mark` of `tests/hostile`.
     pub fn disguised(&self) -> &str {
         &self.0
     }
 
-    /// The whole, as a string literal of the text format.
+    /// Returns the whole, as a string literal of the text format.
     pub(crate) fn disguised_in_wat(&self) -> String {
         SHARED.iter().chain(self.0.as_bytes()).map(|byte| format!("\\{byte:02x}")).collect()
     }
 
-    /// Whether the marker stands in these bytes.
+    /// Returns whether the marker stands in these bytes.
     fn is_in(&self, bytes: &[u8]) -> bool {
         let first = SHARED[0] ^ DISGUISE;
         positions(bytes, first).any(|at| {
@@ -90,7 +91,7 @@ pub fn scan(marker: &Marker, texts: &[String]) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for region in regions(&fs::read_to_string("/proc/self/maps")?) {
         let bytes = region.len();
-        // It may have been unmapped since: then it belonged to somebody else's test.
+        // It may have been unmapped since: then it belonged to another test.
         let read = own.read(region, &mut buffer).unwrap_or_default();
         let is_there = |wanted: &dyn Fn(&[u8]) -> bool| read.iter().any(|run| wanted(&buffer[run.clone()]));
         if is_there(&|bytes| marker.is_in(bytes)) {
@@ -113,8 +114,8 @@ struct Own {
 }
 
 impl Own {
-    /// Reads those pages of a region that have ever been touched, and says which parts of the buffer belong together. A
-    /// page that was never touched holds what its component says, or nothing.
+    /// Reads those pages of a region that have ever been touched, and returns which parts of the buffer
+    /// belong together. A page that was never touched holds what its component says, or nothing.
     fn read(&self, region: Range<usize>, buffer: &mut [u8]) -> io::Result<Vec<Range<usize>>> {
         const IS_PRESENT_OR_SWAPPED: u64 = 0b11 << 62;
         let page = page_size();
@@ -139,9 +140,9 @@ impl Own {
     }
 }
 
-/// The places that may be a guest's memory: private and writable, whole pages of WebAssembly, not too large, and with
-/// address space behind it that nobody may touch, where it could have grown. Mappings that touch are one, because the
-/// kernel keeps the part that came from the component's image apart from the rest.
+/// Returns the places that may be a guest's memory: private and writable, whole pages of WebAssembly, not too
+/// large, and with inaccessible address space behind it, where it could have grown. Mappings that touch are
+/// one, because the kernel keeps the part that came from the component's image apart from the rest.
 fn regions(maps: &str) -> Vec<Range<usize>> {
     let mut regions: Vec<(Range<usize>, bool)> = Vec::new();
     for line in maps.lines() {
@@ -168,7 +169,8 @@ enum Mapping {
     Other,
 }
 
-/// A line such as `7f0000000000-7f0000010000 rw-p 00000000 00:01 1 /memfd:wasm-memory-image (deleted)`.
+/// Parses a line such as `7f0000000000-7f0000010000 rw-p 00000000 00:01 1 /memfd:wasm-memory-image
+/// (deleted)`.
 fn mapping(line: &str) -> Option<(Range<usize>, Mapping)> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
@@ -183,14 +185,15 @@ fn mapping(line: &str) -> Option<(Range<usize>, Mapping)> {
     Some((address(start)?..address(end)?, mapping))
 }
 
-/// Whether either end of a text stands in these bytes.
+/// Returns whether either end of a text stands in these bytes.
 fn is_in(text: &[u8], bytes: &[u8]) -> bool {
     let part = text.len().min(PART_BYTES);
     let is_there = |wanted: &[u8]| positions(bytes, wanted[0]).any(|at| bytes[at..].starts_with(wanted));
     part > 0 && (is_there(&text[..part]) || is_there(&text[text.len() - part..]))
 }
 
-/// Where a byte stands, as fast in a debug build as in any other: the search itself is the standard library's.
+/// Returns the positions of a byte, as fast in a debug build as in any other: the search itself is the
+/// standard library's.
 fn positions(bytes: &[u8], wanted: u8) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {

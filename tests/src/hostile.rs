@@ -1,8 +1,8 @@
-//! Every hostile policy of the tests, ready to be swapped in: those of the crate `tests/hostile`, which the SDK's types let
-//! through, and those in bare WebAssembly, which no type stands in the way of.
+//! Every hostile policy of the tests, ready to be swapped in: those of the crate `tests/hostile`, which the
+//! SDK's types let through, and those in bare WebAssembly, which no type prevents.
 //!
-//! Each carries a marker of its own, by which `guest_memory` finds the memories that are its instances'. What a policy is
-//! supposed to come to is not known here: that is the table in `tests/policies/corpus`.
+//! Each carries a marker of its own, by which `guest_memory` finds the memories that are its instances'. The
+//! expected outcome of a policy is not known here: that is the table in `tests/policies/corpus`.
 
 mod abi;
 mod handles;
@@ -15,7 +15,7 @@ use leasehold::{Builder, Policy, Probation, SecretCache};
 
 use crate::guest_memory::Marker;
 
-/// A hostile guest in bare WebAssembly: what it has in place of an honest one.
+/// A hostile guest in bare WebAssembly: the parts that differ from an honest one.
 pub(crate) struct Guest {
     name: &'static str,
     /// Its functions: any of `$start`, `$describe`, `$configure`, `$read`, `$after-read` and `$issue`.
@@ -24,7 +24,7 @@ pub(crate) struct Guest {
     realloc: &'static str,
     /// The bounds of its memory.
     pages: &'static str,
-    /// What else is in the component.
+    /// The rest of the component.
     component: &'static str,
 }
 
@@ -39,7 +39,7 @@ pub const COMPONENT: &[u8] = include_bytes!(env!("LEASEHOLD_HOSTILE"));
 
 const TEMPLATE: &str = include_str!("../hostile/wat/policy.wat");
 
-/// What a guest does where it is honest, by the name of the function.
+/// The functions of an honest guest, by name.
 const HONEST: [(&str, &str); 6] = [
     ("(func $start", "(func $start)"),
     (
@@ -75,13 +75,13 @@ const HONEST_REALLOC: &str = r#"
       (global.set $next (i32.add (local.get $at) (local.get $len)))
       (local.get $at))"#;
 
-/// A cache that takes hostile policies as they come: without a rehearsal, which would turn most of them away, and without a
-/// probation, which would end at their first fault.
+/// Returns a builder that takes hostile policies as they come: without a rehearsal, which would turn most of
+/// them away, and without a probation, which would end at their first fault.
 pub fn builder() -> Builder {
     SecretCache::builder().rehearsal(false).probation(Probation::NONE)
 }
 
-/// The policy of `tests/hostile` that breaks the rule of this name.
+/// Returns the policy of `tests/hostile` that breaks the rule of this name.
 pub fn does(name: &str, marker: &Marker) -> Policy {
     static HOSTILE: OnceLock<Policy> = OnceLock::new();
     // Clones share the code, so that it is compiled once.
@@ -89,38 +89,39 @@ pub fn does(name: &str, marker: &Marker) -> Policy {
     hostile.setting("does", name).setting("mark", marker.disguised())
 }
 
-/// The policy in bare WebAssembly of this name.
+/// Returns the policy in bare WebAssembly of this name.
 pub fn bare(name: &str, marker: &Marker) -> Policy {
     let guest = guests().find(|guest| guest.name == name);
     let guest = guest.unwrap_or_else(|| panic!("there is no guest in bare WebAssembly named {name:?}"));
-    // With a setting, so that there is something to hand over in `configure`.
+    // There is a setting, so that there is something to hand over in `configure`.
     Policy::from_bytes(guest.component(marker)).setting("setting", "some value")
 }
 
-/// A policy in bare WebAssembly that breaks no rule: the smallest component that the host takes.
+/// Returns a policy in bare WebAssembly that breaks no rule: the smallest component that the host takes.
 pub fn honest(marker: &Marker) -> Vec<u8> {
     Guest::new("honest", "").component(marker)
 }
 
-/// A policy that is busy for so many turns of a loop in its start function and again in `configure`, and then for ever in
-/// `read`, of which no instance survives.
+/// Returns a policy that is busy for so many turns of a loop in its start function and again in `configure`,
+/// and then for ever in `read`, of which no instance survives.
 pub fn busy(turns: u64, marker: &Marker) -> Policy {
     let functions = format!(
-        r#"(func $busy (local $left i64)
+        "(func $busy (local $left i64)
              (local.set $left (i64.const {turns}))
              (loop $again
-               (br_if $again (i64.ne (local.tee $left (i64.sub (local.get $left) (i64.const 1))) (i64.const 0)))))
+               (br_if $again (i64.ne (local.tee $left (i64.sub (local.get $left) (i64.const 1))) \
+                 (i64.const 0)))))
            (func $start (call $busy))
-           (func $configure (export "configure") (param i32 i32) (result i32)
+           (func $configure (export \"configure\") (param i32 i32) (result i32)
              (call $busy)
              (i32.store8 (i32.const 192) (i32.const 0))
              (i32.const 192))
-           (func $read (export "read") (param i32 i32) (result i32) (call $for-ever) unreachable)"#
+           (func $read (export \"read\") (param i32 i32) (result i32) (call $for-ever) unreachable)"
     );
     Policy::from_bytes(Guest::new("busy", functions.leak()).component(marker))
 }
 
-/// The names of all policies in bare WebAssembly.
+/// Returns the names of all policies in bare WebAssembly.
 pub fn bare_names() -> impl Iterator<Item = &'static str> {
     guests().map(|guest| guest.name)
 }
@@ -144,7 +145,7 @@ impl Guest {
     }
 }
 
-/// Whether the text defines the function whose definition begins so, and not one with a longer name.
+/// Returns whether the text defines the function whose definition begins so, and not one with a longer name.
 fn defines(text: &str, begins: &str) -> bool {
     text.split(begins).skip(1).any(|rest| rest.starts_with([' ', ')', '\n']))
 }

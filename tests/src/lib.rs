@@ -1,7 +1,7 @@
-//! What the tests of the whole share: throwaway databases and servers, each test its own.
+//! The shared parts of the integration tests: throwaway databases and servers, each test its own.
 //!
-//! Nothing here knows what is tested. A fixture that cannot be had is an error that says what to do, never a test that is
-//! skipped: a skipped test looks like one that passed.
+//! Nothing here knows what is tested. A fixture that cannot be had is an error that says what to do, never a
+//! test that is skipped: a skipped test looks like one that passed.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "fixtures ask the environment where the servers are")]

@@ -1,8 +1,8 @@
 //! PgBouncer in front of a PostgreSQL server, old or new, pooling by session, transaction or statement.
 //!
 //! Each pooler has a folder, a port and server connections of its own, and ends with its value. It knows
-//! nothing of what connects to it. Its methods block for a moment: what a test has running beside them
-//! belongs on other threads.
+//! nothing of what connects to it. Its methods block for a moment: a test with concurrent work runs that on
+//! other threads.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
@@ -19,13 +19,13 @@ use tempfile::TempDir;
 
 use crate::cluster::{Server, free_port, server_user};
 
-/// A port is chosen and then bound, and anyone may take it between the two.
+/// Number of attempts. A port is chosen and then bound, and another process may take it between the two.
 const ATTEMPTS: u32 = 5;
-/// What the log says once the configuration holds: at the start, and after SIGHUP.
+/// Words in the log once the configuration holds: at the start, and after SIGHUP.
 const READY: &str = "process up";
 const READ_AGAIN: &str = "re-reading config";
-/// What a test does not say otherwise. A server that came back is tried again soon, and the log is not full
-/// of logins.
+/// Settings that a test does not override. A server that came back is tried again soon, and the log is not
+/// full of logins.
 const SETTINGS: [(&str, &str); 6] = [
     ("default_pool_size", "12"),
     ("max_client_conn", "200"),
@@ -38,16 +38,16 @@ const SETTINGS: [(&str, &str); 6] = [
 /// The kinds of PgBouncer there are. `tests/pgbouncer` finds one of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Below 1.21: in transaction mode it loses prepared statements. Debian 12 has 1.18.
+    /// A version below 1.21: in transaction mode it loses prepared statements. Debian 12 has 1.18.
     Old,
-    /// From 1.21 on: it keeps them, unless `max_prepared_statements` is 0. Debian 13 has 1.24.
+    /// A version from 1.21 on: it keeps them, unless `max_prepared_statements` is 0. Debian 13 has 1.24.
     New,
 }
 
-/// What a client has a server connection for.
+/// The span for which a client has a server connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As long as it is connected.
+    /// The whole time for which it is connected.
     Session,
     /// One transaction.
     Transaction,
@@ -59,9 +59,9 @@ pub enum Mode {
 pub struct Pooler {
     program: PathBuf,
     home: TempDir,
-    /// The user that it runs as, where we are root: it refuses to be.
+    /// The user that it runs as, where the test runs as root: it refuses to be root.
     user: Option<(u32, u32)>,
-    /// The server, and who logs in there. The same user and password log in here.
+    /// The server, with the user that logs in there. The same user and password log in here.
     server: PgConnectOptions,
     database: String,
     password: String,
@@ -83,7 +83,7 @@ impl Version {
 }
 
 impl Mode {
-    /// The word in the configuration.
+    /// Returns the word in the configuration.
     pub fn word(self) -> &'static str {
         match self {
             Self::Session => "session",
@@ -135,7 +135,7 @@ impl Pooler {
         let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         let process = process.as_ref().context("the pooler is not running")?;
         process.signal(Signal::HUP)?;
-        // It reads at once what it says that it reads, before it looks at any client again.
+        // It reads the file when it logs that it reads it, before it looks at any client again.
         process.says(READ_AGAIN)
     }
 
@@ -144,12 +144,13 @@ impl Pooler {
         self.reload(&[("pool_mode", mode.word())])
     }
 
-    /// How to connect through it.
+    /// Returns how to connect through it.
     pub fn options(&self) -> PgConnectOptions {
         self.server.clone().host("127.0.0.1").port(self.port).ssl_mode(PgSslMode::Disable)
     }
 
-    /// The URL to connect with, with the password. It has no parameters, like one that is written by hand.
+    /// Returns the URL to connect with, with the password. It has no parameters, like a URL that is written
+    /// by hand.
     pub fn url(&self) -> String {
         let user = self.server.get_username();
         format!("postgres://{user}:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
@@ -171,7 +172,7 @@ impl Pooler {
         bail!("{ATTEMPTS} free ports in a row were taken by somebody else");
     }
 
-    /// It stays in our process group: what ends the tests ends it too.
+    /// Returns the command. It stays in the test's process group: what ends the tests ends it too.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("pgbouncer.ini").current_dir(self.home.path()).env_clear().stdin(Stdio::null());
@@ -213,14 +214,14 @@ impl Pooler {
     }
 }
 
-/// Without the passwords.
+/// The output leaves out the passwords.
 impl fmt::Debug for Pooler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pooler").field("home", &self.home.path()).field("port", &self.port).finish()
     }
 }
 
-/// The driver tells it nowhere else.
+/// Returns the password out of the URL: the driver offers it nowhere else.
 fn password(server: &PgConnectOptions) -> Result<String> {
     let url = server.to_url_lossy();
     let password = url.password().context("the server's URL has no password")?;

@@ -1,7 +1,8 @@
-//! A proxy on loopback in front of a PostgreSQL server: the network's faults, at the moment that a test chooses.
+//! A proxy on loopback in front of a PostgreSQL server: the network's faults, at the moment that a test
+//! chooses.
 //!
-//! It knows nothing of the cache. TLS it cannot read, so clients have to connect without. What becomes of
-//! the bytes of a connection is decided in `connection.rs`.
+//! It knows nothing of the cache. It cannot read TLS, so clients have to connect without. `connection.rs`
+//! decides the fate of the bytes of a connection.
 
 mod connection;
 mod message;
@@ -27,33 +28,33 @@ pub struct Proxy {
     _connections: JoinSet<()>,
 }
 
-/// What a statement does, as the first word of its text says.
+/// The effect of a statement, as the first word of its text says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
-    /// It reads.
+    /// The statement reads.
     Select,
-    /// It writes.
+    /// The statement writes.
     Update,
-    /// It commits.
+    /// The statement commits.
     Commit,
 }
 
-/// What becomes of the next statement of a kind.
+/// The fate of the next statement of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// The connection is cut, and the server never sees the statement.
     CutBefore,
     /// The server has carried it out and has answered; the connection is cut and the answer is lost.
     CutAfter,
-    /// The connection is cut as soon as the statement was passed on: the server may be at it.
+    /// The connection is cut as soon as the statement was passed on: the server may be carrying it out.
     CutDuring,
     /// The server has carried it out, and its answer is kept back until [`Proxy::release`].
     Held,
-    /// It is answered, and then the connection is forgotten: nothing will ever move on it again.
+    /// The statement is answered, and then the connection is forgotten: nothing will ever move on it again.
     ForgottenAfter,
 }
 
-/// What every connection meets.
+/// Conditions that every connection meets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
     /// Nothing moves on any connection. New ones are accepted.
@@ -64,29 +65,30 @@ struct Weather {
     cut_below: u64,
     /// Connections with a lower number stay open, and nothing will ever move on them again.
     dead_below: u64,
-    /// How often answers were released.
+    /// Number of times that answers were released.
     releases: u64,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Where new connections lead.
+    /// The address to which new connections lead.
     server: Mutex<SocketAddr>,
     weather: watch::Sender<Weather>,
     next: Mutex<Option<(Statement, Fate)>>,
-    /// How many statements have met their fate.
+    /// Number of statements that have met their fate.
     met: watch::Sender<u64>,
-    /// How many messages may pass before the connection that carries the next one is cut; none is cut below zero.
+    /// Number of messages that may pass before the connection that carries the next one is cut; none is cut
+    /// below zero.
     left: AtomicI64,
     accepted: AtomicU64,
-    /// How many connections are cut and not yet ended by the server.
+    /// Number of connections that are cut and not yet ended by the server.
     ending: watch::Sender<u64>,
     selects: AtomicU64,
     updates: AtomicU64,
 }
 
 impl Proxy {
-    /// Starts a proxy in front of the server that `options` name, and says how to connect through it.
+    /// Starts a proxy in front of the server that `options` name, and returns how to connect through it.
     pub async fn start(options: &PgConnectOptions) -> Result<(Self, PgConnectOptions)> {
         let server = Mutex::new(resolve(options).await?);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -108,19 +110,20 @@ impl Proxy {
         Ok((Self { address, state, _connections: connections }, options))
     }
 
-    /// Has new connections lead to another server, as when an address moves. Those that there are stay where they are.
+    /// Has new connections lead to another server, as when an address moves. Open connections stay where they
+    /// are.
     pub async fn point(&self, options: &PgConnectOptions) -> Result<()> {
         let server = resolve(options).await?;
         *self.state.server.lock().unwrap() = server;
         Ok(())
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Decides what becomes of the next statement of this kind.
+    /// Decides the fate of the next statement of this kind.
     pub fn next(&self, statement: Statement, fate: Fate) {
         *self.state.next.lock().unwrap() = Some((statement, fate));
     }
@@ -143,20 +146,21 @@ impl Proxy {
         self.state.left.store(messages.into(), Ordering::SeqCst);
     }
 
-    /// Takes back what [`next`](Self::next) and [`cut_after`](Self::cut_after) have decided and nothing has met yet.
+    /// Takes back what [`next`](Self::next) and [`cut_after`](Self::cut_after) have decided and no statement
+    /// has met yet.
     pub fn calm(&self) {
         *self.state.next.lock().unwrap() = None;
         self.state.left.store(-1, Ordering::SeqCst);
     }
 
-    /// Cuts every connection there is.
+    /// Cuts every open connection.
     pub fn cut(&self) {
         let accepted = self.state.accepted.load(Ordering::SeqCst);
         self.state.weather.send_modify(|weather| weather.cut_below = accepted);
     }
 
-    /// Waits until the server has ended the sessions of all connections that were cut: what they were at is done or will
-    /// never be.
+    /// Waits until the server has ended the sessions of all connections that were cut: their statements are
+    /// finished or will never be.
     pub async fn settled(&self) -> Result<()> {
         let mut ending = self.state.ending.subscribe();
         let settled = tokio::time::timeout(MAX_WAIT, ending.wait_for(|ending| *ending == 0)).await;
@@ -169,7 +173,7 @@ impl Proxy {
         self.state.weather.send_modify(|weather| weather.silent = silent);
     }
 
-    /// Forgets every connection there is without a word to either end, as a firewall does; new ones work.
+    /// Forgets every open connection without a word to either end, as a firewall does; new ones work.
     pub fn forget(&self) {
         let accepted = self.state.accepted.load(Ordering::SeqCst);
         self.state.weather.send_modify(|weather| weather.dead_below = accepted);
@@ -180,17 +184,17 @@ impl Proxy {
         self.state.weather.send_modify(|weather| weather.refusing = refusing);
     }
 
-    /// How many SELECTs were passed on.
+    /// Returns the number of SELECTs that were passed on.
     pub fn selects(&self) -> u64 {
         self.state.selects.load(Ordering::SeqCst)
     }
 
-    /// How many UPDATEs were passed on.
+    /// Returns the number of UPDATEs that were passed on.
     pub fn updates(&self) -> u64 {
         self.state.updates.load(Ordering::SeqCst)
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of connections that were accepted.
     pub fn accepted(&self) -> u64 {
         self.state.accepted.load(Ordering::SeqCst)
     }
@@ -210,7 +214,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         let number = state.accepted.fetch_add(1, Ordering::SeqCst);
         let state = Arc::clone(&state);
         connections.spawn(async move {
-            // Either end may go at any moment; the other one is told by the end of its connection.
+            // Either end may go at any moment; the other end notices by the end of its connection.
             let _ = Connection::new(number, state).run(client).await;
         });
         while connections.try_join_next().is_some() {}

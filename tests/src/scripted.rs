@@ -1,7 +1,7 @@
-//! A database in memory that a test steers: it fails, waits or loses its answer when told to.
+//! A database in memory that a test steers: it fails, waits or loses its answer on request.
 //!
-//! It keeps the contract of `leasehold::Database` and no more. The same suite that runs against SQLite and PostgreSQL
-//! runs against it, so that what is shown with it is not a property of the fake.
+//! It keeps the contract of `leasehold::Database` and no more. The same suite that runs against SQLite and
+//! PostgreSQL runs against it, so that what is shown with it is not a property of the fake.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,39 +19,40 @@ pub struct Scripted(Arc<State>);
 struct State {
     rows: Mutex<HashMap<String, Option<String>>>,
     fault: Mutex<Option<Fault>>,
-    /// Closed while statements of this kind have to wait before they are done, or before their answer is sent.
+    /// Gates, closed while statements of their kind have to wait before they are carried out, or before their
+    /// answer is sent.
     gates: [watch::Sender<bool>; 4],
     selects: AtomicU64,
     issues: AtomicU64,
     arrived: watch::Sender<u64>,
-    /// How many turns of the scheduler a statement takes.
+    /// Number of turns of the scheduler that a statement takes.
     turns: AtomicU64,
     in_flight: AtomicU64,
     peak: AtomicU64,
 }
 
-/// A statement from when it is sent until its answer arrives or nobody waits for it any more.
+/// A statement from when it is sent until its answer arrives or no task waits for it any more.
 struct UnderWay<'a>(&'a State);
 
-/// What every statement meets from now on.
+/// The fault that every statement meets from now on.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// It is refused, and changes nothing.
+    /// The statement is refused, and changes nothing.
     Fails(DatabaseError),
-    /// It is carried out, and the answer is lost.
+    /// The statement is carried out, and the answer is lost.
     LosesAnswer,
 }
 
-/// Where a statement can be held up.
+/// The places where a statement can be held up.
 #[derive(Clone, Copy, Debug)]
 pub enum Gate {
-    /// Before a SELECT has read the row.
+    /// The place before a SELECT has read the row.
     BeforeSelect = 0,
-    /// After a SELECT has read the row, before its answer arrives.
+    /// The place after a SELECT has read the row, before its answer arrives.
     AfterSelect = 1,
-    /// Before an issue has changed the row.
+    /// The place before an issue has changed the row.
     BeforeIssue = 2,
-    /// After an issue has changed the row, before its answer arrives.
+    /// The place after an issue has changed the row, before its answer arrives.
     AfterIssue = 3,
 }
 
@@ -62,7 +63,7 @@ impl Default for Scripted {
 }
 
 impl Scripted {
-    /// A database without rows, that does what it is asked.
+    /// Creates a database without rows that carries out every statement.
     pub fn new() -> Self {
         let gates = std::array::from_fn(|_| watch::channel(true).0);
         Self(Arc::new(State {
@@ -88,12 +89,12 @@ impl Scripted {
         self.0.rows.lock().unwrap().remove(workspace);
     }
 
-    /// What is stored.
+    /// Returns what is stored.
     pub fn stored(&self, workspace: &str) -> Option<String> {
         self.0.rows.lock().unwrap().get(workspace).cloned().flatten()
     }
 
-    /// Sets what every statement meets from now on.
+    /// Sets the fault that every statement meets from now on.
     pub fn fault(&self, fault: Option<Fault>) {
         *self.0.fault.lock().unwrap() = fault;
     }
@@ -119,27 +120,27 @@ impl Scripted {
         );
     }
 
-    /// How many statements have arrived at a closed gate so far.
+    /// Returns how many statements have arrived at a closed gate so far.
     pub fn arrived(&self) -> u64 {
         *self.0.arrived.borrow()
     }
 
-    /// How many SELECTs there were.
+    /// Returns the number of SELECTs.
     pub fn selects(&self) -> u64 {
         self.0.selects.load(Ordering::SeqCst)
     }
 
-    /// How many issues there were.
+    /// Returns the number of issues.
     pub fn issues(&self) -> u64 {
         self.0.issues.load(Ordering::SeqCst)
     }
 
-    /// Makes every statement take so many turns of the scheduler, so that others begin meanwhile.
+    /// Makes every statement take so many turns of the scheduler, so that other tasks begin meanwhile.
     pub fn take_turns(&self, turns: u64) {
         self.0.turns.store(turns, Ordering::SeqCst);
     }
 
-    /// How many statements were under way at once at most.
+    /// Returns the greatest number of statements that were in flight at once.
     pub fn peak(&self) -> u64 {
         self.0.peak.load(Ordering::SeqCst)
     }

@@ -1,7 +1,7 @@
 //! The real server as a child process: its command line, its environment, its output, its end.
 //!
-//! Nothing of the test's own environment reaches it, so that a password or a filter of whoever runs the tests changes
-//! nothing. Every wait has a bound, and no process outlives the value that stands for it.
+//! Nothing of the test's own environment reaches it, so that a password or a filter of the user that runs the
+//! tests changes nothing. Every wait has a bound, and no process outlives the value that stands for it.
 
 mod binary;
 mod client;
@@ -21,10 +21,10 @@ pub use self::client::{Answer, Client, no_body};
 pub use self::process::Ended;
 use self::process::Process;
 
-/// The admin token of every server that is not told otherwise.
+/// The admin token of every server that is not given another one.
 pub const ADMIN_TOKEN: &str = "correct-horse-battery-staple";
 
-/// How a server is to be started. It can be started again, in the same folder.
+/// The description of a server that is to be started. It can be started again, in the same folder.
 #[derive(Clone, Debug)]
 pub struct Launch {
     folder: Arc<TempDir>,
@@ -33,36 +33,37 @@ pub struct Launch {
     script: Option<&'static str>,
 }
 
-/// A server that has yet to come up, or may never. It is killed when this value goes.
+/// A server that has yet to come up, or may never. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Starting {
     process: Process,
-    /// Keeps the working directory for as long as the server may use it.
+    /// Holds the working directory for as long as the server may use it.
     _folder: Arc<TempDir>,
 }
 
-/// A server that listens. It is killed when this value goes.
+/// A server that listens. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     client: Client,
-    /// Keeps the working directory for as long as the server may use it.
+    /// Holds the working directory for as long as the server may use it.
     _folder: Arc<TempDir>,
 }
 
 impl Launch {
-    /// `leasehold` with these arguments and nothing else, in an empty folder.
+    /// Describes `leasehold` with these arguments and nothing else, in an empty folder.
     pub fn alone<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
         let folder = Arc::new(tempfile::tempdir().context("creating a temporary folder")?);
         Ok(Self { folder, arguments: Vec::new(), variables: Vec::new(), script: None }.arguments(arguments))
     }
 
-    /// `leasehold serve` on a free port, with the database and the admin token that it makes for itself.
+    /// Describes `leasehold serve` on a free port, with the database and the admin token that it makes for
+    /// itself.
     pub fn bare() -> Result<Self> {
         Self::alone(["serve", "--listen", "127.0.0.1:0"])
     }
 
-    /// The same with a database and with [`ADMIN_TOKEN`].
+    /// Describes the same with a database and with [`ADMIN_TOKEN`].
     pub fn new(database: &str) -> Result<Self> {
         Ok(Self::bare()?.arguments(["--database", database]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN))
     }
@@ -73,7 +74,7 @@ impl Launch {
         self
     }
 
-    /// `leasehold` with other arguments and nothing else, in the same folder.
+    /// Describes `leasehold` with other arguments and nothing else, in the same folder.
     pub fn beside<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let folder = Arc::clone(&self.folder);
         Self { folder, arguments: Vec::new(), variables: Vec::new(), script: None }.arguments(arguments)
@@ -92,7 +93,7 @@ impl Launch {
         self
     }
 
-    /// The working directory.
+    /// Returns the working directory.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -121,7 +122,8 @@ impl Launch {
         self.process()?.wait()
     }
 
-    /// Starts the server and kills it with SIGKILL once it listens or this span is over, whichever comes first.
+    /// Starts the server and kills it with SIGKILL once it listens or this span is over, whichever comes
+    /// first.
     pub fn killed_within(&self, span: Duration) -> Result<Ended> {
         let mut process = self.process()?;
         process.line_within(span);
@@ -143,7 +145,7 @@ impl Launch {
 }
 
 impl Starting {
-    /// What it has written to stderr so far.
+    /// Returns what it has written to stderr so far.
     pub fn log(&self) -> Result<String> {
         self.process.log()
     }
@@ -166,33 +168,34 @@ impl Server {
         Launch::new(database)?.server()
     }
 
-    /// A client with this admin token in place of [`ADMIN_TOKEN`].
+    /// Returns a client with this admin token in place of [`ADMIN_TOKEN`].
     pub fn client(&self, admin_token: &str) -> Client {
         Client::new(self.client.address(), admin_token)
     }
 
-    /// The process that it runs in.
+    /// Returns the id of the process that it runs in.
     pub fn process_id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has written to stderr so far. A line that was written before an answer is in here after that answer.
+    /// Returns what it has written to stderr so far. A line that was written before an answer is in here
+    /// after that answer.
     pub fn log(&self) -> Result<String> {
         self.process.log()
     }
 
-    /// From now on no file of the server's can grow beyond this many bytes; `None` lifts that. The signal that comes with
-    /// it ends the server unless its [script](Launch::by) ignores it: `trap '' XFSZ`.
+    /// Keeps files of the server from growing beyond this many bytes from now on; `None` lifts that. The
+    /// signal that comes with it ends the server unless its [script](Launch::by) ignores it: `trap '' XFSZ`.
     pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
         self.process.limit_files(bytes)
     }
 
-    /// From now on the server gets so many bytes of address space beyond what it has; `None` lifts that.
+    /// Gives the server so many bytes of address space beyond what it has from now on; `None` lifts that.
     pub fn limit_memory(&self, more: Option<u64>) -> Result<()> {
         self.process.limit_memory(more)
     }
 
-    /// Sends SIGTERM, and does not wait for what becomes of it.
+    /// Sends SIGTERM, and does not wait for its effect.
     pub fn terminate(&self) -> Result<()> {
         self.process.signal(Signal::TERM)
     }
@@ -215,7 +218,7 @@ impl Server {
         self.process.wait()
     }
 
-    /// Ends the server the way a service manager does, and makes sure that it ended well.
+    /// Ends the server as a service manager does, and makes sure that it ended well.
     pub fn stop(self) -> Result<Ended> {
         self.terminate()?;
         let ended = self.wait()?;
@@ -224,7 +227,7 @@ impl Server {
     }
 }
 
-/// A server is asked like its client.
+/// A server answers requests through its client.
 impl Deref for Server {
     type Target = Client;
 

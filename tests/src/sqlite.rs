@@ -26,22 +26,22 @@ impl TestDatabase {
         Ok(Self { folder, url, pool })
     }
 
-    /// The URL of this file.
+    /// Returns the URL of this file.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The URL of a file beside it that does not exist.
+    /// Returns the URL of a file beside it that does not exist.
     pub fn missing_url(&self) -> String {
         format!("sqlite://{}", self.folder.path().join("missing.db").display())
     }
 
-    /// Connections for what a test does beside the code under test.
+    /// Returns connections for what a test does beside the code under test.
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
-    /// How to connect, for a test that wants a pool with limits of its own.
+    /// Returns how to connect, for a test that wants a pool with limits of its own.
     pub fn options(&self) -> SqliteConnectOptions {
         SqliteConnectOptions::new().filename(self.folder.path().join("test.db"))
     }

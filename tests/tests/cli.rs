@@ -1,4 +1,4 @@
-//! The binary as an operator meets it: what it says when it cannot start, and how it starts and ends otherwise.
+//! The binary from an operator's view: its words when it cannot start, and its start and end otherwise.
 
 mod bench;
 mod compile_cache;

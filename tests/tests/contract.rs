@@ -1,4 +1,4 @@
-//! What a user of the cache sees, with the default policy as a component: the same list on SQLite, on
+//! The cache as its user sees it, with the default policy as a component: the same list on SQLite, on
 //! PostgreSQL, on the scripted database that other tests steer, and on the one that comes with the library
 //! for the tests of programs.
 
@@ -85,7 +85,7 @@ async fn bad_ids_are_refused_before_any_statement(bench: TestBed) -> Result<()> 
     assert_eq!(WorkspaceId::new("é".repeat(129)), Err(InvalidWorkspace::TooLong { bytes: 258 }));
     assert_eq!(WorkspaceId::new("a\r\nb"), Err(InvalidWorkspace::ControlCharacter { offset: 1 }));
     assert_eq!(bench.cache.stats().statements, 0);
-    // What looks like SQL is an id like any other, and finds nothing.
+    // An id that looks like SQL is an id like any other, and finds nothing.
     assert_eq!(bench.read("'; DROP TABLE workspaces; --").await, Err(Error::Absent));
     bench.row(W, Some("still here")).await?;
     assert_eq!(bench.read(W).await?.0, "still here");

@@ -1,10 +1,11 @@
-//! A server that is killed with SIGKILL, over and over, while clients change secrets: nothing that it has acknowledged
-//! is lost, and it starts again on what it has left.
+//! A server that is killed with SIGKILL, over and over, while clients change secrets: nothing that it has
+//! acknowledged is lost, and it starts again on what it has left.
 //!
-//! Each workspace has one client, so that at most one request for it is under way when the kill comes. The row must then
-//! be what was acknowledged last, or what that one request makes of it; and the next server must serve it. What was
-//! acknowledged is read back from a log that the clients sync before they go on. The moments of the kills come from a
-//! seed; what the kernel makes of them does not, so that a run cannot be repeated exactly.
+//! Each workspace has one client, so that at most one request for it is in flight when the kill comes. The
+//! row must then be what was acknowledged last, or what that one request makes of it; and the next server
+//! must serve it. What was acknowledged is read back from a log that the clients sync before they go on. The
+//! moments of the kills come from a seed; what the kernel makes of them does not, so that a run cannot be
+//! repeated exactly.
 
 mod clients;
 mod rows;
@@ -30,7 +31,7 @@ on_both! {
     a_server_that_is_killed_while_it_starts_starts_again,
 }
 
-/// Which workspaces there are, and what their clients do.
+/// The workspaces, and what their clients do.
 const WORKSPACES: [(&str, Habit); 6] = [
     ("rotated-0", Habit::Rotate),
     ("rotated-1", Habit::Rotate),
@@ -40,9 +41,9 @@ const WORKSPACES: [(&str, Habit); 6] = [
     ("healed-1", Habit::Heal),
 ];
 
-/// The longest that clients work in one cycle, from the first acknowledgement.
+/// Maximum time that clients work in one cycle, in milliseconds from the first acknowledgement.
 const LONGEST: u64 = 150;
-/// The most acknowledgements in a cycle that ends after a number of them.
+/// Maximum number of acknowledgements in a cycle that ends after a number of them.
 const MOST: u64 = 60;
 
 async fn a_server_that_is_killed_while_clients_issue_loses_nothing_that_it_acknowledged(
@@ -59,21 +60,21 @@ async fn a_server_that_is_killed_while_clients_issue_loses_nothing_that_it_ackno
     siege.last_look().await?;
     let Tally { acknowledged, in_flight, committed, refused } = siege.tally;
     println!(
-        "{engine:?}: {cycles} SIGKILL cycles, {acknowledged} acknowledgements, {in_flight} requests in flight at a kill \
-         ({committed} of them committed), {refused} refused, 0 lost"
+        "{engine:?}: {cycles} SIGKILL cycles, {acknowledged} acknowledgements, {in_flight} requests in \
+         flight at a kill ({committed} of them committed), {refused} refused, 0 lost"
     );
-    // Without these it would have shown nothing.
+    // Without these the run would have shown nothing.
     ensure!(acknowledged >= 5 * cycles, "{acknowledged} acknowledgements in {cycles} cycles");
     ensure!(in_flight > 0, "no kill met a request");
     Ok(())
 }
 
-/// One database, and all that clients were ever told of it.
+/// One database, and all answers that clients were ever given about it.
 struct Siege {
     site: Site,
     workers: Vec<Worker>,
     log: Log,
-    /// What the rows were when they were last looked at.
+    /// The rows as they were last read.
     held: HashMap<String, Row>,
     /// Every secret that any row has ever been known to hold.
     known: HashSet<String>,
@@ -148,7 +149,7 @@ impl Siege {
         Ok(())
     }
 
-    /// After a server that was stopped as it should be, the rows are the same once more.
+    /// Checks that the rows are still the same after a server that was stopped in order.
     async fn last_look(&mut self) -> Result<()> {
         self.site.launch.server()?.stop()?;
         let rows = self.site.rows().await?;
@@ -160,7 +161,7 @@ impl Siege {
     }
 }
 
-/// When the kill comes, counted from the first acknowledgement.
+/// The moment of the kill, counted from the first acknowledgement.
 enum Moment {
     After(Duration),
     AfterAcknowledgements(u64),
@@ -177,7 +178,7 @@ fn besiege(
     let killing = AtomicBool::new(false);
     thread::scope(|scope| {
         let (acknowledge, acknowledged) = mpsc::channel();
-        // Nothing is ever sent on it: that all its senders are gone says that a client ended early.
+        // Nothing is ever sent on it: the end of all its senders says that a client ended early.
         let (alive, ended_early) = mpsc::channel::<()>();
         let clients: Vec<_> = workers
             .iter_mut()
@@ -196,7 +197,7 @@ fn besiege(
                 (1..count).all(|_| acknowledged.recv_timeout(MAX_WAIT).is_ok())
             }
         });
-        // Before the kill: from here on a connection that breaks is what we wanted.
+        // The flag is set before the kill: from here on a connection that breaks is intended.
         killing.store(true, Ordering::SeqCst);
         let ended = kill();
         let left =
@@ -206,7 +207,7 @@ fn besiege(
     })
 }
 
-/// What a server says of a secret. It makes no difference between no row and no secret.
+/// Returns what a server says of a secret. It makes no difference between no row and no secret.
 fn served(client: &Client, id: &str) -> Result<Row> {
     let answer = client.admin("GET", &format!("/workspaces/{id}/secret"), no_body())?;
     match answer.status {
@@ -220,7 +221,8 @@ async fn a_server_that_is_killed_while_it_starts_starts_again(engine: Engine) ->
     let mut random = Random(0x5eed_0003);
     for round in 0..Tier::current().pick(4, 50) {
         let site = Site::new(engine).await?;
-        // Three on the same database: some find no table, some find it, some find what another one left of it.
+        // Three servers on the same database: some find no table, some find it, some find what another one
+        // left of it.
         for _ in 0..3 {
             let ended = site.launch.killed_within(Duration::from_millis(random.below(300)))?;
             ensure!(ended.code.is_none(), "round {round}: it ended by itself:\n{}", ended.log);
@@ -234,7 +236,7 @@ async fn a_server_that_is_killed_while_it_starts_starts_again(engine: Engine) ->
     Ok(())
 }
 
-/// SplitMix64: enough to choose moments by, and no dependency.
+/// A SplitMix64 generator: enough to choose moments by, and no dependency.
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! The two databases: what both must do, each test written once, and what is particular to either.
+//! The two databases: their common duties, each test written once, and the peculiarities of each.
 
 mod batch;
 mod both;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use leasehold::{Column, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
-/// Makes a test for each database of functions that take an [`Engine`](leasehold_tests::Engine). One that is left out
-/// is a function that nobody calls, which does not compile without a warning.
+/// Makes a test for each database of functions that take an [`Engine`](leasehold_tests::Engine). A function
+/// that is left out is never called, and does not compile without a warning.
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         mod on_sqlite {
@@ -43,13 +43,13 @@ fn id(text: &str) -> WorkspaceId {
     WorkspaceId::new(text).expect("a usable id")
 }
 
-/// What is read, as text.
+/// Reads a secret, as text.
 async fn select(database: &dyn Database, workspace: &str) -> Result<Option<String>, DatabaseError> {
     let secret = database.select(&id(workspace)).await?;
     Ok(secret.map(|secret| secret.expose_str().expect("text").to_owned()))
 }
 
-/// What is read of several workspaces at once, as text.
+/// Reads the secrets of several workspaces at once, as text.
 async fn select_batch(
     database: &dyn Database,
     workspaces: &[&str],
@@ -60,12 +60,12 @@ async fn select_batch(
     answers.into_iter().map(|answer| answer.map(|secret| secret.map(text))).collect()
 }
 
-/// A moment by which every statement can be sent.
+/// Returns a moment by which every statement can be sent.
 fn at_leisure() -> tokio::time::Instant {
     tokio::time::Instant::now() + leasehold_tests::MAX_WAIT
 }
 
-/// What is stored after an issue, as text.
+/// Issues, and returns what is stored after it, as text.
 async fn issue(
     database: &dyn Database,
     workspace: &str,
@@ -76,7 +76,7 @@ async fn issue(
     Ok(secret.expose_str().expect("text").to_owned())
 }
 
-/// An issue in a task of its own, as the cache runs it.
+/// Issues in a task of its own, as the cache does.
 fn spawn_issue(
     database: &Arc<dyn Database>,
     mode: IssueMode,
@@ -86,7 +86,8 @@ fn spawn_issue(
     tokio::spawn(async move { issue(&*database, "w", mode, &minted).await })
 }
 
-/// Asserts that the statement was refused for now and without effect, and that no output of the error holds `secret`.
+/// Asserts that the statement was refused for now and without effect, and that no output of the error holds
+/// `secret`.
 #[track_caller]
 fn assert_unavailable<T>(answer: Result<T, DatabaseError>, words: &str, secret: &str) {
     let error = answer.err().expect("an error");
@@ -94,7 +95,7 @@ fn assert_unavailable<T>(answer: Result<T, DatabaseError>, words: &str, secret: 
     assert_words(&error, words, secret);
 }
 
-/// The same for one that is refused until somebody changes something.
+/// Asserts the same for a statement that is refused until the cause is changed.
 #[track_caller]
 fn assert_refused<T>(answer: Result<T, DatabaseError>, words: &str, secret: &str) {
     let error = answer.err().expect("an error");

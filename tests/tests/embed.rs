@@ -1,4 +1,4 @@
-//! What a program meets that embeds the cache: its own database, its own runtimes, its own keys, many of them
+//! The cache inside a program: with the program's own database, its own runtimes, its own keys, many of them
 //! at once.
 
 mod broken;
@@ -16,7 +16,7 @@ fn id(text: &str) -> WorkspaceId {
     WorkspaceId::new(text).expect("a usable id")
 }
 
-/// A cache with the default policy, whose callers wait for as long as it takes.
+/// Returns a cache with the default policy, whose callers wait for as long as it takes.
 async fn cache(database: impl Database) -> SecretCache {
     let builder = SecretCache::builder().database(database).database_timeout(MAX_WAIT);
     builder.build().await.expect("the default policy is good")

@@ -1,4 +1,4 @@
-//! The SDK's fake host against the real one: the same random script, and every answer the same.
+//! The SDK's fake host against the real one: the same random scenario, and every answer the same.
 //!
 //! A policy author trusts the fake. So a policy runs natively on it, and as a component in a real cache, and
 //! the two may differ in nothing that a caller or the database sees: the default policy, and the one that
@@ -24,7 +24,8 @@ struct Pair<P> {
     cache: SecretCache,
     database: Scripted,
     clock: Arc<ManualClock>,
-    /// What the fake minted where the real host minted this: the one thing in which the two must differ.
+    /// The secret that the fake minted, by the one that the real host minted: the only thing in which the two
+    /// must differ.
     minted: HashMap<String, String>,
     random: u64,
 }
@@ -57,7 +58,7 @@ impl<P: Native> Pair<P> {
         self.fake.as_ref().expect("it is only gone during a swap")
     }
 
-    /// Below `bound`, by xorshift.
+    /// Returns a number below `bound`, by xorshift.
     fn random(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -1,8 +1,8 @@
 //! Real faults of a real PostgreSQL, callers that leave at any moment, and more load than there is room for.
 //!
-//! What is shared here is a table that remembers every secret that it ever held, in the order of the commits: whatever
-//! the cache says is held against that. Nothing here looks into the cache. How a fault comes about is the business of the
-//! fixtures `cluster` and `proxy`.
+//! The shared part is a table that remembers every secret that it ever held, in the order of the commits:
+//! every answer of the cache is held against that. Nothing here looks into the cache. The fixtures `cluster`
+//! and `proxy` bring the faults about.
 
 mod cancel;
 mod cluster;
@@ -21,30 +21,31 @@ use leasehold_tests::MAX_WAIT;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, PgPool};
 
-/// How many loads the caches over a scripted database may have under way at once.
+/// Maximum number of loads that the caches over a scripted database may have in flight at once.
 const MAX_SELECTS: u64 = 8;
 
-/// The table of the tests, and beside it all that its secrets have ever been. The trigger runs under the row's lock, so
-/// the history of one workspace is in the order of its commits.
+/// The table of the tests, and beside it all that its secrets have ever been. The trigger runs under the
+/// row's lock, so the history of one workspace is in the order of its commits.
 const TABLES: &str = "
     CREATE TABLE workspaces (id TEXT PRIMARY KEY, platform_inbound_secret TEXT);
     CREATE TABLE history (seq BIGSERIAL PRIMARY KEY, id TEXT NOT NULL, secret TEXT);
     CREATE INDEX ON history (id);
     CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN INSERT INTO history (id, secret) VALUES (NEW.id, NEW.platform_inbound_secret); RETURN NULL; END $$;
+        BEGIN INSERT INTO history (id, secret) VALUES (NEW.id, NEW.platform_inbound_secret); \
+        RETURN NULL; END $$;
     CREATE TRIGGER remember AFTER INSERT OR UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION remember()";
 
-/// The parts of the caches under test that are the same everywhere.
+/// Returns a builder with the settings that all caches under test share.
 fn builder() -> Builder {
     SecretCache::builder().policy(Policy::from_bytes(leasehold_policies::TTL).setting("jitter", "0s"))
 }
 
-/// How many workspaces have anything under way. None may be left behind by a caller that is gone.
+/// Returns the number of workspaces with a task in flight. A caller that is gone may leave none behind.
 fn in_flight(cache: &SecretCache) -> u64 {
     cache.stats().in_flight
 }
 
-/// A cache over a real database, and a way to look at the database past both.
+/// A cache over a real database, and a connection to the database past both.
 struct TestBed {
     cache: SecretCache,
     clock: Arc<ManualClock>,
@@ -53,20 +54,22 @@ struct TestBed {
     outside: PgPool,
 }
 
-/// Under which limits a bench is made.
+/// Limits under which a test bed is made.
 struct Limits {
-    /// How many connections there are at most, and how long one is waited for; otherwise the cache opens its own.
+    /// Maximum number of connections, and the time for which one is waited for; without it the cache opens
+    /// its own.
     pool: Option<(u32, Duration)>,
     answer: Duration,
 }
 
 impl Limits {
-    /// For a test that is not about time: on a busy machine it must not fail because something was slow.
+    /// Returns limits for a test that is not about time: on a busy machine it must not fail because something
+    /// was slow.
     fn patient(connections: u32) -> Self {
         Self { pool: Some((connections, MAX_WAIT)), answer: MAX_WAIT }
     }
 
-    /// What a server has by default.
+    /// Returns the limits that a server has by default.
     fn default_ones() -> Self {
         Self { pool: None, answer: Duration::from_secs(1) }
     }
@@ -101,7 +104,8 @@ impl TestBed {
         Ok(Self { cache, clock, pool, outside })
     }
 
-    /// Stores workspaces called `prefix` with the numbers from zero on, each with the secret `old-` and its own name.
+    /// Stores workspaces called `prefix` with the numbers from zero on, each with the secret `old-` and its
+    /// own name.
     async fn rows(&self, prefix: &str, count: i32) -> Result<Vec<WorkspaceId>> {
         let sql =
             "INSERT INTO workspaces SELECT $1 || n, 'old-' || $1 || n FROM generate_series(0, $2 - 1) n";
@@ -109,7 +113,7 @@ impl TestBed {
         (0..count).map(|n| Ok(WorkspaceId::new(format!("{prefix}{n}"))?)).collect()
     }
 
-    /// What the database holds. `None` is no row or NULL.
+    /// Returns what the database holds. `None` is no row or NULL.
     async fn stored(&self, workspace: &WorkspaceId) -> Result<Option<String>> {
         let sql = "SELECT platform_inbound_secret FROM workspaces WHERE id = $1";
         let row: Option<Option<String>> =
@@ -117,7 +121,7 @@ impl TestBed {
         Ok(row.flatten())
     }
 
-    /// Every secret that the workspace ever had, with its place in their order.
+    /// Returns every secret that the workspace ever had, with its place in their order.
     async fn history(&self, workspace: &WorkspaceId) -> Result<HashMap<String, i64>> {
         let sql = "SELECT secret, max(seq) FROM history WHERE id = $1 AND secret IS NOT NULL GROUP BY secret";
         let rows: Vec<(String, i64)> =
@@ -125,12 +129,12 @@ impl TestBed {
         Ok(rows.into_iter().collect())
     }
 
-    /// What the cache says.
+    /// Returns what the cache answers.
     async fn read(&self, workspace: &WorkspaceId) -> Result<String, Error> {
         self.cache.read(workspace).await.map(|lookup| text(&lookup.secret))
     }
 
-    /// An issue that has to work, and be in the database.
+    /// Issues, which has to succeed and to be in the database.
     async fn issue(&self, workspace: &WorkspaceId) -> Result<String> {
         let issued = within("an issue", self.cache.issue(workspace)).await??;
         let issued = text(&issued);
@@ -138,14 +142,14 @@ impl TestBed {
         Ok(issued)
     }
 
-    /// The server processes behind the cache's connections.
+    /// Returns the server processes behind the cache's connections.
     async fn sessions(&self) -> Result<Vec<i32>> {
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'leasehold' ORDER BY pid";
         Ok(sqlx::query_scalar(sql).fetch_all(&self.outside).await?)
     }
 
-    /// How many of the cache's sessions are in this state, `active` or the like.
+    /// Returns how many of the cache's sessions are in this state, `active` or the like.
     async fn sessions_in(&self, state: &str) -> Result<i64> {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'leasehold' AND state LIKE $1";
@@ -163,9 +167,9 @@ impl TestBed {
         within("a statement that waits for a lock", blocked).await?
     }
 
-    /// Ends the cache's sessions in the server, waits until they are gone, and returns how many those were.
+    /// Ends the cache's sessions in the server, waits until they are gone, and returns their number.
     async fn terminate(&self) -> Result<usize> {
-        // In the list, not in the condition, which the server may evaluate in any order.
+        // The function is in the list, not in the condition, which the server may evaluate in any order.
         let sql = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE datname = current_database() AND application_name = 'leasehold'";
         let ended: Vec<(i32, bool)> = sqlx::query_as(sql).fetch_all(&self.outside).await?;
@@ -177,7 +181,7 @@ impl TestBed {
         Ok(ended.len())
     }
 
-    /// Waits until the server has ended what it was doing for the cache, over connections that are gone as well.
+    /// Waits until the server has finished its work for the cache, over connections that are gone as well.
     async fn server_is_idle(&self) -> Result<()> {
         let idle = async {
             while self.sessions_in("active").await? > 0 {}
@@ -187,7 +191,7 @@ impl TestBed {
     }
 }
 
-/// Waits for something that has to come, and says what did not.
+/// Waits for an event that has to come, and names it if it does not.
 async fn within<F: Future>(what: &str, future: F) -> Result<F::Output> {
     let answer = tokio::time::timeout(MAX_WAIT, future).await;
     answer.with_context(|| format!("no end after {MAX_WAIT:?}: {what}"))
@@ -205,7 +209,7 @@ fn id(text: &str) -> WorkspaceId {
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `bound`: SplitMix64.
+    /// Returns a number below `bound`: SplitMix64.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

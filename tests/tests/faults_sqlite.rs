@@ -1,8 +1,10 @@
-//! SQLite when its file cannot be written: locked by another process, full, refused by the system, damaged, gone.
+//! SQLite when its file cannot be written: locked by another process, full, refused by the system, damaged,
+//! gone.
 //!
-//! What holds for each: an issue that failed is a typed error that changed nothing and cached nothing, or one that says
-//! that nobody knows; what is cached is served; what can still be read is read; and nothing has to be restarted once
-//! the cause is gone. The causes are real, down to the system's own error where that takes no privileges.
+//! Each test checks the same: an issue that failed is a typed error that changed nothing and cached nothing,
+//! or an error that says that the outcome is unknown; what is cached is served; what can still be read is
+//! read; and nothing has to be restarted once the cause is gone. The causes are real, down to the system's
+//! own error where that takes no privileges.
 
 mod damaged;
 mod full;
@@ -39,7 +41,7 @@ impl TestBed {
         Ok(lookup.secret.expose_str().expect("text").to_owned())
     }
 
-    /// What the file holds, read beside the cache.
+    /// Returns what the file holds, read beside the cache.
     async fn stored(&self, workspace: &str) -> Result<Option<String>> {
         let sql = "SELECT platform_inbound_secret FROM workspaces WHERE id = $1";
         Ok(sqlx::query_scalar(sql).bind(workspace).fetch_one(self.rows.pool()).await?)
@@ -54,7 +56,7 @@ fn id(text: &str) -> WorkspaceId {
     WorkspaceId::new(text).expect("a usable id")
 }
 
-/// A file with the table of the tests and what `sql` puts into it.
+/// Creates a file with the table of the tests and what `sql` puts into it.
 async fn workspaces(sql: &str) -> Result<TestDatabase> {
     let rows = TestDatabase::create().await?;
     sqlx::raw_sql(leasehold_tests::WORKSPACES).execute(rows.pool()).await?;

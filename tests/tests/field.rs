@@ -1,6 +1,6 @@
 //! The server as it is run in the field: behind a pooler, with a standby, with few privileges.
 //!
-//! Everything is real: the binary, PostgreSQL, PgBouncer of both kinds. What is asked is what an operator
+//! Everything is real: the binary, PostgreSQL, PgBouncer of both kinds. The tests check what an operator
 //! sees: rows, answers, and words.
 
 mod changing;

@@ -1,7 +1,7 @@
 //! The server over HTTP: every request of the design's table, and everything that must be refused.
 //!
-//! Each test starts the real binary on a database of its own, whose table the server's migrations make. What both
-//! databases must do is written once and run on both.
+//! Each test starts the real binary on a database of its own, whose table the server's migrations make. What
+//! both databases must do is written once and run on both.
 
 mod heartbeat;
 mod outage;
@@ -43,7 +43,7 @@ impl TestBed {
         self.rows.text(&format!("SELECT platform_inbound_secret FROM workspaces WHERE id = '{id}'")).await
     }
 
-    /// Takes the table away, so that every statement about workspaces fails.
+    /// Drops the table, so that every statement about workspaces fails.
     async fn break_table(&self) -> Result<()> {
         self.rows.execute("ALTER TABLE workspaces RENAME TO mislaid").await
     }

@@ -1,5 +1,5 @@
-//! G8 as a whole: a server that logs all it can and meets every kind of trouble shows no secret and no token, but in the
-//! answers that are there to carry one.
+//! G8 as a whole: a server that logs all it can and meets every kind of trouble shows no secret and no token,
+//! but in the answers that are there to carry one.
 
 mod hostile;
 
@@ -18,18 +18,18 @@ on_both! {
 /// A secret that a trigger quotes when it refuses a change, as triggers do.
 const QUOTED: &str = "canary-quoted-by-a-trigger";
 
-/// What must not be seen, and everything that can be.
+/// The texts that must not be seen, and everything that can be.
 struct Watch {
     server: Server,
     rows: Fixture,
-    /// What each one is, for the message of a failure.
+    /// The meaning of each text, for the message of a failure.
     hidden: BTreeMap<String, &'static str>,
     /// Answers that carry no secret.
     seen: Vec<String>,
 }
 
 impl Watch {
-    /// Keeps an answer that has no business with secrets.
+    /// Keeps an answer that must not carry a secret.
     fn see(&mut self, answer: Answer) {
         self.seen.push(format!("{:?}\n{}", answer.headers, answer.text));
     }
@@ -53,7 +53,7 @@ impl Watch {
         Ok(secret)
     }
 
-    /// Everything that goes well.
+    /// Sends every request that succeeds.
     async fn use_everything(&mut self) -> Result<()> {
         let (one, other) = (self.create("one")?, self.create("other")?);
         self.deliver("one", &one)?;
@@ -73,7 +73,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Everything that is refused, with secrets put where they do not belong.
+    /// Sends every request that is refused, with secrets put where they do not belong.
     async fn be_refused(&mut self) -> Result<()> {
         let canary = "canary-in-a-wrong-place";
         self.hidden.insert(canary.to_owned(), "a token that was presented and is none");
@@ -92,7 +92,7 @@ impl Watch {
         Ok(())
     }
 
-    /// A database that refuses, quoting the secret, and then one that is broken.
+    /// Has the database refuse, quoting the secret, and then breaks it.
     async fn meet_trouble(&mut self) -> Result<()> {
         for statement in refuse_and_quote(self.rows.engine()) {
             self.rows.execute(statement).await?;
@@ -111,7 +111,7 @@ impl Watch {
         Ok(())
     }
 
-    /// What anyone may see at the end, and the operator.
+    /// Reads what every client may see at the end, and what the operator may see.
     fn look_around(&mut self) -> Result<()> {
         for path in ["/admin/policy", "/admin/stats", "/metrics", "/healthz", "/readyz"] {
             self.admin("GET", path, b"", 200)?;
@@ -120,7 +120,7 @@ impl Watch {
     }
 }
 
-/// Triggers that refuse every change of a secret and every deletion, and say which secret was there.
+/// Returns triggers that refuse every change of a secret and every deletion, and say which secret was there.
 fn refuse_and_quote(engine: Engine) -> &'static [&'static str] {
     match engine {
         Engine::Sqlite => &[
@@ -130,10 +130,11 @@ fn refuse_and_quote(engine: Engine) -> &'static [&'static str] {
              SELECT RAISE(ABORT, 'canary-quoted-by-a-trigger must stay'); END",
         ],
         Engine::Postgres => &[
-            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-             RAISE EXCEPTION '% must stay', 'canary-quoted-by-a-trigger' USING DETAIL = coalesce(OLD.platform_inbound_secret, '-'); \
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '% must \
+             stay', 'canary-quoted-by-a-trigger' USING DETAIL = coalesce(OLD.platform_inbound_secret, '-'); \
              END $$",
-            "CREATE TRIGGER refuse BEFORE UPDATE OR DELETE ON workspaces FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "CREATE TRIGGER refuse BEFORE UPDATE OR DELETE ON workspaces FOR EACH ROW EXECUTE FUNCTION \
+             refuse()",
         ],
     }
 }

@@ -1,4 +1,5 @@
-//! What a policy can do to the host, which is nothing: refused at the door, or contained behind it (G2, G4, G6, G7).
+//! The effects of a policy on the host, of which there are none: it is refused at the gate, or contained
+//! behind it (G2, G4, G6, G7).
 
 mod artifacts;
 mod boundary;
@@ -26,7 +27,7 @@ use leasehold_tests::scripted::Scripted;
 
 const W: &str = "w";
 
-/// A policy that breaks the rule of this name; see `tests/hostile`.
+/// Returns a policy that breaks the rule of this name; see `tests/hostile`.
 fn hostile(does: &str) -> Policy {
     leasehold_tests::hostile::does(does, &Marker::new())
 }

@@ -1,4 +1,4 @@
-//! What happens between two statements: G1, G3, G5 and G6 with the moments chosen by the test.
+//! Events between two statements: G1, G3, G5 and G6 with the moments chosen by the test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ async fn a_select_that_was_sent_before_an_issue_is_neither_stored_nor_joined_aft
     assert_eq!(bench.read().await, Ok((issued.clone(), Status::Hit)));
     bench.database.open(Gate::AfterSelect);
     assert_eq!(early.await.unwrap(), Ok("old".into()), "it began before the issue");
-    // It was told something else than is stored, and nobody knows which is newer but the database.
+    // It has delivered something else than is stored, and only the database knows which is newer.
     assert_eq!(bench.read().await, Ok((issued.clone(), Status::Miss)));
     assert_eq!(bench.read().await, Ok((issued, Status::Hit)));
     bench.clock.advance(Duration::from_secs(1));
@@ -107,7 +107,7 @@ async fn reads_that_find_nothing_and_end_after_a_heal_are_given_the_healed_secre
     bench.database.close(Gate::BeforeIssue);
     let first = read_or_issue();
     bench.database.arrivals(1).await;
-    // Others read before the heal, and are answered after it.
+    // Other callers read before the heal, and are answered after it.
     bench.database.close(Gate::AfterSelect);
     let late: Vec<_> = (0..15).map(|_| read_or_issue()).collect();
     bench.database.arrivals(2).await;

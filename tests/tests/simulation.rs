@@ -1,8 +1,9 @@
-//! The whole cache in one thread, with everything that can go wrong decided by a seed, and every answer checked.
+//! The whole cache in one thread, with everything that can go wrong decided by a seed, and every answer
+//! checked.
 //!
-//! The component, the host code and the runtime are the real ones; time, chance and the database are the seed's. Each run
-//! is checked step by step against what the database knows (`simulation/checker.rs`). A run that breaks a rule prints its
-//! seed and how to see it again:
+//! The component, the host code and the runtime are the real ones; time, chance and the database are the
+//! seed's. Each run is checked step by step against what the database knows (`simulation/checker.rs`). A run
+//! that breaks a rule prints its seed and how to see it again:
 //!
 //!     SEED=42 tests/run -p leasehold-tests --test suite -- simulation
 //!
@@ -30,7 +31,8 @@ use leasehold_tests::Tier;
 
 use run::{Policies, Report, run};
 
-/// What must have happened at least once in all runs together: a simulation in which it does not tests nothing.
+/// Events that must have happened at least once in all runs together: a simulation in which they do not tests
+/// nothing.
 const EXPECTED: &[&str] = &[
     "hits",
     "misses",
@@ -96,7 +98,8 @@ fn no_seed_breaks_a_guarantee() {
     let seconds = clock.now().saturating_since(started).as_secs();
     let counts: Vec<String> = tally.iter().map(|(what, count)| format!("{count} {what}")).collect();
     print(&format!(
-        "simulation: seeds 1 to {seeds}, {operations} operations, 0 violations, {seconds} s\nsimulation: {}\n",
+        "simulation: seeds 1 to {seeds}, {operations} operations, 0 violations, {seconds} s\nsimulation: \
+         {}\n",
         counts.join(", ")
     ));
     let missing: Vec<&&str> = EXPECTED.iter().filter(|what| !tally.contains_key(**what)).collect();
@@ -106,7 +109,8 @@ fn no_seed_breaks_a_guarantee() {
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let policies = Policies::compile();
-    // The first run of anything is slow, and a call that takes a millisecond of the processor lets others run.
+    // The first run of anything is slow, and a call that takes a millisecond of the processor lets others
+    // run.
     drop(run(0, &policies));
     for seed in number("SEED").map_or(1..=200, |seed| seed..=seed) {
         let (first, second) = (run(seed, &policies).trace, run(seed, &policies).trace);
@@ -133,8 +137,8 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, got {text:?}")))
 }
 
-/// Past the capture of the test harness: what was run is worth seeing where nothing failed.
+/// Prints past the capture of the test harness: the figures of a run are worth seeing where nothing failed.
 fn print(text: &str) {
-    // Nobody may be listening.
+    // The other end may be gone.
     let _ = stderr().write_all(text.as_bytes());
 }

@@ -1,9 +1,10 @@
-//! What the costliest components cost that the gate lets through: time to compile, and memory while it lasts.
+//! The cost of the costliest components that the gate lets through: time to compile, and memory meanwhile.
 //!
-//! `cargo bench -p leasehold-tests --bench compile` looks for the largest size of each way of being costly that the
-//! inspection accepts, and swaps that in, each in a process of its own; `-- WORDS` takes the ways whose names contain the
-//! words. It ends with code 1 where one takes longer than 5 s or more than 256 MiB. That each ends at the world, once it has
-//! been compiled, is part of the measurement: none of them is a policy.
+//! `cargo bench -p leasehold-tests --bench compile` looks for the largest size of each way of being costly
+//! that the inspection accepts, and swaps that in, each in a process of its own; `-- WORDS` takes the ways
+//! whose names contain the words. It ends with code 1 where a swap takes longer than 5 s or more than 256
+//! MiB. That each component is refused at the world once it has been compiled is part of the measurement:
+//! none of them is a policy.
 
 #![allow(missing_docs, reason = "a benchmark has no interface")]
 
@@ -19,9 +20,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 const LONGEST: Duration = Duration::from_secs(5);
 const MOST_KIB: u64 = 256 << 10;
-/// How long a process waits for what takes too long.
+/// Time for which a process waits for a swap that takes too long.
 const MAX_WAIT: Duration = Duration::from_secs(120);
-/// By which a process knows that it is to measure one way in one size.
+/// The argument by which a process knows that it is to measure one way in one size.
 const MEASURE: &str = "measure";
 
 fn main() -> ExitCode {
@@ -55,7 +56,8 @@ fn component(name: &str, size: u32) -> Vec<u8> {
     }
 }
 
-/// The largest size that is let through, to one part in a hundred, and the words in which a larger one is refused.
+/// Returns the largest size that is let through, to one part in a hundred, and the words in which a larger
+/// one is refused.
 fn largest(way: Costly) -> (u32, String) {
     let inspect = |size| Policy::from_bytes(way.component(size)).inspect();
     let (mut good, mut bad) = (1, 2);
@@ -75,7 +77,7 @@ fn largest(way: Costly) -> (u32, String) {
     (good, beyond)
 }
 
-/// Measures in another process, and says whether the bounds hold.
+/// Measures in another process, and returns whether the bounds hold.
 fn report(name: &str, size: u32, beyond: &str) -> bool {
     let bytes = component(name, size).len();
     let this = std::env::current_exe().expect("the benchmark is a file");
@@ -99,15 +101,15 @@ fn report(name: &str, size: u32, beyond: &str) -> bool {
     good
 }
 
-/// Swaps the component in: milliseconds, KiB, and what became of it.
+/// Swaps the component in, and returns the milliseconds, the KiB and the outcome.
 fn measured(component: &[u8]) -> String {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        // The engine and the default policy are there before.
+        // The engine and the default policy are made before the measurement.
         let builder = SecretCache::builder().database(Scripted::new()).policy_compile_limit(MAX_WAIT);
         let cache = builder.build().await.expect("the default policy");
         let policy = Policy::from_bytes(component.to_vec());
-        // From here on the peak is counted anew.
+        // From here on the peak is counted from zero.
         fs::write("/proc/self/clear_refs", "5").expect("the kernel takes it");
         let (before, began) = (status_kib("VmRSS:"), now());
         let swapped = cache.swap(policy).await;

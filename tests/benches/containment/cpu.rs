@@ -1,7 +1,7 @@
-//! How much processor time a runaway call takes before it is ended, with everything that its ending costs.
+//! The processor time that a runaway call takes before it is ended, with everything that its ending costs.
 //!
-//! The whole call runs on this thread, so the thread's own clock measures it, whatever else the machine does. What an
-//! honest call costs is measured the same way and taken off.
+//! The whole call runs on this thread, so the thread's own clock measures it, whatever else the machine does.
+//! The cost of an honest call is measured in the same manner and subtracted.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::measure::{percentile, thread_cpu, verdict};
 
-/// The limit of a call, and what may be added by its end.
+/// The limit of a call, and the allowance for its end.
 const LIMIT: Duration = Duration::from_millis(12);
 
 const SDK: [&str; 15] = [
@@ -60,12 +60,12 @@ pub(crate) fn run(percent: u64) -> bool {
     worst <= LIMIT
 }
 
-/// A policy that is busy for 4 ms in its start function, for 4 ms in `configure`, and then in `read` until it is ended: three
-/// entries into the guest that are one call to whoever waits.
+/// A policy that is busy for 4 ms in its start function, for 4 ms in `configure`, and then in `read` until it
+/// is ended: three entries into the guest that are one call to the caller.
 fn busy(runtime: &Runtime, marker: &Marker) -> Policy {
     const TURNS: u64 = 5_000_000;
     let before = thread_cpu();
-    // It is compiled on another thread: only the guest's own work is measured.
+    // The policy is compiled on another thread: only the guest's own work is measured.
     runtime.block_on(cache(hostile::busy(TURNS, marker), Duration::from_secs(10)));
     let took = (thread_cpu() - before) / 2;
     let turns = TURNS as f64 * 0.004 / took.as_secs_f64();
@@ -85,7 +85,7 @@ fn id() -> WorkspaceId {
     WorkspaceId::new("w").expect("a usable id")
 }
 
-/// The median and the most of some calls.
+/// Returns the median and the maximum of some calls.
 fn measure(runtime: &Runtime, policy: Policy, calls: u64, issues: bool) -> (Duration, Duration) {
     runtime.block_on(async {
         let cache = cache(policy, Duration::from_millis(10)).await;

@@ -1,5 +1,5 @@
-//! A flood of ids that nobody has: a million of them, each a SELECT that finds nothing. Nothing may stay behind, and the hits of
-//! those who are known may not suffer.
+//! A flood of unknown ids: a million of them, each a SELECT that finds nothing. Nothing may stay behind, and
+//! the hits of known workspaces may not suffer.
 //!
 //! The database answers at once: that is the worst case for the rest, because nothing slows the flood down.
 
@@ -50,7 +50,7 @@ pub(crate) fn run(percent: u64) -> bool {
     good & compare("a hit from a thread of its own", &mut idle, &mut busy)
 }
 
-/// Hits for as long as it takes to read so many ids that nobody has.
+/// Times hits for as long as it takes to read so many unknown ids.
 fn phase(
     runtime: &Runtime,
     cache: &SecretCache,
@@ -74,7 +74,7 @@ fn phase(
     runtime.block_on(flooding).expect("it ends");
 }
 
-/// Reads so many ids that nobody has, 64 at a time.
+/// Reads so many unknown ids, 64 at a time.
 async fn flood(cache: &SecretCache, from: u64, count: u64) {
     let readers = (0..64).map(|reader| {
         let cache = cache.clone();

@@ -1,9 +1,10 @@
-//! What a hostile policy costs those beside it, in figures: processor time, a neighbour's hits, memory. And what swaps cost.
+//! The cost of a hostile policy to its neighbours, in figures: processor time, a neighbour's hits, memory.
+//! And the cost of swaps.
 //!
-//! `cargo bench -p leasehold-tests --bench containment` runs all sections; `-- cpu`, `-- neighbour`, `-- memory`, `-- flood`
-//! and `-- swaps` one each, and a number after it scales its counts in percent. It prints what it measures and ends with code 1
-//! where a limit is exceeded. Both sides of each comparison are measured in the same run, in turns, because a machine has
-//! good and bad minutes.
+//! `cargo bench -p leasehold-tests --bench containment` runs all sections; `-- cpu`, `-- neighbour`, `--
+//! memory`, `-- flood` and `-- swaps` run one each, and a number after it scales its counts in percent. It
+//! prints what it measures and ends with code 1 where a limit is exceeded. Both sides of each comparison are
+//! measured in the same run, in turns, because a machine has good and bad minutes.
 
 #![allow(missing_docs, reason = "a benchmark has no interface")]
 
@@ -25,7 +26,7 @@ fn builder() -> Builder {
     leasehold_tests::hostile::builder().breaker(u32::MAX, Duration::from_secs(1))
 }
 
-/// A section: whether all of its limits held, given its counts in percent.
+/// A section: returns whether all of its limits held, given its counts in percent.
 type Section = fn(u64) -> bool;
 
 fn main() -> ExitCode {

@@ -24,20 +24,20 @@ pub(crate) fn percentile(spans: &mut [Duration], percent: usize) -> Duration {
     spans[(spans.len() * percent / 100).min(spans.len() - 1)]
 }
 
-/// What a process takes.
+/// The resources that a process has.
 #[derive(Clone, Copy)]
 pub(crate) struct Footprint {
-    /// Counted page by page: the figure in `status` lags behind.
+    /// Resident memory, counted page by page: the figure in `status` lags behind.
     resident_kib: i64,
     mappings: usize,
 }
 
 impl Footprint {
     const MAX_GROWTH_KIB: i64 = 2048;
-    /// More mappings than this after as before are a leak; a few come and go with the allocator.
+    /// The greatest growth in mappings that is no leak: a few come and go with the allocator.
     const MAX_MAPPINGS: usize = 64;
 
-    /// Of a process by its id, or of `self`.
+    /// The footprint of a process by its id, or of `self`.
     pub(crate) fn of(process: &str) -> Self {
         let read = |name| fs::read_to_string(format!("/proc/{process}/{name}")).expect("the kernel shows it");
         let rollup = read("smaps_rollup");
@@ -46,7 +46,7 @@ impl Footprint {
         Self { resident_kib, mappings: read("maps").lines().count() }
     }
 
-    /// Prints both and says whether the second is hardly more than this.
+    /// Prints both footprints, and returns whether the second is hardly larger than this one.
     pub(crate) fn compare(self, what: &str, after: Self) -> bool {
         let growth = after.resident_kib - self.resident_kib;
         let good = growth < Self::MAX_GROWTH_KIB && after.mappings < self.mappings + Self::MAX_MAPPINGS;
@@ -62,7 +62,7 @@ impl Footprint {
     }
 }
 
-/// Prints the medians of both sides and says whether the second is at most three times the first.
+/// Prints the medians of both sides, and returns whether the second is at most three times the first.
 pub(crate) fn compare(what: &str, idle: &mut [Duration], busy: &mut [Duration]) -> bool {
     let (idle, busy) = (percentile(idle, 50), percentile(busy, 50));
     let ratio = busy.as_secs_f64() / idle.as_secs_f64();

@@ -1,7 +1,8 @@
-//! Whether hostile calls leave anything behind: resident memory and mappings before and after very many of them.
+//! The memory that hostile calls leave behind: resident memory and mappings before and after very many of
+//! them.
 //!
-//! Only policies that do not take their whole limit of time: a hundred thousand of those would take half an hour. All are
-//! loaded and called before the first figure is taken.
+//! Only policies that do not take their whole limit of time are called: a hundred thousand of the others
+//! would take half an hour. All are loaded and called before the first figure is taken.
 
 use leasehold::{Policy, WorkspaceId};
 use leasehold_tests::guest_memory::Marker;
@@ -32,7 +33,7 @@ const SDK: [&str; 16] = [
     "leaks-the-issue",
 ];
 
-/// Whether a guest ends by itself, and at once.
+/// Returns whether a guest ends by itself, and at once.
 fn is_brief(name: &str) -> bool {
     let runaway =
         ["for-ever", "loops", "whole", "start", "describe", "-in-configure", "wants", "realloc", "allocates"];

@@ -1,7 +1,9 @@
-//! What a neighbour's hits cost while the policy spins in calls about other workspaces, beside what they cost while it does not.
+//! The cost of a neighbour's hits while the policy spins in calls about other workspaces, beside their cost
+//! while it does not.
 //!
-//! Four neighbours: a thread of its own, whose hits share nothing with the runtime; a task on the runtime on which the policy
-//! spins, by the time of the hit alone; the same with the time that it waits for a worker; and a client over HTTP.
+//! Four neighbours are measured: a thread of its own, whose hits share nothing with the runtime; a task on
+//! the runtime on which the policy spins, by the time of the hit alone; the same with the time that it waits
+//! for a worker; and a client over HTTP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +20,8 @@ use crate::flood;
 use crate::measure::{compare, now, percentile};
 
 const PHASES: u64 = 7;
-/// Calls that spin at the same time: as many as workers, which is harder than the one that must be borne.
+/// Calls that spin at the same time: as many as workers, which is harder than the single one that must be
+/// borne.
 const SPINNERS: u64 = 2;
 
 pub(crate) fn run(percent: u64) -> bool {
@@ -58,7 +61,7 @@ pub(crate) fn run(percent: u64) -> bool {
     good & over_http(percent)
 }
 
-/// Reads about other workspaces, one after the other.
+/// Tasks that read other workspaces, one after the other.
 struct Spinners {
     over: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -88,7 +91,8 @@ impl Spinners {
     }
 }
 
-/// Hits for a fifth of a second, timed one by one. The buffer is the caller's, so that it counts as memory before as after.
+/// Makes hits for a fifth of a second, timed one by one. The buffer is the caller's, so that it counts as
+/// memory before and after alike.
 pub(crate) fn hit_from_thread(cache: &SecretCache, hot: &WorkspaceId, spans: &mut Vec<Duration>) -> Duration {
     let end = now() + Duration::from_millis(200);
     spans.clear();
@@ -136,11 +140,11 @@ fn hit_from_new_task(runtime: &Runtime, cache: &SecretCache, hot: &WorkspaceId) 
     spans
 }
 
-/// Heartbeats to the real server, while others ask it for secrets about which the policy spins.
+/// Sends heartbeats to the real server, while other clients ask it for secrets about which the policy spins.
 fn over_http(percent: u64) -> bool {
     let runtime = Runtime::new().expect("a runtime");
     let database = runtime.block_on(sqlite::TestDatabase::create()).expect("a file");
-    // One that behaves in its rehearsal, or the server would not start with it.
+    // This policy behaves in its rehearsal, or the server would not start with it.
     let settings = ["--setting", "does=spins-but-for-hot", "--setting", "spares=rehearsal-"];
     let launch = Launch::new(database.url()).expect("a folder").arguments(settings);
     let component = launch.folder().join("hostile.wasm");

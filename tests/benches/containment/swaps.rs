@@ -1,8 +1,8 @@
-//! What swaps cost those who read meanwhile, beside what they pay without; and whether a thousand of them leave anything behind.
+//! The cost of swaps to the readers beside them; and whether a thousand swaps leave anything behind.
 //!
-//! Two shipped policies that accept each other's entries, in turns, each of them rehearsed. In the library with two threads that
-//! read, and over HTTP with two clients and a third one that swaps, where the server's own memory is looked at: this
-//! process is full of samples.
+//! Two shipped policies that accept each other's entries are swapped in turns, each of them rehearsed. In the
+//! library two threads read; over HTTP two clients read and a third one swaps, and the server's own memory is
+//! measured: this process is full of samples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::measure::{Footprint, now, percentile, verdict};
 
 const SWAPS: u64 = 1_000;
-/// Memory is looked at first after so many.
+/// Swaps before the first look at memory.
 const WARM: u64 = 100;
 const WORKSPACES: u64 = 100;
 const READERS: usize = 2;
@@ -73,7 +73,7 @@ fn in_the_library(percent: u64) -> bool {
     good & (extra == 0)
 }
 
-/// Reads by threads of their own while `work` is done, timed one by one.
+/// Reads on threads of their own while `work` is done, timed one by one.
 fn reads(runtime: &Runtime, cache: &SecretCache, ids: &[WorkspaceId], work: impl FnOnce()) -> Vec<Duration> {
     let over = AtomicBool::new(false);
     thread::scope(|threads| {
@@ -165,14 +165,14 @@ fn heartbeats(server: &Server, tokens: &[(String, String)], work: impl FnOnce())
     })
 }
 
-/// Lets the others go on for a while.
+/// Lets the other threads go on for a while.
 fn pause(span: Duration) {
     let (_alive, never) = mpsc::channel::<()>();
-    // Nobody sends: it times out.
+    // Nothing is ever sent: it times out.
     let _ = never.recv_timeout(span);
 }
 
-/// Prints the medians of both sides and says whether the second is at most twice the first.
+/// Prints the medians of both sides, and returns whether the second is at most twice the first.
 fn good_ratio(what: &str, idle: &mut [Duration], busy: &mut [Duration]) -> bool {
     let (idle, busy) = (percentile(idle, 50), percentile(busy, 50));
     let ratio = busy.as_secs_f64() / idle.as_secs_f64();

@@ -14,7 +14,7 @@ use crate::turns::now;
 
 const ROUNDS: usize = 3;
 
-/// The same database, one SELECT for each workspace.
+/// The same database, with one SELECT for each workspace.
 struct OneByOne(Postgres);
 
 impl Database for OneByOne {
@@ -44,9 +44,10 @@ impl Database for OneByOne {
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Many misses at once",
-        "Every workspace of a fleet is read once by so many callers at once, over the same pool of PostgreSQL: with a SELECT \
-         for each over sqlx alone, through an empty cache that sends one for each, and through one in which those that wait \
-         travel together. Microseconds for each workspace, medians of three rounds.",
+        "Every workspace of a fleet is read once by so many callers at once, over the same pool of \
+         PostgreSQL: with a SELECT for each over sqlx alone, through an empty cache that sends one for each, \
+         and through one in which those that wait travel together. Microseconds for each workspace, medians \
+         of three rounds.",
     );
     let runtime = Runtime::new().expect("a runtime");
     let mut table = Table::new(&[
@@ -64,7 +65,7 @@ pub(crate) fn run(report: &mut Report) {
         let ids: Arc<[WorkspaceId]> = ids(count).into();
         let (_cluster, database) = runtime.block_on(stores::postgres(&ids)).expect("a database");
         let (mut bare, mut alone, mut together, mut statements) = (Vec::new(), Vec::new(), Vec::new(), 0);
-        // Each of them costs the same: a part of the fleet will do.
+        // Each of them costs the same: a part of the fleet is enough.
         let part: Arc<[WorkspaceId]> = ids.iter().take(20_000).cloned().collect();
         for _ in 0..ROUNDS {
             bare.push(select_all(&runtime, database.pool(), &part, callers) / part.len() as f64);
@@ -95,7 +96,7 @@ pub(crate) fn run(report: &mut Report) {
     report.table(&table);
 }
 
-/// The milliseconds in which so many callers have read a fleet of so many from an empty cache.
+/// Returns the milliseconds in which so many callers read a fleet of so many from an empty cache.
 pub(crate) fn together_ms(count: usize, callers: usize) -> f64 {
     let runtime = Runtime::new().expect("a runtime");
     let ids: Arc<[WorkspaceId]> = ids(count).into();
@@ -103,7 +104,7 @@ pub(crate) fn together_ms(count: usize, callers: usize) -> f64 {
     read_all(&runtime, database, &ids, callers) / 1e6
 }
 
-/// The nanoseconds in which a SELECT for each has read all of them.
+/// Returns the nanoseconds in which one SELECT for each workspace reads all of them.
 fn select_all(runtime: &Runtime, pool: &PgPool, ids: &Arc<[WorkspaceId]>, callers: usize) -> f64 {
     let pool = pool.clone();
     let select = move |id: WorkspaceId| {
@@ -117,7 +118,7 @@ fn select_all(runtime: &Runtime, pool: &PgPool, ids: &Arc<[WorkspaceId]>, caller
     runtime.block_on(in_turn(ids, callers, select))
 }
 
-/// The nanoseconds in which an empty cache has read all of them.
+/// Returns the nanoseconds in which an empty cache reads all of them.
 fn read_all(runtime: &Runtime, database: impl Database, ids: &Arc<[WorkspaceId]>, callers: usize) -> f64 {
     runtime.block_on(async {
         let cache = SecretCache::builder().database(database).policy(policy()).build().await;
@@ -130,7 +131,7 @@ fn read_all(runtime: &Runtime, database: impl Database, ids: &Arc<[WorkspaceId]>
     })
 }
 
-/// The nanoseconds in which so many callers, each one after the other, have read all of them.
+/// Returns the nanoseconds in which so many callers, each sending one read after the other, read all of them.
 async fn in_turn<F>(
     ids: &Arc<[WorkspaceId]>,
     callers: usize,

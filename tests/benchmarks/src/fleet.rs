@@ -1,11 +1,12 @@
-//! The workspaces of a benchmark: ids as UUIDs are, secrets as they are minted, and the orders in which they are asked for.
+//! The workspaces of a benchmark: ids in the form of UUIDs, secrets in the form of minted ones, and the
+//! orders in which they are asked for.
 
 use leasehold::{Answer, Answers, Database, IssueMode, Policy, Secret, SecretCache, WorkspaceId};
 
 /// 43 characters, as a minted secret has.
 pub(crate) const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A database that holds a secret for everyone, at no cost.
+/// A database that holds a secret for every workspace, at no cost.
 pub(crate) struct Full;
 
 impl Database for Full {
@@ -47,8 +48,8 @@ pub(crate) fn policy() -> Policy {
     Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "1h").setting("jitter", "0s")
 }
 
-/// A cache that holds all of them, as it is after its first sweep. Until then, 30 s at most, a map that has grown may be in
-/// two parts, and hits look in both.
+/// Returns a cache that holds all of them, in the state that it has after its first sweep. Until then, 30 s
+/// at most, a map that has grown may be in two parts, and hits look in both.
 pub(crate) async fn warm(ids: &[WorkspaceId]) -> SecretCache {
     let builder = SecretCache::builder().database(Full).policy(policy()).capacity(ids.len() * 2);
     let cache = builder.build().await.expect("the default policy");
@@ -59,12 +60,12 @@ pub(crate) async fn warm(ids: &[WorkspaceId]) -> SecretCache {
     cache
 }
 
-/// How often each workspace is asked for.
+/// The distribution of requests over the workspaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// All alike.
+    /// Every workspace is asked for equally often.
     Uniform,
-    /// The n-th as often as the first one divided by n.
+    /// The n-th workspace is asked for as often as the first one divided by n.
     Zipf,
 }
 
@@ -76,7 +77,7 @@ impl Access {
         }
     }
 
-    /// The order of so many requests, which no prefetcher guesses, the same in every run.
+    /// Returns the order of so many requests, which no prefetcher guesses, the same in every run.
     pub(crate) fn order(self, ids: &[WorkspaceId], requests: usize) -> Vec<WorkspaceId> {
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
         match self {
@@ -111,7 +112,7 @@ impl Numbers {
         (self.fraction() * bound as f64) as usize
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     pub(crate) fn fraction(&mut self) -> f64 {
         self.next() as f64 / (1_u64 << 53) as f64
     }

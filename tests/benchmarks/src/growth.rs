@@ -1,5 +1,5 @@
-//! How the work grows with keys, with threads and with the size of a fleet: each as a curve, with the exponent of the power
-//! that fits it best. One is linear.
+//! The growth of the work with keys, with threads and with the size of a fleet: each as a curve, with the
+//! exponent of the power that fits it best. An exponent of 1 is linear.
 
 use std::hint::black_box;
 use std::thread;
@@ -18,21 +18,22 @@ const HITS_OF_A_THREAD: usize = 400_000;
 const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
 const FLEETS: [usize; 3] = [1_000, 5_000, 25_000];
 const ENTRIES: [usize; 4] = [10_000, 100_000, 300_000, 1_000_000];
-/// Callers of a fleet's first reads.
+/// Callers that make a fleet's first reads.
 const CALLERS: usize = 512;
-/// Above it, a curve is worse than linear by more than the wait for memory.
+/// Largest exponent of a good curve. Above it a curve is worse than linear by more than the wait for memory.
 const LINEAR: f64 = 1.2;
 
-/// A way to do so much, and what it takes.
+/// A name, and a function from an amount of work to its cost.
 type Curve<'a> = (&'static str, Box<dyn Fn(usize) -> f64 + 'a>);
 
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Growth",
-        "Milliseconds for work on so many keys, for so many threads that make 400,000 hits each, and for one heartbeat over each \
-         of so many connections, the best of three; then the loads of a fleet's busiest second under `resilient`, and the resident \
-         memory of so many entries. The exponent is that of the power which fits the curve best: 1 is linear. Of 100,000 keys and \
-         more the processor's caches hold a part, and what touches each key once waits for memory then: that is what is above 1.",
+        "Milliseconds for work on so many keys, for so many threads that make 400,000 hits each, and for one \
+         heartbeat over each of so many connections, the best of three; then the loads of a fleet's busiest \
+         second under `resilient`, and the resident memory of so many entries. The exponent is that of the \
+         power which fits the curve best: 1 is linear. Of 100,000 keys and more the processor's caches hold \
+         a part, and what touches each key once waits for memory then: that is what is above 1.",
     );
     let runtime = Runtime::new().expect("a runtime");
     let curves: Vec<Curve<'_>> = vec![
@@ -65,7 +66,7 @@ pub(crate) fn run(report: &mut Report) {
     tabulate(report, "MB", "entries", &ENTRIES, 1, curves);
 }
 
-/// Each curve at each point, the best of so many rounds.
+/// Measures each curve at each point, the best of so many rounds.
 fn tabulate(
     report: &mut Report,
     unit: &str,
@@ -88,7 +89,7 @@ fn tabulate(
     report.table(&table);
 }
 
-/// The slope of the line through the logarithms that fits them best.
+/// Returns the slope of the straight line that fits the logarithms best.
 fn exponent(points: &[usize], taken: &[f64]) -> f64 {
     let logarithms: Vec<(f64, f64)> =
         points.iter().zip(taken).map(|(point, taken)| ((*point as f64).ln(), taken.ln())).collect();
@@ -167,7 +168,7 @@ fn read_all(runtime: &Runtime, cache: &SecretCache, ids: &[leasehold::WorkspaceI
     runtime.block_on(reading).expect("it ends");
 }
 
-/// Each thread makes so many hits, of the first so many keys.
+/// Has each thread make so many hits, on the first so many keys.
 fn on_threads(cache: &SecretCache, threads: usize, keys: usize) -> f64 {
     let ids = ids(keys);
     let hit = |offset: usize| {

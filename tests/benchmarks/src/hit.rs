@@ -1,8 +1,10 @@
-//! The time of a hit, beside what a server would use otherwise: the same keys, values and order of requests for all.
+//! The time of a hit, beside the maps that a server would use otherwise: the same keys, values and order of
+//! requests for all.
 //!
-//! A peer checks a deadline on each hit and clones an `Arc<[u8]>`, as its interface wants; `with` borrows. The two maps
-//! without a deadline are what a lookup costs at least: papaya alone, and hashbrown, which nobody else may write to. All
-//! have the same hash where they leave the choice, and the same clock where they leave the deadline to their user.
+//! A peer checks a deadline on each hit and clones an `Arc<[u8]>`, as its interface wants; `with` borrows.
+//! The two maps without a deadline are the minimum cost of a lookup: papaya alone, and hashbrown, which no
+//! other thread may write to. All have the same hash where they leave the choice, and the same clock where
+//! they leave the deadline to their user.
 
 use std::future::Future as _;
 use std::pin::pin;
@@ -41,7 +43,7 @@ struct Subjects {
     papaya: papaya::HashMap<Box<str>, Value, Fast>,
     hashbrown: hashbrown::HashMap<Box<str>, Value, Fast>,
     moka: moka::sync::Cache<String, Value, Fast>,
-    // Its own choice of a hash is the same.
+    // Its default hash is the same one.
     quick_cache: quick_cache::sync::Cache<String, (Duration, Value)>,
     foyer: foyer_memory::Cache<String, (Duration, Value), Fast>,
     // It hashes with ahash.
@@ -51,18 +53,19 @@ struct Subjects {
 }
 
 impl Subjects {
-    /// One after the other: what belongs to one map lies together, as it does where there is no other.
+    /// Fills one map after the other: the memory of a map lies together, as it does where there is no other
+    /// map.
     fn new(runtime: &Runtime, ids: &[WorkspaceId]) -> Self {
         let room = ids.len() * 2;
         let deadline = coarse_now() + TTL;
-        // Each its own allocation, as real values have.
+        // Each value is an allocation of its own, as real ones are.
         let value = || Value::from(SECRET.as_bytes());
         let fill = |insert: &mut dyn FnMut(String)| ids.iter().for_each(|id| insert(id.to_string()));
 
         let leasehold = runtime.block_on(warm(ids));
         let papaya = papaya::HashMap::builder().hasher(Fast::default()).build();
         fill(&mut |key| drop(papaya.pin().insert(key.into(), value()).cloned()));
-        // To iterate it has to complete its growth, as it has for the cache's sweep.
+        // An iteration has papaya complete its growth, as the cache's sweep does.
         assert!(papaya.pin().iter().next().is_some());
         let mut hashbrown = hashbrown::HashMap::default();
         fill(&mut |key| drop(hashbrown.insert(key.into(), value())));
@@ -84,13 +87,13 @@ impl Subjects {
         Self { leasehold, papaya, hashbrown, moka, quick_cache, foyer, cached, dashmap, locked }
     }
 
-    /// Each way to a hit.
+    /// Returns every kind of hit.
     fn sides<'a>(&'a self, requests: &'a [Request<'a>], threads: usize) -> Vec<Side<'a>> {
         let fresh = |deadline: Duration| assert!(coarse_now() < deadline);
         let side = |name, hit: Box<dyn Fn(&Request<'a>) -> u8 + Sync + 'a>| {
             Side::new(name, move || {
-                // Once without a look at the time: the processor's caches hold what the side before has left, which may be
-                // the same map's.
+                // One round that is not timed: the processor's caches hold what the side before has left,
+                // which may be the same map's.
                 on_threads(requests, threads, &*hit);
                 on_threads(requests, threads, &*hit)
             })
@@ -151,7 +154,7 @@ fn last_byte(secret: &leasehold::Secret) -> u8 {
     secret.expose()[SECRET.len() - 1]
 }
 
-/// A read that hits is ready at once.
+/// Polls a read once: a hit is ready at once.
 fn read(cache: &SecretCache, id: &WorkspaceId) -> u8 {
     let read = pin!(cache.read(id));
     let Poll::Ready(Ok(lookup)) = read.poll(&mut Context::from_waker(Waker::noop())) else {
@@ -160,7 +163,8 @@ fn read(cache: &SecretCache, id: &WorkspaceId) -> u8 {
     last_byte(&lookup.secret)
 }
 
-/// The clock by which a hit of the cache goes: it lags by some milliseconds, and costs less than a lookup.
+/// Returns the time of the clock that the cache's hits use: it lags by some milliseconds, and costs less than
+/// a lookup.
 fn coarse_now() -> Duration {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
@@ -170,10 +174,11 @@ fn requests(order: &[WorkspaceId]) -> Vec<Request<'_>> {
     order.iter().map(|id| Request { id, text: id.as_str() }).collect()
 }
 
-/// The nanoseconds for which a request keeps one of the processor's cores, from the first one's start to the last one's end.
+/// Returns the nanoseconds for which a request keeps one of the processor's cores, from the start of the
+/// first thread to the end of the last one.
 ///
-/// Which request is next depends on the byte that the one before has found. A server does not know its next request either;
-/// a processor that does looks up several at once.
+/// Which request is next depends on the byte that the one before has found. A server does not know its next
+/// request either; a processor that knows it looks up several at once.
 fn on_threads<'a>(
     requests: &[Request<'a>],
     threads: usize,
@@ -207,11 +212,12 @@ fn on_threads<'a>(
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "A hit",
-        "Nanoseconds for which a hit keeps a core. `with` borrows the secret, `get` clones its handle, `read` is the async call \
-         where it hits. Each request is known once the one before has its answer, and each round makes all of its requests once \
-         before it is timed. Peers check a deadline and clone an `Arc<[u8]>`; the two maps that do neither are what a lookup \
-         costs at least. All hash with foldhash, but for `cached`, which has ahash. Where the deadline is the user's own to check it \
-         is held against the same coarse clock as a lease; moka and `cached` read clocks of their own.",
+        "Nanoseconds for which a hit keeps a core. `with` borrows the secret, `get` clones its handle, \
+         `read` is the async call where it hits. Each request is known once the one before has its answer, \
+         and each round makes all of its requests once before it is timed. Peers check a deadline and clone \
+         an `Arc<[u8]>`; the two maps that do neither are what a lookup costs at least. All hash with \
+         foldhash, but for `cached`, which has ahash. Where the deadline is the user's own to check it is \
+         held against the same coarse clock as a lease; moka and `cached` read clocks of their own.",
     );
     let runtime = Runtime::new().expect("a runtime");
     let mut table = Table::new(&["workspaces", "access", "threads", "way", "ns a hit", "range", "to moka"]);
@@ -257,7 +263,7 @@ fn judge(report: &mut Report, cell: &str, count: usize, samples: &[Sample]) {
     }
 }
 
-/// All threads ask for the same workspace: what is shared shows.
+/// Has all threads ask for the same workspace: the cost of shared state shows.
 fn one_key(report: &mut Report, runtime: &Runtime) {
     let ids = ids(1_000);
     let subjects = Subjects::new(runtime, &ids);

@@ -1,4 +1,4 @@
-//! The same with the server's allocator, for what is resident under it.
+//! The same benchmarks with the server's allocator, for the resident memory under it.
 
 use std::process::ExitCode;
 

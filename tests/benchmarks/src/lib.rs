@@ -1,7 +1,9 @@
-//! Measures what Leasehold costs, beside what a server would use otherwise, and writes `host/cache/BENCHMARKS.md`.
+//! Measures the cost of Leasehold, beside what a server would use otherwise, and writes
+//! `host/cache/BENCHMARKS.md`.
 //!
-//! `tests/run --benchmarks` runs all sections and writes the file; with the names of sections it runs those and prints them.
-//! Every comparison is made in one run, in turns. It ends with code 1 where a goal is missed.
+//! `tests/run --benchmarks` runs all sections and writes the file; with the names of sections it runs those
+//! and prints them. Every comparison is made in one run, in turns. It ends with code 1 where a goal is
+//! missed.
 
 mod batch;
 mod fleet;
@@ -37,7 +39,7 @@ const SECTIONS: [(&str, Section); 9] = [
     ("memory", memory::run),
 ];
 
-/// The whole program: the sections that the command line names, or all of them.
+/// Runs the sections that the command line names, or all of them.
 #[must_use]
 pub fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +61,7 @@ pub fn run() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What was measured, where and when.
+/// Returns the head of the file: the object, the place and the time of the measurement.
 fn head() -> String {
     let run = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok();
@@ -72,9 +74,10 @@ fn head() -> String {
         .map_or("", |(_, name)| name);
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     format!(
-        "# Benchmarks\n\nWritten by `tests/run --benchmarks`; not by hand. Commit {}, {}, {cores} cores of {model}, Linux {}, {}.\n\n\
-         Every comparison was made in one run, in turns, and the range is that of its rounds. The machine is a virtual one \
-         that others share: look at ratios, and at the range before a difference.\n",
+        "# Benchmarks\n\nWritten by `tests/run --benchmarks`; not by hand. Commit {}, {}, {cores} cores of \
+         {model}, Linux {}, {}.\n\n\
+         Every comparison was made in one run, in turns, and the range is that of its rounds. The machine is \
+         a virtual one that others share: look at ratios, and at the range before a difference.\n",
         run("git", &["rev-parse", "--short", "HEAD"]),
         run("date", &["-u", "+%F"]),
         run("uname", &["-r"]),

@@ -1,5 +1,5 @@
-//! What an entry takes of resident memory, all overhead counted: a process of its own for each map, before it is filled and
-//! after.
+//! The resident memory of an entry, all overhead counted: each map has a process of its own, which is
+//! measured before it is filled and after.
 
 use std::env;
 use std::process::{Child, Command, Stdio};
@@ -14,20 +14,20 @@ use crate::report::{Report, Table};
 use crate::turns::now;
 
 const ENTRIES: usize = 1_000_000;
-/// How often every value is replaced.
+/// Replacements of every value.
 const ROUNDS: usize = 100;
 const TTL: Duration = Duration::from_secs(3600);
 
 /// The argument with which this program measures one map and prints what it found.
 pub(crate) const ALONE: &str = "--memory-of";
 
-/// How long the allocator is given to let go of what is free: it says ten seconds.
+/// Time after which the allocator has released free memory: it says ten seconds.
 const SETTLED: Duration = Duration::from_secs(12);
 
-/// What a process measured, in bytes, each once the allocator has settled.
+/// Measurements of one process, in bytes, each once the allocator has settled.
 struct Measured {
     filled: f64,
-    /// After each value was replaced for the first time.
+    /// Memory after each value was replaced for the first time.
     once: f64,
     replaced: f64,
     removed: f64,
@@ -36,10 +36,11 @@ struct Measured {
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Memory",
-        "Resident bytes for each of 1,000,000 entries with 36-byte ids and 43-byte secrets, each map in a process of its own: \
-         once it is filled, after every value was replaced once, after that was repeated (a hundred times; five times at a \
-         million), and after all were removed. Each is measured 12 seconds later: jemalloc, the server's allocator, gives \
-         back in 10 what is free, where glibc's keeps much of it.",
+        "Resident bytes for each of 1,000,000 entries with 36-byte ids and 43-byte secrets, each map in a \
+         process of its own: once it is filled, after every value was replaced once, after that was repeated \
+         (a hundred times; five times at a million), and after all were removed. Each is measured 12 seconds \
+         later: jemalloc, the server's allocator, gives back in 10 what is free, where glibc's keeps much of \
+         it.",
     );
     let mut table = Table::new(&[
         "map",
@@ -57,7 +58,7 @@ pub(crate) fn run(report: &mut Report) {
         ("quick_cache", ENTRIES),
     ];
     for allocator in ["jemalloc", "glibc"] {
-        // Side by side: nothing of this is a matter of time.
+        // The processes run side by side: nothing of this depends on time.
         let running = maps.map(|(name, entries)| (name, entries, start(allocator, name, entries)));
         for (name, entries, child) in running {
             let Measured { filled, once, replaced, removed } = measured(child);
@@ -81,7 +82,7 @@ pub(crate) fn run(report: &mut Report) {
     report.table(&table);
 }
 
-/// The resident megabytes of so many entries.
+/// Returns the resident megabytes of so many entries.
 pub(crate) fn filled_mb(entries: usize) -> f64 {
     numbers(start("glibc", "filled", entries)).next().expect("one number") / 1e6
 }
@@ -92,7 +93,7 @@ fn measured(child: Child) -> Measured {
     Measured { filled: next(), once: next(), replaced: next(), removed: next() }
 }
 
-/// A process of its own for one map: of this program, or of the one beside it that has jemalloc.
+/// Starts a process of its own for one map: of this program, or of the one beside it that has jemalloc.
 fn start(allocator: &str, name: &str, entries: usize) -> Child {
     let own = env::current_exe().expect("this program has a path");
     let program = if allocator == "jemalloc" { own.with_file_name("benchmarks-jemalloc") } else { own };
@@ -100,7 +101,7 @@ fn start(allocator: &str, name: &str, entries: usize) -> Child {
     command.args([ALONE, name, &entries.to_string()]).stdout(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// What a process prints.
+/// Returns the numbers that a process prints.
 fn numbers(child: Child) -> impl Iterator<Item = f64> {
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8(output.stdout).expect("it prints numbers");
@@ -108,7 +109,7 @@ fn numbers(child: Child) -> impl Iterator<Item = f64> {
     numbers.into_iter()
 }
 
-/// Fills one map in this process, and prints what it takes.
+/// Fills one map in this process, and prints its memory.
 pub(crate) fn alone(words: &[String]) {
     let [name, entries] = words else { panic!("expected the name of a map and a count") };
     let entries = entries.parse().expect("a count");
@@ -143,11 +144,11 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A cache of so many entries, and what was resident before it had them.
+/// Returns a cache of so many entries, and the resident memory before it had them.
 async fn fill(entries: usize) -> (SecretCache, f64) {
     let builder = SecretCache::builder().database(Full).policy(policy());
     let cache = builder.build().await.expect("the default policy");
-    // What is made once is there already.
+    // Everything that is made once is made by this read.
     cache.read(&id(0)).await.expect("everyone has a secret");
     let before = settled();
     for number in 0..entries {
@@ -170,7 +171,7 @@ fn leasehold(entries: usize) -> Measured {
         let once = once.expect("there are rounds");
         let replaced = settled() - before;
         cache.reset();
-        // The collector lets go of what a reset removed at the next write.
+        // The collector frees what a reset removed at the next write.
         cache.read(&id(0)).await.expect("everyone has a secret");
         Measured { filled, once, replaced, removed: settled() - before }
     })
@@ -194,12 +195,13 @@ fn peer(entries: usize, insert: impl Fn(&WorkspaceId), clear: impl Fn(), settle:
     Measured { filled, once, replaced, removed: settled() - before }
 }
 
-/// A hundred million issues would take an hour: the millions of entries are replaced five times.
+/// Returns the number of replacements. A hundred million issues would take an hour: the millions of entries
+/// are replaced five times.
 fn rounds(entries: usize) -> usize {
     if entries >= ENTRIES { ROUNDS / 20 } else { ROUNDS }
 }
 
-/// The resident memory of this process once the allocator has let go of what is free, in bytes.
+/// Returns the resident memory of this process once the allocator has released free memory, in bytes.
 #[expect(
     clippy::disallowed_methods,
     reason = "the allocator goes by the clock, and says nothing when it is done"
@@ -209,7 +211,7 @@ fn settled() -> f64 {
     resident()
 }
 
-/// The resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux says so");
     let pages: f64 = statm.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("a number");

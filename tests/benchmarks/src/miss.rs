@@ -1,4 +1,5 @@
-//! What a miss costs beside the statement that it sends: one after the other, in a task as a server's handlers are.
+//! The cost of a miss beside the statement that it sends: one after the other, in a task as a server's
+//! handlers are.
 
 use std::sync::Arc;
 
@@ -24,11 +25,12 @@ const NO_DATABASE: &str = "a read that misses, no database";
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "A miss",
-        "Microseconds for each of 1,000 misses, one after the other, in a task of a runtime with two workers. The pool is the \
-         same for all; over sqlx it tests the connection before and after each SELECT, and Leasehold's Database keeps one \
-         from a SELECT to the next for some milliseconds. What the cache and the policy add is the difference between the \
-         second and the third row, and what they gain against a server's own SELECT that between the first and the third. The \
-         last row has cache and policy alone, over a database that answers at once.",
+        "Microseconds for each of 1,000 misses, one after the other, in a task of a runtime with two \
+         workers. The pool is the same for all; over sqlx it tests the connection before and after each \
+         SELECT, and Leasehold's Database keeps one from a SELECT to the next for some milliseconds. What \
+         the cache and the policy add is the difference between the second and the third row, and what they \
+         gain against a server's own SELECT that between the first and the third. The last row has cache and \
+         policy alone, over a database that answers at once.",
     );
     let runtime = Runtime::new().expect("a runtime");
     let ids: Arc<[WorkspaceId]> = ids(1_000).into();
@@ -98,12 +100,12 @@ where
     in_turns(ROUNDS, sides)
 }
 
-/// A cache in which every read misses.
+/// Returns a builder of a cache in which every read misses.
 fn never_fresh() -> leasehold::Builder {
     SecretCache::builder().policy(Policy::from_bytes(leasehold_policies::TTL).setting("ttl", "0s"))
 }
 
-/// The microseconds that each miss of a round takes.
+/// Returns a side that measures the microseconds of each miss of a round.
 fn side<'a, F>(
     runtime: &'a Runtime,
     ids: &'a Arc<[WorkspaceId]>,

@@ -1,4 +1,4 @@
-//! What was measured, as Markdown, and which of the goals it misses.
+//! The measurements as Markdown, and the goals that they miss.
 
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ impl Report {
         self.goals.push(Goal { name: name.to_owned(), measured, bound, is_met });
     }
 
-    /// All of it, with what is missed at the end.
+    /// Returns the whole text with the missed goals at its end, and whether there are none.
     pub(crate) fn finish(self) -> (String, bool) {
         let Self { mut text, goals } = self;
         let missed: Vec<&Goal> = goals.iter().filter(|goal| !goal.is_met).collect();
@@ -74,12 +74,12 @@ impl Table {
     }
 }
 
-/// Nanoseconds, to be read.
+/// Formats nanoseconds for a reader.
 pub(crate) fn nanos(nanos: f64) -> String {
     if nanos < 100.0 { format!("{nanos:.1}") } else { format!("{nanos:.0}") }
 }
 
-/// A ratio, to be read.
+/// Formats a ratio for a reader.
 pub(crate) fn times(ratio: f64) -> String {
     format!("{ratio:.2}")
 }

@@ -1,5 +1,5 @@
-//! Heartbeats over HTTP on loopback with keep-alive, beside a constant answer of the same server, and beside itself with a
-//! policy that caches nothing, on PostgreSQL.
+//! Heartbeats over HTTP on loopback with keep-alive, beside a constant answer of the same server, and beside
+//! the server itself with a policy that caches nothing, on PostgreSQL.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,16 +20,16 @@ const SPAN: Duration = Duration::from_millis(250);
 const CONNECTIONS: usize = 8;
 const WORKSPACES: usize = 64;
 
-/// What one round of one side measured.
+/// Measurements of one round of one side.
 struct Round {
     per_second: f64,
-    /// Of the server's own, for each request, in microseconds.
+    /// Processor time of the server for each request, in microseconds.
     processor: f64,
-    /// In microseconds: the median, the 99th and the 99.9th percentile.
+    /// Latencies in microseconds: the median, the 99th and the 99.9th percentile.
     latencies: [f64; 3],
 }
 
-/// One server, and what is asked of it.
+/// One server, and the requests that are sent to it.
 struct Side {
     name: &'static str,
     process: u32,
@@ -48,8 +48,9 @@ impl Side {
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "The server",
-        "Requests over loopback, 8 connections with keep-alive, one client thread beside the server's two on two cores. The \
-         constant is the answer of `/healthz` from the same server. Ratios are medians over the rounds.",
+        "Requests over loopback, 8 connections with keep-alive, one client thread beside the server's two on \
+         two cores. The constant is the answer of `/healthz` from the same server. Ratios are medians over \
+         the rounds.",
     );
     let runtime = runtime();
     let database = empty_database(&runtime);
@@ -81,7 +82,8 @@ pub(crate) fn run(report: &mut Report) {
         "to the constant",
     ]);
     let per_second = |side: &Side| median(side.rounds.iter().map(|round| round.per_second));
-    // Round by round: the machine has good and bad seconds, and both sides of a round have the same.
+    // Ratios are taken round by round: the machine has good and bad seconds, and both sides of a round have
+    // the same.
     let ratio = |side: &Side, to: &Side| {
         let rounds = side.rounds.iter().zip(&to.rounds);
         median(rounds.map(|(round, to)| round.per_second / to.per_second))
@@ -124,7 +126,7 @@ impl Heartbeats {
         Self { runtime, side, _server: server, _database: database }
     }
 
-    /// The milliseconds in which each of so many connections has one answered.
+    /// Returns the milliseconds in which each of so many connections has one heartbeat answered.
     pub(crate) fn ms_for_one_over_each(&self, connections: usize) -> f64 {
         let round = self.runtime.block_on(load(&self.side, connections));
         connections as f64 / round.per_second * 1e3
@@ -135,7 +137,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
-/// A database of PostgreSQL in which a server finds no table.
+/// Creates a PostgreSQL database in which a server finds no table.
 fn empty_database(runtime: &Runtime) -> TestDatabase {
     let (database, _) = runtime.block_on(stores::postgres(&ids(1))).expect("a database");
     let dropped = async { sqlx::raw_sql("DROP TABLE workspaces").execute(database.pool()).await };
@@ -148,12 +150,12 @@ fn start(database: &TestDatabase, policy: &str) -> Server {
     launch.server().expect("it starts")
 }
 
-/// A heartbeat of each of so many new workspaces.
+/// Returns a heartbeat for each of so many new workspaces.
 fn heartbeats(server: &Server, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|number| heartbeat(server, &format!("w{number}"))).collect()
 }
 
-/// The bytes of a heartbeat of a new workspace.
+/// Returns the bytes of a heartbeat for a new workspace.
 fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
     let token = server.create(id).expect("it can be created");
     let body = format!("{{\"workspace_id\":\"{id}\"}}");
@@ -165,7 +167,7 @@ fn heartbeat(server: &Server, id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Asks for a while, over so many connections at once.
+/// Sends requests for a while, over so many connections at once.
 async fn load(side: &Side, connections: usize) -> Round {
     let Side { process, address, ref requests, .. } = *side;
     let (started, spent) = (now(), processor_nanos(process));
@@ -190,7 +192,7 @@ async fn load(side: &Side, connections: usize) -> Round {
     Round { per_second, processor, latencies: [0.5, 0.99, 0.999].map(percentile) }
 }
 
-/// The processor time that a process has used, in all of its threads.
+/// Returns the processor time that a process has used, in all of its threads.
 fn processor_nanos(process: u32) -> u64 {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
     let nanos = |thread: std::fs::DirEntry| {
@@ -200,7 +202,7 @@ fn processor_nanos(process: u32) -> u64 {
     threads.map(|thread| nanos(thread.expect("a thread"))).sum()
 }
 
-/// One connection: the microseconds of each request.
+/// Sends requests over one connection, and returns the microseconds of each.
 async fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Vec<f64> {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.set_nodelay(true).expect("a socket");
@@ -212,7 +214,7 @@ async fn ask(address: SocketAddr, requests: &[Vec<u8>]) -> Vec<f64> {
             break;
         }
         stream.write_all(request).await.expect("it is sent");
-        // Answers are small: one arrives whole.
+        // Answers are small: each arrives whole.
         let length = stream.read(&mut buffer).await.expect("it answers");
         assert!(
             buffer[..length].starts_with(b"HTTP/1.1 200"),

@@ -1,4 +1,4 @@
-//! From the start of the program to the line that says that it listens, on SQLite.
+//! The time from the start of the program to the line that says that it listens, on SQLite.
 
 use leasehold_tests::server::Launch;
 
@@ -10,8 +10,8 @@ const ROUNDS: usize = 15;
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Start-up",
-        "Milliseconds from `exec` until the server listens, with a database on SQLite that has its schema: where the policy is \
-         compiled at the start, and where its code is on the disk.",
+        "Milliseconds from `exec` until the server listens, with a database on SQLite that has its schema: \
+         where the policy is compiled at the start, and where its code is on the disk.",
     );
     let launch = |arguments: &[&'static str]| {
         let launch = Launch::new("sqlite://test.db?mode=rwc").expect("a folder");

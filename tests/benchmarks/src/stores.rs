@@ -12,7 +12,7 @@ pub(crate) fn column() -> Column {
     Column::new("workspaces", "id", "platform_inbound_secret").expect("plain names")
 }
 
-/// A file of SQLite, and a cache's way to it.
+/// Creates a SQLite file, and the cache's connection to it.
 pub(crate) async fn sqlite(ids: &[WorkspaceId]) -> Result<(sqlite::TestDatabase, Sqlite)> {
     let file = sqlite::TestDatabase::create().await?;
     let column = {
@@ -29,7 +29,8 @@ pub(crate) async fn sqlite(ids: &[WorkspaceId]) -> Result<(sqlite::TestDatabase,
     Ok((file, database))
 }
 
-/// A database of the cluster that `tests/run` starts, and a cache's way to it over the server's Unix socket.
+/// Creates a database of the cluster that `tests/run` starts, and the cache's connections to it over the
+/// server's Unix socket.
 pub(crate) async fn postgres(ids: &[WorkspaceId]) -> Result<(postgres::TestDatabase, Postgres)> {
     let database = postgres::TestDatabase::create().await?;
     sqlx::raw_sql(leasehold_tests::WORKSPACES).execute(database.pool()).await?;

@@ -1,5 +1,6 @@
-//! Expiry without storms: how the loads of a fleet that was started together spread over time, and how many statements a
-//! heartbeat costs in a day. Time is a clock of the benchmark's own; the cache and the policies are real.
+//! Expiry without storms: the spread over time of the loads of a fleet that was started together, and the
+//! statements that a heartbeat costs in a day. Time is a clock of the benchmark's own; the cache and the
+//! policies are real.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const FLEET: usize = 100_000;
 const SECONDS: u64 = 1_200;
 const DAY_FLEET: usize = 1_000;
 const DAY_MINUTES: u64 = 24 * 60;
-/// Background refreshes are let run before there are more of them than may wait.
+/// Reads between two waits for background refreshes: more of them may not be queued.
 const READS_AT_ONCE: usize = 64;
 
 /// A policy and its settings.
@@ -26,8 +27,8 @@ type Choice = (&'static str, &'static [u8], &'static [(&'static str, &'static st
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "Expiry without storms",
-        "100,000 workspaces that are read for the first time in the same second, and then each of them in every second for \
-         20 minutes: the loads of the busiest second after the first, and of the mean one.",
+        "100,000 workspaces that are read for the first time in the same second, and then each of them in \
+         every second for 20 minutes: the loads of the busiest second after the first, and of the mean one.",
     );
     let mut table = Table::new(&["policy", "loads in the busiest second", "in the mean second", "ratio"]);
     let spread: [Choice; 3] =
@@ -59,7 +60,7 @@ pub(crate) fn run(report: &mut Report) {
     report.table(&table);
 }
 
-/// The loads of the busiest second for a fleet of so many.
+/// Returns the loads of the busiest second for a fleet of so many.
 pub(crate) fn busiest_second_of_resilient(count: usize) -> u64 {
     loads_each_second(RESILIENT, count).into_iter().max().unwrap_or_default()
 }

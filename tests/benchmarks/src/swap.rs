@@ -1,4 +1,4 @@
-//! How long it takes until another policy is active, where that time goes, and whether a reader notices.
+//! The time until another policy is active, its parts, and whether a reader notices.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,9 +17,10 @@ const READERS_SPAN: Duration = Duration::from_secs(3);
 pub(crate) fn run(report: &mut Report) {
     report.section(
         "A swap",
-        "From the call to the moment at which the new policy decides, by stage: each policy for the first time in a cache, and \
-         so compiled; then through `PUT /admin/policy` of a server that finds it compiled on its disk, where what no stage has is \
-         HTTP and the file in which the policy is kept for the next start. Milliseconds, medians.",
+        "From the call to the moment at which the new policy decides, by stage: each policy for the first \
+         time in a cache, and so compiled; then through `PUT /admin/policy` of a server that finds it \
+         compiled on its disk, where what no stage has is HTTP and the file in which the policy is kept for \
+         the next start. Milliseconds, medians.",
     );
     let runtime = Runtime::new().expect("a runtime");
     by_stage(report, &runtime);
@@ -33,7 +34,7 @@ fn by_stage(report: &mut Report, runtime: &Runtime) {
         let reports: Vec<SwapReport> = (0..ROUNDS)
             .map(|_| {
                 runtime.block_on(async {
-                    // Another one, or the same code would be at hand.
+                    // Another policy comes first, or the same code would be compiled already.
                     let first = if *name == "passthrough" {
                         leasehold_policies::TTL
                     } else {
@@ -61,12 +62,13 @@ fn by_stage(report: &mut Report, runtime: &Runtime) {
     report.table(&table);
 }
 
-/// The built-in policy is compiled at the start: a custom section more makes another component of it.
+/// Returns the component with one more custom section, which makes another component of it: the built-in
+/// policy is compiled at the start.
 fn unlike_the_built_in(component: &[u8]) -> Vec<u8> {
     [component, &[0, 2, 1, b'x']].concat()
 }
 
-/// The PUT itself, on a server that has compiled the policy before.
+/// Times the PUT itself, on a server that has compiled the policy before.
 fn over_http(report: &mut Report) {
     let launch = Launch::new("sqlite://test.db?mode=rwc").expect("a folder").arguments([
         "--compile-cache",
@@ -85,7 +87,7 @@ fn over_http(report: &mut Report) {
         "rehearsal",
     ]);
     for (name, component) in leasehold_policies::ALL.iter().filter(|(name, _)| *name != "passthrough") {
-        // The whole in milliseconds, and each stage as the answer says.
+        // The whole in milliseconds, and each stage as the answer states it.
         let put = |server: &Server| {
             let started = now();
             let component = unlike_the_built_in(component);
@@ -121,7 +123,7 @@ fn over_http(report: &mut Report) {
     report.table(&table);
 }
 
-/// The time of each lookup of a thread that does nothing else, without swaps and beside them.
+/// Times each lookup of a thread that does nothing else, without swaps and beside them.
 fn readers(report: &mut Report, runtime: &Runtime) {
     let ids = ids(1_000);
     let cache = runtime.block_on(warm(&ids));
@@ -148,7 +150,7 @@ fn readers(report: &mut Report, runtime: &Runtime) {
             let swaps = runtime.block_on(async {
                 let (begun, mut swaps) = (now(), 0);
                 while begun.elapsed() < READERS_SPAN {
-                    // The other thread does as much without a swap: everyone is read once.
+                    // The other thread does the same work without a swap: it reads every workspace once.
                     if swapping {
                         cache.swap(policy()).await.expect("the same policy again");
                         swaps += 1;

@@ -1,16 +1,16 @@
-//! Several ways to do the same thing, measured in turns: a round of each, then the next round, beginning with another one.
-//! A machine has good and bad minutes, and so has every side then.
+//! Several sides of a comparison, measured in turns: a round of each, then the next round, beginning with
+//! another side. A machine has good and bad minutes, and each side has its share of them.
 
 use std::time::Instant;
 
-/// One way to do it.
+/// One side of a comparison.
 pub(crate) struct Side<'a> {
     pub(crate) name: &'static str,
-    /// Runs one round, and returns what it measured.
+    /// Runs one round, and returns its measurement.
     pub(crate) round: Box<dyn FnMut() -> f64 + 'a>,
 }
 
-/// What the rounds of one side came to.
+/// Summary of the rounds of one side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
@@ -48,7 +48,7 @@ pub(crate) fn sample(name: &'static str, results: &mut [f64]) -> Sample {
     Sample { name, median: results[results.len() / 2], least: results[0], most: results[results.len() - 1] }
 }
 
-/// What a figure is to this one.
+/// Returns the ratio of one side's figure to another's.
 pub(crate) fn ratio(samples: &[Sample], of: &str, to: &str) -> f64 {
     let median = |name: &str| {
         let sample = samples.iter().find(|sample| sample.name == name);

@@ -14,18 +14,18 @@ pub struct ValueId(u64);
 /// The writer of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// An issue of the cache, its caller dropped or not.
+    /// An issue of the cache, whether its caller was dropped or not.
     Cache,
     /// Another writer, behind the cache's back.
     Other,
 }
 
-/// Where a value was committed.
+/// The place of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// The row.
     pub workspace: usize,
-    /// How many commits of the row came before it.
+    /// The number of commits of the row before it.
     pub position: u32,
 }
 
@@ -45,7 +45,7 @@ struct Row {
 }
 
 impl ValueId {
-    /// The id of this text.
+    /// Returns the id of this text.
     pub fn of(text: &str) -> Self {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
@@ -54,7 +54,7 @@ impl ValueId {
 }
 
 impl History {
-    /// So many rows, each absent.
+    /// Creates the history of so many rows, each absent.
     pub fn new(workspaces: usize) -> Self {
         let row = Row { length: 1, absences: vec![0], last_of_cache: 0 };
         Self { rows: vec![row; workspaces], places: HashMap::new() }
@@ -85,27 +85,27 @@ impl History {
         Ok(())
     }
 
-    /// Where this value was committed.
+    /// Returns where this value was committed.
     pub(crate) fn place(&self, value: ValueId) -> Option<Committed> {
         self.places.get(&value).copied()
     }
 
-    /// The position of what the row holds after all of these commits.
+    /// Returns the position of what the row holds after all of these commits.
     pub fn last(&self, workspace: usize) -> u32 {
         self.rows[workspace].length - 1
     }
 
-    /// The position of the last commit that the cache made; the row's beginning if it made none.
+    /// Returns the position of the last commit that the cache made; the row's beginning if it made none.
     pub fn last_of_cache(&self, workspace: usize) -> u32 {
         self.rows[workspace].last_of_cache
     }
 
-    /// The first position of absence that is not before this one.
+    /// Returns the first position of absence that is not before this one.
     pub(crate) fn absence_from(&self, workspace: usize, position: u32) -> Option<u32> {
         let absences = &self.rows[workspace].absences;
         absences.get(absences.partition_point(|absence| *absence < position)).copied()
     }
-    /// The first position of absence that is not before this one, and the last one of all; the last
+    /// Returns the first position of absence that is not before this one, and the last one of all; the last
     /// one twice where there is none from there on.
     pub(crate) fn absences(&self, workspace: usize, position: u32) -> (u32, u32) {
         let last = self.rows[workspace].absences.last().copied().unwrap_or_default();

@@ -1,19 +1,19 @@
 //! The rules, held against operations and commits.
 //!
-//! For each row there are floors: positions below which nothing may be answered any more. An
-//! operation that ends raises them; one that begins is held against those of that moment. So only
-//! what had ended before binds what begins later. Floors last from one batch to the next, so that
-//! the operations of a batch may be forgotten: no operation may be of two batches.
+//! For each row there are floors: positions below which nothing may be answered any more. An operation that
+//! ends raises them; an operation that begins is held against the floors of that moment. So only what had
+//! ended before binds what begins later. Floors last from one batch to the next, so that the operations of a
+//! batch may be forgotten: no operation may be of two batches.
 
 use std::fmt;
 
 use crate::{Content, Did, History, Operation, Span, ValueId};
 
-/// Moments at which a row is known to have moved on, so many of which are remembered: seconds of a
-/// busy row.
+/// Maximum number of moments at which a row is known to have moved on that are remembered: seconds of a busy
+/// row.
 const MAX_MOVES: usize = 8_192;
 
-/// What must never happen.
+/// Rules that must never be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
     /// Once an issue has returned a value, no read that begins later answers an older one.
@@ -24,18 +24,18 @@ pub enum Rule {
     NeverInTheRow,
     /// Every answer was committed in the row that was asked for.
     OfAnotherRow,
-    /// After an answer no older one is given.
+    /// After an answer no older value is answered.
     WentBack,
-    /// After a removal, a reset or an issue of unknown outcome no value is answered that had left
-    /// the row before that was called.
+    /// After a removal, a reset or an issue of unknown outcome no value is answered that had left the row
+    /// before the call began.
     OlderThanARemoval,
     /// No value is answered for longer after it has left the row than a lease may last.
     PastItsLease,
     /// At rest a read answers what the row holds, or what the cache has last stored in it.
     NotWhatTheRowHolds,
-    /// A rotation returns what was not there before it was called.
+    /// A rotation returns a value that was not there before it was called.
     NothingNewIssued,
-    /// What the row holds is not refused once every read has to answer it.
+    /// A value that the row holds is not refused once every read has to answer it.
     StoredKeyRefused,
 }
 
@@ -46,7 +46,7 @@ pub struct Violation {
     pub rule: Rule,
     /// The operation.
     pub operation: Operation,
-    /// The position of what it answered, where there is one.
+    /// The position of its answer, where there is one.
     pub position: Option<u32>,
     /// The lowest position that was allowed, and since when.
     pub floor: Floor,
@@ -63,7 +63,7 @@ pub struct Floor {
 #[derive(Debug)]
 pub struct Judge {
     rows: Vec<Row>,
-    /// How long a value may be answered after it has left the row, in nanoseconds.
+    /// Longest time for which a value may be answered after it has left the row, in nanoseconds.
     longest: u64,
 }
 
@@ -73,7 +73,7 @@ struct Row {
     answered: Floor,
     removed: Floor,
     rest: Floor,
-    /// When the row was first known to have come to a position, both rising.
+    /// Moments at which the row was first known to have come to a position, both rising.
     moves: Vec<Floor>,
 }
 
@@ -83,32 +83,32 @@ struct Batch<'a> {
     operations: &'a [Operation],
 }
 
-/// Where a row was when an operation began.
+/// The state of a row when an operation began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Start {
     /// The last position that the row was known to have come to.
     known: u32,
-    /// The first position that the answer can be, where it is one of a row.
+    /// The first position that the answer can have, where it is one of a row.
     first: Option<u32>,
 }
 
-/// Why an operation breaks a rule: the rule, the position of what it answered, the floor.
+/// The reason why an operation breaks a rule: the rule, the position of its answer, the floor.
 type Verdict<T> = Result<T, (Rule, Option<u32>, Floor)>;
 
 impl Judge {
-    /// For so many rows, and values that are answered for `longest` nanoseconds at most after they
-    /// have left their row.
+    /// Creates a judge of so many rows, and of values that are answered for `longest` nanoseconds at most
+    /// after they have left their row.
     pub fn new(workspaces: usize, longest: u64) -> Self {
         Self { rows: vec![Row::default(); workspaces], longest }
     }
 
-    /// From now on no read of this row may answer anything before this position.
+    /// Has no read of this row answer anything before this position from now on.
     pub fn settle(&mut self, workspace: usize, position: u32, now: u64) {
         self.rows[workspace].rest.rise(position, now);
     }
 
-    /// Finds what breaks a rule. The history has every commit up to the last end, and none of these
-    /// operations was begun before the last batch had ended.
+    /// Finds the operations that break a rule. The history has every commit up to the last end, and none of
+    /// these operations was begun before the last batch had ended.
     pub fn judge(&mut self, history: &History, mut operations: Vec<Operation>) -> Vec<Violation> {
         operations.sort_unstable_by_key(|operation| operation.workspace);
         let rows = operations.chunk_by(|one, other| one.workspace == other.workspace);
@@ -142,8 +142,8 @@ impl Row {
         violations
     }
 
-    /// Holds an operation against the floors of the moment at which it began. Returns the position
-    /// of its answer: of an absence the first one that it can be.
+    /// Holds an operation against the floors of the moment at which it began. Returns the position of its
+    /// answer: of an absence the first one that it can be.
     fn begin(&self, batch: &Batch<'_>, operation: &Operation, longest: u64) -> Verdict<Option<u32>> {
         let (first, last) = match operation.did {
             Did::Removed | Did::Written(_) => return Ok(None),
@@ -173,7 +173,7 @@ impl Row {
         }
     }
 
-    /// Whether this position may be answered.
+    /// Checks that this position may be answered.
     fn hold(&self, operation: &Operation, position: u32) -> Verdict<()> {
         let older_than_an_issue = match operation.did {
             Did::Verified(..) => Rule::OldKeyVerified,
@@ -195,8 +195,8 @@ impl Row {
         Ok(())
     }
 
-    /// A refusal is a read that found something else. Where the presented value is the oldest that
-    /// may be answered, there must be something newer that it can have found.
+    /// Checks a refusal, which is a read that found something else. Where the presented value is the oldest
+    /// that may be answered, there must be something newer that it can have found.
     fn refused(&self, batch: &Batch<'_>, operation: &Operation, value: ValueId) -> Verdict<Option<u32>> {
         let floor = self.highest();
         let place = batch.history.place(value).filter(|place| place.workspace == operation.workspace);
@@ -210,7 +210,7 @@ impl Row {
         }
     }
 
-    /// Raises the floors for what begins later.
+    /// Raises the floors for operations that begin later.
     fn end(&mut self, batch: &Batch<'_>, operation: &Operation, start: Start) {
         let now = operation.span.end;
         let position = match operation.did {
@@ -237,7 +237,7 @@ impl Row {
         floors.into_iter().max_by_key(|floor| floor.position).unwrap_or_default()
     }
 
-    /// The last position that the row is known to have come to.
+    /// Returns the last position that the row is known to have come to.
     fn known(&self) -> Floor {
         self.moves.last().copied().unwrap_or_default()
     }
@@ -252,8 +252,8 @@ impl Floor {
 }
 
 impl Batch<'_> {
-    /// Starts and ends in the order of time, each with the index of its operation. What ends when
-    /// another one begins overlaps it: starts come first.
+    /// Returns starts and ends in the order of time, each with the index of its operation. An operation that
+    /// ends when another one begins overlaps it: starts come first.
     fn moments(&self) -> Vec<(bool, usize)> {
         let spans = self.operations.iter().map(|operation| operation.span).enumerate();
         let mut moments: Vec<(u64, bool, usize)> =
@@ -262,8 +262,8 @@ impl Batch<'_> {
         moments.into_iter().map(|(_, is_end, index)| (is_end, index)).collect()
     }
 
-    /// Whether the commit after this position may have been made before the end of this span: not
-    /// if there is none, nor if the call that brought it was begun later.
+    /// Returns whether the commit after this position may have been made before the end of this span: not if
+    /// there is none, nor if the call that brought it was begun later.
     fn may_follow(&self, position: u32, span: Span) -> bool {
         let workspace = self.operations[0].workspace;
         let brings_it_later = |operation: &Operation| match operation.did {

@@ -1,17 +1,17 @@
-//! What a caller did, and between which two moments.
+//! The action of a caller, and the two moments between which it happened.
 
 use crate::ValueId;
 
 /// The moments before an operation was begun and after it had ended, in nanoseconds on one clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Before it was begun.
+    /// The moment before it was begun.
     pub start: u64,
-    /// After its answer was there.
+    /// The moment after its answer was there.
     pub end: u64,
 }
 
-/// What a row holds, or was answered to hold.
+/// The content of a row, stored or answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// This value.
@@ -20,7 +20,7 @@ pub enum Content {
     Absent,
 }
 
-/// What an operation came to. One that failed or was dropped says nothing, and is left out.
+/// The outcome of an operation. An operation that failed or was dropped says nothing, and is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Did {
     /// A read of any kind answered.
@@ -31,7 +31,7 @@ pub enum Did {
     Healed(ValueId),
     /// A comparison with this value said whether it is the row's.
     Verified(ValueId, bool),
-    /// What is cached was removed, or has to be: by an issue of which is not known what it did.
+    /// The cached value was removed, or has to be: by an issue whose outcome is unknown.
     Removed,
     /// Another writer committed this behind the cache's back, between these two moments.
     Written(Content),
@@ -42,8 +42,8 @@ pub enum Did {
 pub struct Operation {
     /// The row.
     pub workspace: usize,
-    /// When.
+    /// The time of the operation.
     pub span: Span,
-    /// What.
+    /// The outcome.
     pub did: Did,
 }

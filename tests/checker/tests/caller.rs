@@ -1,5 +1,5 @@
-//! A task that calls the cache at random, drops half of what it has to wait for, and notes what it
-//! was told.
+//! A task that calls the cache at random, drops half of the futures that it has to wait for, and notes what
+//! it was answered.
 
 use std::sync::Arc;
 
@@ -54,21 +54,22 @@ const KINDS: [(Kind, &str, u32); 16] = [
     (Kind::Insert, "insert", 12),
 ];
 
-/// Answers of reads of which one is remembered: most are of what was issued or written, which is.
+/// Number of answered reads of which one is remembered: most are of a value that was issued or written, which
+/// is remembered.
 const ANSWERS_PER_MEMORY: u32 = 8;
 
-/// Calls for each that holds its thread up, and for how long it does.
+/// Number of calls of which one holds its thread up, and the time for which it does.
 const CALLS_PER_HOLD_UP: u32 = 16;
 const LONGEST_HOLD_UP_NANOS: u64 = 300_000;
 
-/// Calls for each connection that is cut.
+/// Number of calls of which one cuts a connection.
 const CALLS_PER_CUT: u32 = 400;
 
-/// What others do to the database.
+/// Disturbances of the database by others.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
-    /// The writer makes values go, not only change. The cache that reads back what it has written,
-    /// and finds that it is gone, does not know what became of its issue.
+    /// The writer also removes values instead of only changing them. A cache that reads back what it has
+    /// written, and finds that it is gone, does not know the outcome of its issue.
     pub(crate) clears: bool,
     /// Connections are cut.
     pub(crate) cuts: bool,
@@ -87,7 +88,7 @@ impl Caller {
         while self.world.claim() {
             self.act().await;
             self.hold_up();
-            // Hits never wait, and others have their turn.
+            // Hits never wait, and other tasks have their turn.
             tokio::task::consume_budget().await;
         }
         self.log
@@ -121,8 +122,8 @@ impl Caller {
         }
     }
 
-    /// Now and then keeps its thread from everything else that waits for it, the cache's own tasks
-    /// among them: between two steps of one task others do theirs.
+    /// Now and then keeps its thread from everything else that waits for it, the cache's own tasks among
+    /// them: between two steps of one task other tasks take theirs.
     fn hold_up(&mut self) {
         if self.rng.u32(..CALLS_PER_HOLD_UP) == 0 {
             let until = self.world.now() + self.rng.u64(..LONGEST_HOLD_UP_NANOS);
@@ -219,7 +220,7 @@ impl Caller {
                 self.world.remember(workspace, text(&secret));
             }
             Err(error) => {
-                // The entry is gone, as by a removal: at the latest when the word was lost.
+                // The entry is gone, as by a removal: at the latest when the answer was lost.
                 if let Error::OutcomeUnknown(reason) = &error {
                     let lost = world.losses.first_from(workspace, span.0).filter(|_| reason.contains(LOST));
                     self.log.note(workspace, (lost.unwrap_or(span.0).min(span.1), span.1), Did::Removed);
@@ -278,8 +279,7 @@ impl Caller {
     async fn swap(&mut self) {
         let world = Arc::clone(&self.world);
         let operator = world.cache.on_behalf_of("checker");
-        // One that is refused, or that is dropped, leaves what was active: which is nothing to
-        // note.
+        // A swap that is refused or dropped leaves the active policy, which is nothing to note.
         match self.rng.u32(..10) {
             0..6 => {
                 let policy = self.rng.choice(&world.policies).expect("there are some").clone();
@@ -299,7 +299,7 @@ impl Caller {
         self.writes.send(write).await.expect("the writer is there");
     }
 
-    /// What the future answered, and when, unless it was dropped.
+    /// Returns the future's output and its span, unless the future was dropped.
     async fn wait_for<F: Future>(&mut self, future: F) -> Option<(F::Output, (u64, u64))> {
         self.log.tally.futures += 1;
         let patience = Patience::draw(&mut self.rng);

@@ -1,16 +1,17 @@
-//! The cache beside a real database, in real time, by many tasks at once, half of whose futures are
-//! dropped: 0 violations.
+//! The cache beside a real database, in real time, by many tasks at once, half of whose futures are dropped:
+//! 0 violations.
 //!
-//! What callers saw is held against the order of commits, which triggers write down in the database
-//! itself. Each engine is run with pools of 1, 2 and 10 connections, each with triggers that the
-//! cache sees, so that it reads back what it has written, and with others that it does not see.
-//! Chance decides what is called, with what and for how long it is waited for; a seed decides
-//! chance, and not what the threads make of it:
+//! What callers saw is held against the order of commits, which triggers write down in the database itself.
+//! Each engine is run with pools of 1, 2 and 10 connections, each with triggers that the cache sees, so that
+//! it reads back what it has written, and with others that it does not see. Chance decides which operation is
+//! called, with which arguments and for how long it is waited for; a seed decides chance, but not the
+//! interleaving of the threads:
 //!
 //!     SEED=42 tests/run --test checker -- --nocapture
 //!     tests/run --long --release --test checker -- --nocapture
 //!
-//! The second one makes 10,000,000 operations, and `OPERATIONS=200000` in front of either so many.
+//! The second command makes 10,000,000 operations, and `OPERATIONS=200000` in front of either sets the
+//! number.
 
 #![expect(clippy::disallowed_methods, reason = "a run is described in the environment")]
 
@@ -35,7 +36,7 @@ use segment::Plan;
 use site::Triggers;
 use tally::Tally;
 
-/// Of all segments of both engines together. Without optimisation the long form is a tenth of what
+/// Operations of all segments of both engines together. Without optimisation the long form is a tenth of what
 /// it is with it.
 const GATE: u64 = 18_000;
 const LONG: u64 = if cfg!(debug_assertions) { 1_000_000 } else { 10_000_000 };
@@ -80,7 +81,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, got {text:?}")))
 }
 
-/// Past the capture of the test harness: what was run is worth seeing where nothing failed.
+/// Prints past the capture of the test harness: the figures of a run are worth seeing where nothing failed.
 fn print(text: &str) {
     // The other end may be gone.
     let _ = stderr().write_all(text.as_bytes());

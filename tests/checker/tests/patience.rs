@@ -1,31 +1,31 @@
-//! How long a caller waits for a future before it drops it.
+//! The time for which a caller waits for a future before it drops it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-/// What became of a future.
+/// The end of a future.
 pub(crate) enum Ended<T> {
-    /// It answered; whether it was waited for.
+    /// The future answered; whether it was waited for.
     Answered(T, bool),
-    /// It was dropped while it was waited for.
+    /// The future was dropped while it was waited for.
     Dropped,
-    /// It was dropped before it was polled.
+    /// The future was dropped before it was polled.
     Unbegun,
 }
 
-/// A caller's patience with one future.
+/// The limit up to which a caller waits for one future.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
     Endless,
-    /// The future is polled once, and so many times again while others have their turn.
+    /// The future is polled once, and so many times again while other tasks have their turn.
     Polls(u32),
     None,
 }
 
 impl Patience {
-    /// Such that half of the futures that have to be waited for are dropped meanwhile: most of the
-    /// waits are of some hundred microseconds, in which a task has some tens of turns.
+    /// Draws a limit, such that half of the futures that have to be waited for are dropped meanwhile: most of
+    /// the waits are of some hundred microseconds, in which a task has some tens of turns.
     pub(crate) fn draw(rng: &mut fastrand::Rng) -> Self {
         match rng.u32(..100) {
             0..35 => Self::Endless,

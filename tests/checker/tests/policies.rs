@@ -4,7 +4,7 @@
 use leasehold::Policy;
 use leasehold_policies::{NEGATIVE, PASSTHROUGH, RESILIENT, TTL, WATCHED};
 
-/// Few combinations, because each is rehearsed once.
+/// Returns few combinations, because each is rehearsed once.
 pub(crate) fn all() -> Vec<Policy> {
     let ttl = |span| Policy::from_bytes(TTL).setting("ttl", span);
     vec![
@@ -20,7 +20,7 @@ pub(crate) fn all() -> Vec<Policy> {
     ]
 }
 
-/// The policy that callers find: it refreshes ahead of the end of its leases.
+/// Returns the policy that callers find first: it refreshes ahead of the end of its leases.
 pub(crate) fn first() -> Policy {
     Policy::from_bytes(RESILIENT)
         .setting("ttl", "100ms")
@@ -28,16 +28,16 @@ pub(crate) fn first() -> Policy {
         .setting("refresh-ahead", "50%")
 }
 
-/// Settings for whatever is active: those of one policy are refused by another one.
+/// Settings for the active policy: those of one policy are refused by another one.
 pub(crate) const SETTINGS: [(&str, &str); 4] =
     [("ttl", "40ms"), ("ttl", "1s"), ("jitter", "0s"), ("absent-ttl", "100ms")];
 
-/// The policy under which everything is leased for as long as the operator allows.
+/// Returns the policy under which everything is leased for as long as the operator allows.
 pub(crate) fn longest() -> Policy {
     Policy::from_bytes(TTL).setting("jitter", "0s")
 }
 
-/// The policy under which nothing is leased.
+/// Returns the policy under which nothing is leased.
 pub(crate) fn passthrough() -> Policy {
     Policy::from_bytes(PASSTHROUGH)
 }

@@ -1,5 +1,4 @@
-//! One cache over one database, in rounds: callers at random, then the rules, then what must be so
-//! at rest.
+//! One cache over one database, in rounds: callers at random, then the rules, then the checks at rest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,29 +22,29 @@ use crate::writer::{PREFIX, Write, Writer};
 
 /// Operations that are kept in memory at once.
 const ROUND: u64 = 100_000;
-/// The fewest: after all but the last there is a rest.
+/// Minimum number of rounds: after all but the last there is a rest.
 const ROUNDS: u64 = 2;
 
 /// Keys that are presented at rest, one after the other.
 const PRESENTED: usize = 16;
 
-/// Longer than the cache waits for the end of an issue whose outcome is unknown.
+/// Time limit of a rest: longer than the cache waits for the end of an issue whose outcome is unknown.
 const MAX_DOUBT: Duration = Duration::from_secs(120);
 
-/// Nanoseconds before and after a violation, of which is told what else was done on its row.
+/// Nanoseconds before and after a violation for which the other operations on its row are reported.
 const AROUND: u64 = 5_000_000;
 
-/// More than the processors and the connections: some wait for others.
+/// Number of callers, more than the processors and the connections: some wait for others.
 const CALLERS: u64 = 24;
 
-/// Shorter than a round, so that leases end, and with too little room for all workspaces.
+/// Limit of a lease, shorter than a round, so that leases end, and with too little room for all workspaces.
 const MAX_FRESH: Duration = Duration::from_millis(700);
 const MAX_KEEP: Duration = Duration::from_millis(1_500);
 const CAPACITY: usize = WORKSPACES * 3 / 4;
 
-/// How long a value is answered after it has left its row: as long as it may be kept, and three
-/// times as long as the database may be waited for. It may be obtained by an issue whose answer is
-/// late, and found kept by a load that waits for its turn and for an answer, and that others join
+/// Time for which a value may be answered after it has left its row: the time for which it may be kept, and
+/// three times the time for which the database may be waited for. It may be obtained by an issue whose answer
+/// is late, and found kept by a load that waits for its turn and for an answer, and that others join
 /// meanwhile.
 const LONGEST: Duration = Duration::from_millis(1_500 + 3 * 1_000);
 
@@ -58,7 +57,7 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
-/// A segment under way.
+/// A running segment.
 struct Segment {
     world: Arc<World>,
     writer: Option<Writer>,
@@ -68,7 +67,7 @@ struct Segment {
     tally: Tally,
 }
 
-/// Runs a segment. An error is a rule that was broken, or what kept it from being run.
+/// Runs a segment. An error is a rule that was broken, or a failure that kept the segment from being run.
 pub(crate) async fn run(plan: &Plan) -> Result<Tally> {
     let site = Site::create(plan.engine, plan.triggers).await?;
     let mut rng = fastrand::Rng::with_seed(plan.seed);
@@ -81,7 +80,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Tally> {
         .max_keep(MAX_KEEP)
         .max_absent(MAX_FRESH)
         .capacity(CAPACITY)
-        // It would refuse to run with a cache that is broken, before any caller could see that.
+        // A rehearsal would refuse a broken cache before any caller could see that it is broken.
         .rehearsal(false)
         .on_policy_change(|change| {
             if matches!(change.record.cause, Cause::Breaker | Cause::Probation) {
@@ -91,7 +90,7 @@ pub(crate) async fn run(plan: &Plan) -> Result<Tally> {
         .build()
         .await?;
     let world = Arc::new(World::new(cache, began, losses, site.transactions()));
-    // Each of them is good, so that a swap that is refused later is one of other settings.
+    // Each of them is accepted, so that a swap that is refused later is one of other settings.
     for policy in &world.policies {
         world.cache.swap(policy.clone()).await?;
     }
@@ -151,9 +150,9 @@ impl Segment {
         self.judge(seen).await
     }
 
-    /// What must be so once nothing is under way: what the cache has stored last is what it
-    /// answers; after a reset, and after a swap to a policy that leases nothing, it answers what
-    /// the row holds. And no row has come or gone.
+    /// Checks what must hold once nothing is in flight: the cache answers what it has stored last; after a
+    /// reset, and after a swap to a policy that leases nothing, it answers what the row holds. And no row has
+    /// come or gone.
     async fn rest(&mut self) -> Result<()> {
         self.stillness().await?;
         self.judge(Vec::new()).await?;
@@ -175,8 +174,7 @@ impl Segment {
         self.writer().check_rows().await
     }
 
-    /// Waits until no load and no issue is under way, those of callers included that have dropped
-    /// them.
+    /// Waits until no load and no issue is in flight, including those of callers that have dropped them.
     async fn stillness(&self) -> Result<()> {
         let patience = Instant::now() + MAX_DOUBT;
         while self.world.cache.stats().in_flight > 0 {
@@ -193,8 +191,8 @@ impl Segment {
         }
     }
 
-    /// Reads every workspace; before that it presents keys that were seen of some, and after it
-    /// what was answered.
+    /// Reads every workspace; of some it presents keys that were seen before that, and after it the key that
+    /// was answered.
     async fn read_all(&mut self) -> Result<()> {
         let (world, mut log) = (Arc::clone(&self.world), Log::default());
         for _ in 0..PRESENTED {
@@ -204,8 +202,8 @@ impl Segment {
             }
         }
         let (patience, mut left) = (Instant::now() + MAX_WAIT, (0..WORKSPACES).collect::<Vec<_>>());
-        // A machine that is busy with something else may make a database late, and so may a connection
-        // that was cut; but each of them is answered in the end.
+        // A machine that is busy with something else may make a database late, and so may a connection that
+        // was cut; but each of them is answered in the end.
         while !left.is_empty() {
             ensure!(Instant::now() < patience, "{} workspaces are not answered at rest", left.len());
             let ids: Vec<_> = left.iter().map(|workspace| world.ids[*workspace].clone()).collect();
@@ -265,7 +263,7 @@ impl Segment {
     }
 }
 
-/// What was done on this operation's row within some milliseconds of it.
+/// Returns the operations on this operation's row within some milliseconds of it.
 fn around(seen: &[Operation], of: Operation) -> String {
     let from = of.span.start.saturating_sub(AROUND);
     let is_near = |other: &&Operation| {

@@ -1,13 +1,12 @@
-//! A database of either kind with triggers that write every commit of the column down, and the
-//! connections to it.
+//! A database of either kind with triggers that write every commit of the column down, and the connections to
+//! it.
 //!
-//! A row is locked from before a trigger notes its change until after that is committed, so that
-//! the numbers of one row's commits rise in their order. The triggers also refuse one in 16 of the
-//! secrets that are minted: those are never committed.
+//! A row is locked from before a trigger notes its change until after that is committed, so that the numbers
+//! of one row's commits rise in their order. The triggers also refuse one in 16 of the secrets that are
+//! minted: those are never committed.
 //!
-//! Where the cache sees that there are triggers it reads back what it has written. So there are
-//! triggers that it does not see, and does not have to: PostgreSQL's come before the change,
-//! SQLite's belong to a connection.
+//! A cache that sees triggers reads back what it has written. So there are also triggers that it does not
+//! see, and does not have to: PostgreSQL's come before the change, SQLite's belong to a connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, SqliteConnection, S
 
 use crate::transactions::Transactions;
 
-/// Whether the cache sees the triggers.
+/// Visibility of the triggers to the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Triggers {
     Seen,
@@ -40,7 +39,7 @@ pub(crate) enum Outside {
     Sqlite(SqliteConnection),
 }
 
-/// The same statement on either connection.
+/// Runs the same statement on either connection.
 macro_rules! on_either {
     ($outside:expr, $connection:ident => $body:expr) => {
         match $outside {
@@ -55,7 +54,7 @@ const TRANSACTIONS: u32 = 2;
 
 const SECRET: &str = "platform_inbound_secret";
 
-/// What secrets begin with that are refused: four of 64 characters.
+/// First characters of the secrets that are refused: four of 64.
 const REFUSED: &str = "'A', 'B', 'C', 'D'";
 
 impl Site {
@@ -75,7 +74,7 @@ impl Site {
         Ok(Self { fixture, triggers })
     }
 
-    /// The cache's way to the column, over so many connections.
+    /// Returns the cache's connections to the column, so many of them.
     pub(crate) async fn connect(&self, connections: u32) -> Result<Arc<dyn Database>> {
         let column = Column::new("workspaces", "id", SECRET)?;
         Ok(match &self.fixture {
@@ -90,7 +89,7 @@ impl Site {
         })
     }
 
-    /// The program's own way to the database.
+    /// Returns the program's own pool.
     pub(crate) fn transactions(&self) -> Transactions {
         match &self.fixture {
             Fixture::Postgres(database) => {
@@ -122,7 +121,7 @@ impl Site {
         })
     }
 
-    /// What each connection to SQLite has to bring along.
+    /// Returns the triggers that each connection to SQLite has to bring along.
     fn own_triggers(&self) -> String {
         match self.triggers {
             Triggers::Hidden => sqlite_triggers("TEMP"),
@@ -196,7 +195,7 @@ impl fmt::Display for Triggers {
     }
 }
 
-/// Nothing has to outlive the machine.
+/// Returns the options of a connection on which nothing has to outlive the machine.
 fn postgres(options: PgConnectOptions) -> PgConnectOptions {
     options.options([("synchronous_commit", "off")])
 }
@@ -205,8 +204,8 @@ fn sqlite(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options.synchronous(SqliteSynchronous::Off).busy_timeout(MAX_WAIT)
 }
 
-/// For one statement at a time on a row: the writer's own for new rows and deleted ones, and all of
-/// them for changes.
+/// Returns PostgreSQL's triggers. They need one statement at a time on a row: the writer's own for new rows
+/// and deleted ones, and all of them for changes.
 fn postgres_triggers(triggers: Triggers) -> String {
     let when = if triggers == Triggers::Seen { "AFTER" } else { "BEFORE" };
     format!(

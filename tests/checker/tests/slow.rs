@@ -1,6 +1,6 @@
-//! The real database behind a network that is slow now and then, on the way there or on the way
-//! back: answers overtake each other, and others commit between a commit and the word of it. Where
-//! it may, it loses that word, so that the cache does not know what became of an issue.
+//! The real database behind a network that is slow now and then, for the statement or for the answer: answers
+//! overtake each other, and others commit between a commit and its answer. Where it may, it loses that
+//! answer, so that the cache does not know the outcome of an issue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,13 +14,13 @@ use tokio::time::Instant;
 
 use crate::world::{content, nanos};
 
-/// Turns of others that a message waits for, some of which are statements of theirs.
+/// Maximum number of turns of other tasks that a message waits for; some of them are statements of theirs.
 const LONGEST: u32 = 400;
 
-/// Why it is not known what became of an issue.
+/// The reason for an unknown outcome.
 pub(crate) const LOST: &str = "by the checker";
 
-/// Answers of issues of which one is lost.
+/// Number of answers of issues of which one is lost.
 const ANSWERS_PER_LOSS: u32 = 20;
 
 pub(crate) struct Slow {
@@ -29,7 +29,7 @@ pub(crate) struct Slow {
     losses: Arc<Losses>,
 }
 
-/// The issues whose word was lost.
+/// The issues whose answer was lost.
 pub(crate) struct Losses {
     began: Instant,
     is_allowed: AtomicBool,
@@ -39,7 +39,7 @@ pub(crate) struct Losses {
 struct Loss {
     workspace: usize,
     span: Span,
-    /// What was written: nothing where an issue that heals has found a secret.
+    /// The content that was written: nothing where an issue that heals has found a secret.
     written: Option<Content>,
 }
 
@@ -52,15 +52,15 @@ impl Losses {
         self.is_allowed.store(is_allowed, Ordering::SeqCst);
     }
 
-    /// When the first word about this workspace had been lost from a moment on: after what it was
-    /// about was known to be committed.
+    /// Returns when the first answer about this workspace was lost from a moment on: after the change that it
+    /// was about was known to be committed.
     pub(crate) fn first_from(&self, workspace: usize, start: u64) -> Option<u64> {
         let noted = self.noted();
         let lost = noted.iter().filter(|lost| lost.workspace == workspace && lost.span.end >= start);
         lost.map(|lost| lost.span.end + 1).min()
     }
 
-    /// What they have written, which the cache does not know.
+    /// Returns what they have written, which the cache does not know.
     pub(crate) fn take(&self) -> Vec<Operation> {
         let lost = std::mem::take(&mut *self.noted()).into_iter();
         lost.filter_map(|Loss { workspace, span, written }| {

@@ -1,4 +1,4 @@
-//! How often everything happened: a run in which nothing did would break no rule either.
+//! Counts of everything that happened: a run in which nothing did would break no rule either.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +8,17 @@ use std::fmt;
 pub(crate) struct Tally {
     /// Operations by kind.
     pub(crate) kinds: BTreeMap<&'static str, u64>,
-    /// What the cache says of itself, and errors by kind.
+    /// Figures that the cache reports of itself, and errors by kind.
     pub(crate) others: BTreeMap<&'static str, u64>,
-    /// Futures; those of them that were waited for; those that were dropped meanwhile, and before
-    /// they were polled.
+    /// Number of futures; of those that were waited for; of those that were dropped meanwhile, and of those
+    /// that were dropped before they were polled.
     pub(crate) futures: u64,
     pub(crate) waited: u64,
     pub(crate) dropped: u64,
     pub(crate) unbegun: u64,
 }
 
-/// What has to have happened.
+/// Events that must have happened.
 const EXPECTED: [&str; 15] = [
     "hits",
     "misses",
@@ -58,7 +58,7 @@ impl Tally {
         self.kinds.values().sum()
     }
 
-    /// Whether it was a run worth its name.
+    /// Checks that the run exercised everything that it is for.
     pub(crate) fn check(&self) {
         let happened = |what: &&&str| self.others.get(**what).is_some_and(|count| *count > 0);
         let missing: Vec<_> = EXPECTED.iter().filter(|what| !happened(what)).collect();

@@ -13,7 +13,7 @@ pub(crate) enum Transactions {
     Sqlite(Pool<Sqlite>),
 }
 
-/// What a transaction comes to once a secret was issued in it.
+/// The end of a transaction once a secret was issued in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Commit,
@@ -22,7 +22,7 @@ pub(crate) enum End {
 }
 
 impl Transactions {
-    /// The secret, where it was committed.
+    /// Returns the secret, where it was committed.
     pub(crate) async fn issue(
         &self,
         cache: &SecretCache,

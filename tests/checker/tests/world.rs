@@ -1,4 +1,4 @@
-//! What the tasks of a segment share: the cache, the clock, and the keys that were seen lately.
+//! The state that the tasks of a segment share: the cache, the clock, and the keys that were seen lately.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use crate::slow::Losses;
 use crate::tally::Tally;
 use crate::transactions::Transactions;
 
-/// Few enough to be met by several tasks at once.
+/// Number of workspaces, few enough that several tasks meet on each at once.
 pub(crate) const WORKSPACES: usize = 128;
-/// A third of the operations is on so many of them, and another third on one.
+/// Number of workspaces that take a third of the operations; another third is on a single one.
 const HOT: usize = 6;
 
 /// Old keys of a workspace that are presented again.
@@ -33,7 +33,7 @@ pub(crate) struct World {
     left: AtomicU64,
 }
 
-/// What one task has done and seen.
+/// The operations and observations of one task.
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) operations: Vec<Operation>,
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// The moment, in nanoseconds.
+    /// Returns the moment, in nanoseconds.
     pub(crate) fn now(&self) -> u64 {
         nanos(self.began)
     }
@@ -75,7 +75,7 @@ impl World {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
-    /// A workspace for the next operation.
+    /// Returns a workspace for the next operation.
     pub(crate) fn draw_workspace(rng: &mut fastrand::Rng) -> usize {
         let bound = [1, HOT, WORKSPACES][rng.usize(..3)];
         rng.usize(..bound)
@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    /// The last key that was seen of the workspace, or one from before it.
+    /// Returns the last key that was seen of the workspace, or one from before it.
     pub(crate) fn recall(&self, workspace: usize, rng: &mut fastrand::Rng) -> Option<Arc<str>> {
         let recent = self.recent[workspace].lock().unwrap_or_else(PoisonError::into_inner);
         let age = if rng.bool() { 0 } else { rng.usize(..RECENT) };
@@ -106,7 +106,7 @@ impl Log {
     }
 }
 
-/// The time since then. A clock and not a counter: a counter that all tasks share would order more
+/// Returns the time since `began`. A clock and not a counter: a counter that all tasks share would order more
 /// than they would without it.
 pub(crate) fn nanos(began: Instant) -> u64 {
     began.elapsed().as_nanos().try_into().expect("not for centuries")

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::site::Outside;
 use crate::world::{Log, WORKSPACES, World};
 
-/// What its values begin with, and no minted secret does.
+/// Beginning of its values, which no minted secret has.
 pub(crate) const PREFIX: &str = "another writer's ";
 
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +18,11 @@ pub(crate) enum Write {
     Update(usize),
     /// NULL or the empty text, where there is a row.
     Clear(usize),
-    /// The row is deleted, and the cache told, as a server does that deletes a workspace.
+    /// The row is deleted, and the entry removed from the cache, as by a server that deletes a workspace.
     Delete(usize),
     /// A row, where there is none.
     Insert(usize),
-    /// One connection of the cache is cut, in the middle of what it does.
+    /// One connection of the cache is cut, in the middle of its work.
     Cut,
 }
 
@@ -88,7 +88,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Whether each row is there that was inserted and not deleted, and no other.
+    /// Checks that each row is there that was inserted and not deleted, and no other.
     pub(crate) async fn check_rows(&mut self) -> Result<()> {
         let rows = self.outside.count().await?;
         anyhow::ensure!(rows == self.rows, "the table has {rows} rows, and {} were made", self.rows);

@@ -1,7 +1,8 @@
-//! How a scenario is explored: at random, with few preemptions, to exhaustion where it is small, or once again.
+//! The exploration of a scenario: at random, with few preemptions, to exhaustion where it is small, or once
+//! again.
 //!
-//! The gate takes the same interleavings every time, so that it fails for nobody who changed nothing; the long tier takes
-//! others every time. It knows no scenario.
+//! The gate takes the same interleavings every time, so that it never fails for an unchanged tree; the long
+//! tier takes others every time. It knows no scenario.
 
 use std::env;
 use std::sync::Arc;
@@ -15,21 +16,22 @@ use shuttle::{Config, Runner};
 
 use crate::tier::Tier;
 
-/// How many interleavings the gate takes of each scenario: at random, and of those with few preemptions.
+/// Number of interleavings that the gate takes of each scenario: at random, and of those with few
+/// preemptions.
 const RANDOM: u64 = 8_000;
 const PREEMPTED: u64 = 2_000;
-/// The long tier takes this many times as many.
+/// Factor by which the long tier takes more.
 const LONG: u64 = 50;
-/// How many preemptions are enough to meet a bug, in all but rare cases.
+/// Number of preemptions that is enough to meet a bug, in all but rare cases.
 const PREEMPTIONS: usize = 3;
-/// Where the gate starts. Any number would do.
+/// The first seed of the gate. Any number would do.
 const SEED: u64 = 0x1ea5_e401d;
-/// Stacks for unoptimised code.
+/// Stack size for unoptimised code.
 const STACK_BYTES: usize = 256 * 1024;
-/// A run has some hundred steps. One that has so many turns in a circle.
+/// Maximum number of steps. A run has some hundred; a run with so many turns in a circle.
 const MAX_STEPS: usize = 100_000;
 
-/// Explores a scenario by chance, or replays the one interleaving that the environment names.
+/// Explores a scenario at random, or replays the one interleaving that the environment names.
 pub fn explore(scenario: fn()) {
     if replayed(scenario) {
         return;
@@ -47,7 +49,8 @@ pub fn explore(scenario: fn()) {
     run(preempted, scenario);
 }
 
-/// Takes every interleaving of a scenario. Only for a small one: their number grows exponentially with the steps.
+/// Takes every interleaving of a scenario. Only for a small one: their number grows exponentially with the
+/// steps.
 pub fn exhaust(scenario: fn()) {
     if !replayed(scenario) {
         let taken = run(DfsScheduler::new(None, false), scenario);
@@ -55,7 +58,8 @@ pub fn exhaust(scenario: fn()) {
     }
 }
 
-/// Whether a schedule of this scenario leads to the same run every time: else a failure could not be replayed.
+/// Checks that a schedule of this scenario leads to the same run every time: else a failure could not be
+/// replayed.
 pub fn is_deterministic(scenario: fn()) {
     run(UncontrolledNondeterminismCheckScheduler::new(RandomScheduler::new_from_seed(SEED, 100)), scenario);
 }
@@ -64,7 +68,7 @@ fn run(scheduler: impl Scheduler + 'static, scenario: fn()) -> usize {
     let mut config = Config::new();
     config.stack_size = STACK_BYTES;
     config.max_steps = shuttle::MaxSteps::FailAfter(MAX_STEPS);
-    // That orderings weaker than SeqCst are not modelled: `loom/` does that.
+    // The warning is that orderings weaker than SeqCst are not modelled: `loom/` does that.
     config.silence_warnings = true;
     let progress = Progress::default();
     let begun = Arc::clone(&progress.0);
@@ -74,7 +78,7 @@ fn run(scheduler: impl Scheduler + 'static, scenario: fn()) -> usize {
     })
 }
 
-/// How many interleavings were begun. Says so if one of them failed.
+/// Number of interleavings that were begun. Prints it if one of them failed.
 #[derive(Default)]
 struct Progress(Arc<AtomicU64>);
 

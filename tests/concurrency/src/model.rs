@@ -1,9 +1,11 @@
-//! What `load.rs` and `cache.rs` do around the register, the table and the active cell, without a policy engine.
+//! The steps of `load.rs` and `cache.rs` around the register, the table and the active cell, without a policy
+//! engine.
 //!
-//! Each function has the name and the order of steps of its original: `Core::{fill, issue, store}` and
-//! `SecretCache::{covered, start, refresh, remove, reset}`. The policy is one of three that matter for interleavings, and
-//! the database a row with a version. One thing is asserted here, that issues take turns, because nobody else could see
-//! it: all that must hold beside is said in `scenarios/`.
+//! Each function has the order of steps of its original, and its name but for `start`: `Core::{fill, issue,
+//! store}` and `SecretCache::{covered, find_or_start, refresh, remove, reset}`. The policy is one of three
+//! that matter for interleavings, and the database a row with a version. One thing is asserted here, that
+//! issues take turns, because it cannot be seen anywhere else: everything else that must hold is stated in
+//! `scenarios/`.
 
 mod database;
 mod issue;
@@ -23,17 +25,17 @@ use crate::sync::Arc;
 use crate::table::{Entry, Found, Snapshot, Table};
 use crate::{Error, Instant, Lookup, Status, WorkspaceId};
 
-/// Time stands still: leases that end are the table's own scenarios.
+/// The current time, which stands still: leases that end are the table's own scenarios.
 pub(crate) const NOW: Instant = Instant::from_nanos(1_000);
 
-/// How the policy answers a read.
+/// The answer of the policy to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// With a SELECT.
+    /// The policy answers with a SELECT.
     Selects,
-    /// With the kept entry under a new lease, where there is one: as after a swap.
+    /// The policy answers with the kept entry under a new lease, where there is one: as after a swap.
     Renews,
-    /// With a SELECT, and under a lease that asks for a refresh with its first hit.
+    /// The policy answers with a SELECT, and under a lease that asks for a refresh with its first hit.
     Refreshes,
 }
 
@@ -43,9 +45,10 @@ pub(crate) struct Model {
     pub(crate) active: ActiveCell<()>,
     pub(crate) database: Arc<Database>,
     policy: Policy,
-    /// Whether an issue has its turn. There is one workspace to issue for in a scenario.
+    /// True while an issue has its turn. A scenario issues for a single workspace.
     in_turn: AtomicBool,
-    /// The tasks of the host, to be waited for at the end. A lock of std: no task is switched away from under it.
+    /// The tasks of the host, to be waited for at the end. The lock is of std: no task is switched away from
+    /// under it.
     tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -62,7 +65,7 @@ impl Model {
         })
     }
 
-    /// What a lease covers at this moment: a hit.
+    /// Returns what a lease covers at this moment: a hit.
     pub(crate) fn covered(self: &Arc<Self>, workspace: &WorkspaceId) -> Option<Stamp> {
         match self.table.lookup(workspace, || (self.active.generation(), NOW), Stamp::of) {
             Found::Hit(stamp) => stamp,
@@ -96,10 +99,10 @@ impl Model {
         self.flights.void_all(|| self.table.clear());
     }
 
-    /// Waits until the tasks of the host have ended, and those that they started.
+    /// Waits until the tasks of the host, and those that they started, have ended.
     pub(crate) async fn settle(&self) {
         while let Some(task) = self.pop_task() {
-            // A task that was ended early has ended.
+            // A task that was cancelled early has ended.
             let _ = task.await;
         }
     }
@@ -169,7 +172,8 @@ impl Model {
         self.table.evict();
     }
 
-    /// Stores what the policy put, unless that policy is no longer the active one. The caller holds the stripe's lock.
+    /// Stores what the policy put, unless that policy is no longer the active one. The caller holds the
+    /// stripe's lock.
     pub(crate) fn store(&self, workspace: &WorkspaceId, put: Option<&Stamp>, generation: Generation) {
         if generation != self.active.generation() {
             return;
@@ -195,10 +199,10 @@ impl Model {
     }
 }
 
-/// Never.
+/// An instant that never comes.
 pub(crate) const FAR: Instant = Instant::from_nanos(u64::MAX);
 
-/// A lease that answers until `end`, and asks for a refresh after `refresh_after`.
+/// Returns a lease that answers until `end`, and asks for a refresh after `refresh_after`.
 pub(crate) fn lease(refresh_after: Instant, end: Instant) -> Lease {
     Lease { refresh_after, fresh_until: end, watched_until: end, keep_until: end }
 }
@@ -215,7 +219,7 @@ pub(crate) fn keep_the_first_version(model: &Model, workspace: &WorkspaceId, ref
     model.table.store(workspace, stamp.entry(lease(refresh_after, FAR), Generation::FIRST));
 }
 
-/// The id of a workspace.
+/// Returns the id of a workspace.
 pub(crate) fn workspace(id: &str) -> WorkspaceId {
     WorkspaceId::new(id).expect("a valid id")
 }

@@ -1,7 +1,8 @@
-//! What happens at once, and what must hold however it falls out.
+//! Concurrent actions, and the properties that must hold for every interleaving.
 //!
-//! A scenario is one function that shuttle runs anew for each interleaving: it builds a model, lets a few actors go, and
-//! asserts. It has no clock, no chance and no environment, or a schedule could not be replayed.
+//! A scenario is one function that shuttle runs anew for each interleaving: it builds a model, lets a few
+//! actors run, and asserts. It has no clock, no randomness and no environment, or a schedule could not be
+//! replayed.
 
 pub mod active;
 pub mod callers;
@@ -20,18 +21,19 @@ use crate::WorkspaceId;
 use crate::model::{Model, Stamp};
 use crate::sync::Arc;
 
-/// Somebody who does something at the same time as the others.
+/// A future that acts at the same time as the others.
 type Actor = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn actor(does: impl Future<Output = ()> + Send + 'static) -> Actor {
     Box::pin(does)
 }
 
-/// Lets the actors go, waits for them and for the tasks they left behind, and holds what they left against the database.
+/// Lets the actors run, waits for them and for the tasks they left behind, and holds what they left against
+/// the database.
 async fn run_actors<const N: usize>(model: &Arc<Model>, workspaces: &[&WorkspaceId], actors: [Actor; N]) {
     let actors = actors.map(spawn);
     for actor in actors {
-        // One that was ended early has ended.
+        // An actor that was cancelled early has ended.
         let _ = actor.await;
     }
     model.settle().await;
@@ -39,7 +41,7 @@ async fn run_actors<const N: usize>(model: &Arc<Model>, workspaces: &[&Workspace
     for workspace in workspaces {
         agrees(model, workspace);
     }
-    // A refresh that this asked for.
+    // A refresh that this read asked for.
     model.settle().await;
 }
 
@@ -48,7 +50,7 @@ fn run(scenario: impl Future<Output = ()>) {
     block_on(scenario);
 }
 
-/// Whether the cache would answer with what the database holds, or ask.
+/// Asserts that the cache would answer with what the database holds, or ask.
 fn agrees(model: &Arc<Model>, workspace: &WorkspaceId) {
     if let Some(stamp) = model.covered(workspace) {
         assert_eq!(

@@ -1,10 +1,11 @@
 //! The product's `sync`, with primitives whose interleavings the tests choose.
 //!
-//! Same names, same meaning; each operation that another task could notice is a scheduling point. What shuttle has is
-//! taken from shuttle. The rest are stand-ins: a map, a cell and two primitives of tokio, each behind a lock of std that
-//! is held for no scheduling point, so that each operation is one step. Nothing here knows what it is used for.
+//! The names and meanings are the same; each operation that another task could notice is a scheduling point.
+//! What shuttle has is taken from shuttle. The rest are stand-ins: a map and a cell, each behind a lock of
+//! std that is held across no scheduling point, so that each operation is one step; and three primitives of
+//! tokio. Nothing here knows what it is used for.
 //!
-//! Shuttle runs every atomic operation as if it were SeqCst. What weaker orderings allow is seen in `loom/`.
+//! Shuttle runs every atomic operation as if it were SeqCst. `loom/` explores what weaker orderings allow.
 
 mod cell;
 mod map;
@@ -15,12 +16,13 @@ pub(crate) use shuttle::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 pub(crate) use cell::ArcSwap;
-// A seed that is the same in every run: a schedule could not be replayed otherwise.
+// The seed is the same in every run: a schedule could not be replayed otherwise.
 pub(crate) use foldhash::fast::FixedState as RandomState;
 pub(crate) use map::{ConcurrentMap, Guard};
 pub(crate) use waiting::{AsyncMutex, OwnedMutexGuard, SetOnce, watch};
 
-/// Lets the scheduler choose who goes on. Not a yield: a yield would tell it that this task has nothing to do.
+/// Lets the scheduler choose the task that goes on. It is not a yield, from which the scheduler would
+/// conclude that this task has nothing to do.
 pub(crate) fn point() {
     // A task that unwinds is about to end the run; it must not be switched away from.
     if !std::thread::panicking() {
@@ -29,7 +31,8 @@ pub(crate) fn point() {
     }
 }
 
-/// The locks inside the stand-ins are never contended, and what they hold is whole at every step.
+/// Locks a mutex inside a stand-in. Such locks are never contended, and what they hold is whole at every
+/// step.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

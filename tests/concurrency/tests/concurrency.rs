@@ -1,10 +1,10 @@
-//! Each scenario under a scheduler that chooses its interleavings. What must hold is said in the scenarios.
+//! Each scenario under a scheduler that chooses its interleavings. The scenarios state what must hold.
 //!
-//! Nothing is decided here but how a scenario is explored: by chance, or to exhaustion where it is small.
+//! Nothing is decided here but how a scenario is explored: at random, or to exhaustion where it is small.
 
 use leasehold_concurrency::{exhaust, explore, is_deterministic, scenarios};
 
-/// One test for each scenario, and one for all of them that a failure could be replayed.
+/// Makes one test for each scenario, and one for all of them that a failure could be replayed.
 macro_rules! explored {
     ($($group:ident { $($scenario:ident)* })*) => {
         $(

@@ -128,7 +128,7 @@ pub(crate) fn issue(does: &str, cx: &Context, mode: IssueMode) -> Result<Secret,
     }
 }
 
-/// What an honest policy does, up to the step at which it is told to trap.
+/// Makes the calls of an honest policy, up to the step at which the setting has it trap.
 fn honest(steps: &mut Steps, cx: &Context, mode: IssueMode) -> Result<Secret, DatabaseError> {
     if steps.0.is_none() {
         return cx.issue(mode);

@@ -54,7 +54,7 @@ pub(crate) fn read(does: &str, cx: &Context) -> Result<Option<Secret>, DatabaseE
             Lease { refresh_after: at + Duration::from_millis(20), ..lease }
         }),
         "refreshes-always" => put(cx, |_| Lease { refresh_after: Instant::NEVER, ..Lease::until(FAR) }),
-        // Honest, as an author would write it.
+        // An honest policy, as an author would write it.
         "reads-through-and-refreshes" => cx.read_through(|secret| ahead(secret.obtained_at())),
         "refreshes-without-reading" => match cx.entry().and_then(|kept| kept.value) {
             Some(kept) => {

@@ -1,8 +1,9 @@
-//! A policy that breaks the rule that its setting `does` names. Compiled to a component for the tests, never shipped.
+//! A policy that breaks the rule that its setting `does` names. It is compiled to a component for the tests,
+//! and never shipped.
 //!
-//! Each behaviour is one that the type system of the SDK lets through: what the host does about it is what is tested.
-//! What the SDK does not let through is written in `wat/`. A name that nobody knows is refused, so that a test cannot
-//! pass because of a slip of the pen.
+//! Each behaviour is one that the type system of the SDK lets through: the tests are about what the host does
+//! about it. Behaviour that the SDK does not let through is in `tests/src/hostile`, written around the
+//! template in `wat/`. An unknown name is refused, so that a test cannot pass because of a slip of the pen.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![forbid(unsafe_code)]
@@ -27,12 +28,12 @@ use crate::marker::Marker;
 
 const FAR: Instant = Instant::from_nanos(u64::MAX);
 
-/// The policy, told what to do wrong.
+/// The policy, with the name of the rule that it breaks.
 pub struct Hostile {
     does: String,
-    /// How the ids of those workspaces begin that it treats honestly; empty: of none.
+    /// Prefix of the ids of workspaces that it treats honestly; empty: it treats none so.
     spares: String,
-    /// What it must not keep from one call to the next, and keeps.
+    /// A secret that it must not keep from one call to the next, and keeps.
     kept: RefCell<Option<Secret>>,
     was_absent: Cell<bool>,
     calls: Cell<u32>,
@@ -94,7 +95,8 @@ impl Hostile {
     }
 }
 
-/// `traps-at-3` traps instead of the third host call that an honest policy would make.
+/// Countdown of host calls. `traps-at-3` traps instead of the third host call that an honest policy would
+/// make.
 struct Steps(Option<u32>);
 
 impl Steps {

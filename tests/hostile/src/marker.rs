@@ -1,13 +1,14 @@
 //! The marker by which the tests find this guest's memory from outside.
 //!
-//! It is computed when the guest runs: neither the component's bytes nor its settings contain it, so that whatever
-//! memory of the process does contain it is a guest's own.
+//! It is computed when the guest runs: neither the component's bytes nor its settings contain it, so that
+//! whatever memory of the process does contain it is a guest's own.
 
 use core::hint::black_box;
 
 use alloc::boxed::Box;
 
-/// What disguises the marker where it comes from. The template in `wat/` and the scanner know it as well.
+/// The byte that disguises the marker where it comes from. The template in `wat/` and the scanner know it as
+/// well.
 const DISGUISE: u8 = 0x5a;
 
 /// Half a marker that all guests share, disguised. The other half is a setting, one for each case.

@@ -60,7 +60,7 @@ pub(crate) fn knows(does: &str) -> bool {
 pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     match policy.does.as_str() {
         "traps" => panic!("read"),
-        // Behaves until it is trusted.
+        // It behaves until it is trusted.
         "traps-at-its-thousandth-call" => {
             policy.calls.set(policy.calls.get() + 1);
             assert!(policy.calls.get() < 1_000, "it was trusted");
@@ -87,7 +87,7 @@ pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, Dat
             let _found = cx.select()?;
             runaway::spin()
         }
-        // A neighbour that can be told from the others, for the benchmark.
+        // A neighbour that can be told apart from the others, for the benchmark.
         "spins-but-for-hot" | "fills-but-for-hot" if cx.workspace().starts_with("hot") => leased(cx),
         "spins-but-for-hot" => runaway::spin(),
         "fills-but-for-hot" => runaway::fill(),
@@ -120,8 +120,8 @@ pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, Dat
             mem::forget(cx.select()?);
             cx.select()
         }
-        // By its own rule what it puts is gone once it is too old: only what another policy has put can be
-        // met so.
+        // By its own rule what it puts is gone once it is too old: only an entry that another policy has put
+        // can be met so.
         "leaks-what-is-too-old" => {
             let kept = too_old(cx);
             let found = for_a_second(cx);
@@ -146,7 +146,7 @@ pub(crate) fn read(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, Dat
     }
 }
 
-/// Reads that say what is not so.
+/// Answers with statements that are untrue.
 fn lie(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     match policy.does.as_str() {
         "says-absent-without-asking" => Ok(None),
@@ -163,7 +163,7 @@ fn lie(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> 
             Ok(found)
         }
         "puts-absence-after-an-error" => cx.select().inspect_err(|_| cx.put_absent(Lease::until(FAR))),
-        // So that their issues find an entry.
+        // Honest, so that their issues find an entry.
         "returns-the-entry" | "puts-the-entry" => leased(cx),
         "removes-what-it-put" => {
             let found = leased(cx);
@@ -191,7 +191,7 @@ fn lie(policy: &Hostile, cx: &Context) -> Result<Option<Secret>, DatabaseError> 
     }
 }
 
-/// What an honest policy does, up to the step at which it is told to trap.
+/// Makes the calls of an honest policy, up to the step at which the setting has it trap.
 fn honest(steps: &mut Steps, cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     if steps.0.is_none() {
         return cx.select();
@@ -222,7 +222,7 @@ fn leased(cx: &Context) -> Result<Option<Secret>, DatabaseError> {
     Ok(found)
 }
 
-/// The kept secret, where it is older than a second.
+/// Returns the kept secret, where it is older than a second.
 pub(crate) fn too_old(cx: &Context) -> Option<Secret> {
     let kept = cx.entry()?;
     kept.value.filter(|_| cx.now() - kept.obtained_at >= SECOND)

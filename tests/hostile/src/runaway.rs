@@ -1,6 +1,7 @@
 //! Work that does not end by itself: what the limits of time, stack and memory are for.
 //!
-//! Nothing here asks for a secret or gives one back. `black_box` keeps the compiler from seeing that the work is idle.
+//! Nothing here asks for a secret or gives one back. `black_box` keeps the compiler from seeing that the work
+//! is idle.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -19,7 +20,7 @@ pub(crate) fn spin() -> ! {
     }
 }
 
-/// Some milliseconds of work.
+/// Works for some milliseconds.
 pub(crate) fn dawdle() {
     for count in 0..10_000_000_u64 {
         black_box(count);
@@ -69,7 +70,7 @@ pub(crate) fn fill() -> ! {
     }
 }
 
-/// As many handles as it gets, all of them kept.
+/// Takes as many handles as it gets, and keeps all of them.
 pub(crate) fn hoard(cx: &Context, secret: &Secret) -> ! {
     cx.put(secret, Lease::until(FAR));
     loop {

@@ -2,8 +2,8 @@
 //! is `with`, `get`, `read`, `miss`, `interpreted` or `heartbeat`, and CACHE is a folder for compiled
 //! policies.
 //!
-//! What it takes to get there is the same for any number of times, and goes out where two runs are compared. All of it is on
-//! one thread, so that two runs with the same number differ by next to nothing.
+//! The cost of getting there is the same for any number of times, and cancels out where two runs are
+//! compared. All of it is on one thread, so that two runs with the same number differ by next to nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 /// 43 characters, as a minted secret has.
 const SECRET: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const WORKSPACES: usize = 1_000;
-/// Of the server: 32 characters at least.
+/// The server's admin token: 32 characters at least.
 const ADMIN_TOKEN: &str = "an-admin-token-of-this-run-alone-0123456789";
 
-/// A database that holds a secret for everyone.
+/// A database that holds a secret for every workspace.
 struct Full;
 
 impl Database for Full {
@@ -79,7 +79,7 @@ fn main() {
     });
 }
 
-/// A cache that has read everyone, under leases that are so long.
+/// Returns a cache that has read every workspace, under leases that are so long.
 async fn warm(ttl: &str) -> SecretCache {
     warm_by(SecretCache::builder(), ttl).await
 }
@@ -98,7 +98,7 @@ async fn warm_by(builder: Builder, ttl: &str) -> SecretCache {
     cache
 }
 
-/// Does something so many times, for one workspace after the other.
+/// Runs an action so many times, for one workspace after the other.
 async fn each(times: usize, action: impl AsyncFn(&WorkspaceId)) {
     let id = |number: usize| format!("{number:08x}-0000-4000-8000-{:012x}", number * 7919);
     let ids: Vec<WorkspaceId> =
@@ -108,7 +108,7 @@ async fn each(times: usize, action: impl AsyncFn(&WorkspaceId)) {
     }
 }
 
-/// A server and its client: one workspace, whose heartbeats all hit.
+/// Runs a server and its client: one workspace, whose heartbeats all hit.
 async fn heartbeats(times: usize) {
     use clap::Parser as _;
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,8 +1,8 @@
-//! What a hit, a miss and a heartbeat take, in instructions and in allocations, against `recorded.txt`.
+//! The cost of a hit, a miss and a heartbeat, in instructions and in allocations, against `recorded.txt`.
 //!
-//! Valgrind counts them, and hardly differs from run to run: a regression is seen without a clock. Each number is what so
-//! many more of them take, so that what it takes to get there goes out. `tests/run --counts` runs this, and with `--record`
-//! writes the file.
+//! Valgrind counts them, and hardly differs from run to run: a regression is seen without a clock. Each
+//! number is the cost of so many more of them, so that the cost of getting there cancels out. `tests/run
+//! --counts` runs this, and with `--record` writes the file.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use std::fmt::Write as _;
@@ -12,21 +12,25 @@ use std::thread;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recorded.txt");
 
-/// What is counted, and how many of them are enough to stand out.
+/// The counted actions, and the number of each that is enough to stand out.
 const COUNTED: [(&str, u64); 5] =
     [("with", 200_000), ("get", 200_000), ("read", 200_000), ("miss", 10_000), ("heartbeat", 5_000)];
 
-/// Of so many runs the least counts: now and then the seed of a hash puts many keys on top of each other.
+/// Number of runs, the least of which counts: now and then the seed of a hash puts many keys on top of each
+/// other.
 const RUNS: usize = 3;
 
-/// How far a number of instructions may be from what is recorded: hash seeds and allocators make one or two percent.
+/// Allowed difference of a number of instructions from the recorded one: hash seeds and allocators make one
+/// or two percent.
 const TOLERANCE: f64 = 0.05;
-/// The same for allocations: tables grow now and then, and one more each time is seen.
+/// Allowed difference of a number of allocations: tables grow now and then, and one more each time is seen.
 const ALLOCATIONS_TOLERANCE: f64 = 0.5;
 
 const HEADER: &str = "\
-# What one of each takes in instructions and in allocations, as valgrind counts them. The kernel's part is not in it.
-# A test holds the code against this, within 5% and half an allocation. Written by: tests/run --counts --record
+# What one of each takes in instructions and in allocations, as valgrind counts them. \
+The kernel's part is not in it.
+# A test holds the code against this, within 5% and half an allocation. \
+Written by: tests/run --counts --record
 ";
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +44,7 @@ struct Count {
 fn a_hit_a_miss_and_a_heartbeat_take_what_is_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let cache = &folder.path().join("compiled");
-    // The first ones compile the policies, the secrets' and the tokens', which takes long here. The others
+    // The first runs compile the policies, the secrets' and the tokens', which takes long here. The others
     // find them compiled.
     for what in [COUNTED[0].0, "heartbeat"] {
         drop(valgrind("none", what, 0, cache));
@@ -73,7 +77,7 @@ fn a_hit_a_miss_and_a_heartbeat_take_what_is_recorded() {
     }
 }
 
-/// In words, where a number is not what is recorded.
+/// Returns in words where a number differs from the recorded one.
 fn difference(what: &str, count: Count, recorded: &str) -> Option<String> {
     let line = recorded.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(' '));
     let numbers: Option<Vec<f64>> = line.map(|line| line.split(' ').filter_map(|n| n.parse().ok()).collect());
@@ -93,7 +97,7 @@ fn difference(what: &str, count: Count, recorded: &str) -> Option<String> {
     })
 }
 
-/// What one takes, from a run with none and a run with so many.
+/// Returns the cost of one action, from a run with none and a run with so many.
 fn count(what: &str, times: u64, cache: &Path) -> Count {
     let more = |runs: usize, tool: &str, before_the_number: &str| {
         let least = |times: u64| {
@@ -104,12 +108,12 @@ fn count(what: &str, times: u64, cache: &Path) -> Count {
     };
     Count {
         instructions: more(RUNS, "callgrind", "Collected : "),
-        // "Total: N bytes in M blocks"
+        // The line is "Total: N bytes in M blocks".
         allocations: more(1, "dhat", " bytes in "),
     }
 }
 
-/// What a tool of valgrind says in the end of so many.
+/// Returns what a tool of valgrind prints at the end of a run of so many.
 fn valgrind(tool: &str, what: &str, times: u64, cache: &Path) -> String {
     let mut command = Command::new("valgrind");
     command.arg(format!("--tool={tool}"));
@@ -126,7 +130,7 @@ fn valgrind(tool: &str, what: &str, times: u64, cache: &Path) -> String {
     said.into_owned()
 }
 
-/// The first number behind some words, which may have commas in it.
+/// Returns the first number behind some words, which may have commas in it.
 fn number(said: &str, before_the_number: &str) -> f64 {
     let digits = said.split_once(before_the_number).map(|(_, rest)| {
         rest.chars().take_while(|c| c.is_ascii_digit() || *c == ',').filter(|c| *c != ',').collect::<String>()

@@ -1,7 +1,8 @@
-//! One function after the other whose bodies are costly: each way fills functions of 60 KB, as many as it takes.
+//! Functions whose bodies are costly, one after the other: each way fills functions of 60 KB, as many as it
+//! takes.
 //!
-//! The size counts bytes of code. What is costly in one function is far costlier in one that is longer, and a gate that
-//! bounds each function alone is passed by many: so there are ways of both kinds.
+//! The size counts bytes of code. What is costly in one function is far costlier in a longer one, and a gate
+//! that bounds each function alone is passed by many: so there are ways of both kinds.
 
 mod branches;
 mod straight;
@@ -27,7 +28,7 @@ const SOME: usize = 30_000;
 /// The size of one ordinary function.
 const ORDINARY: usize = 300;
 
-/// As many values as the gate lets a function give.
+/// Number of values that the gate lets a function give at most.
 const WIDE: usize = 8;
 
 const GET: u8 = 0x20;
@@ -131,7 +132,7 @@ pub(super) const ALL: &[Costly] = &[
     Costly::new("unreachable code", |size| filled(size, SOME, 4, unreachable)),
 ];
 
-/// A module of functions of `each` bytes whose bodies `fill` makes, `size` bytes in all.
+/// Returns a module of functions of `each` bytes whose bodies `fill` makes, `size` bytes in all.
 fn filled(size: u32, each: usize, locals: u32, fill: fn(&mut Vec<u8>, usize)) -> Vec<u8> {
     let count = (size as usize).div_ceil(each.max(1)).max(1);
     let each = (size as usize / count).max(20);
@@ -148,7 +149,8 @@ fn filled(size: u32, each: usize, locals: u32, fill: fn(&mut Vec<u8>, usize)) ->
     module(&functions, &code)
 }
 
-/// Type 0 is what the functions have, type 1 that of a block or an imported function with many values.
+/// Returns a module whose type 0 is what the functions have, and type 1 that of a block or an imported
+/// function with many values.
 fn module(functions: &FunctionSection, code: &CodeSection) -> Vec<u8> {
     let many = [ValType::I32; WIDE];
     let mut types = TypeSection::new();

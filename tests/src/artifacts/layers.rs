@@ -1,7 +1,7 @@
-//! Components that are costly outside of their modules: much of everything that a component has a section for, and few
-//! things that are instantiated very often.
+//! Components that are costly outside of their modules: much of everything that a component has a section
+//! for, and few things that are instantiated very often.
 //!
-//! Written as text: here the number of items is what costs, not their bytes.
+//! They are written as text: here the number of items is what costs, not their bytes.
 
 use std::fmt::Write as _;
 
@@ -86,7 +86,7 @@ pub(super) const ALL: &[Costly] = &[
     }),
 ];
 
-/// Text to a component, at the end of an expression.
+/// Assembly of text to a component, at the end of an expression.
 trait Assemble {
     fn assembled(self) -> Vec<u8>;
 }
@@ -112,7 +112,7 @@ fn numbered(before: &str, size: u32, mut item: impl FnMut(&mut String, u32)) -> 
 
 const HEADER: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
-/// In bytes, because text that is so deep is not read.
+/// Nests components. It is made in bytes, because text that is so deep is not read.
 fn within_each_other(size: u32) -> Vec<u8> {
     let mut component = HEADER.to_vec();
     for _ in 0..size {
@@ -124,7 +124,7 @@ fn within_each_other(size: u32) -> Vec<u8> {
     component
 }
 
-/// Types of components that declare one type each: `(component (type (component (type ...`.
+/// Makes types of components that declare one type each: `(component (type (component (type ...`.
 fn types_within_types(size: u32) -> Vec<u8> {
     let mut types = vec![1_u8];
     types.extend((0..size).flat_map(|_| [0x41, 1, 1]));
@@ -136,7 +136,8 @@ fn types_within_types(size: u32) -> Vec<u8> {
     component
 }
 
-/// Each component holds the one before twice: two instances at the depth of one, a million at the depth of twenty.
+/// Has each component hold the one before twice: two instances at the depth of one, a million at the depth of
+/// twenty.
 fn doubling(size: u32) -> Vec<u8> {
     let mut text = "(component (core module $m) (core instance (instantiate $m)))".to_owned();
     for _ in 0..size {
@@ -146,7 +147,7 @@ fn doubling(size: u32) -> Vec<u8> {
     text.assembled()
 }
 
-/// The same without any depth: each component takes the one before from outside.
+/// Makes the same without any depth: each component takes the one before from outside.
 fn doubling_in_a_row(size: u32) -> Vec<u8> {
     let mut text = "(component (component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
     for n in 0..size {
@@ -157,7 +158,7 @@ fn doubling_in_a_row(size: u32) -> Vec<u8> {
     text.assembled()
 }
 
-/// As many functions as the gate lets through that take a type `$t` as often as they can.
+/// Makes as many functions as the gate lets through that take a type `$t` as often as they can.
 fn lowered(types: &str) -> Vec<u8> {
     let parameters: String = (0..16).map(|n| format!("(param \"p{n}\" $e)")).collect();
     let lowered = "(core func (canon lower (func $f) (memory (core memory $i \"m\"))))".repeat(64);
@@ -168,7 +169,7 @@ fn lowered(types: &str) -> Vec<u8> {
     .assembled()
 }
 
-/// Functions of one component that another one calls, with types that have to be copied field by field.
+/// Makes functions of one component that another one calls, with types that have to be copied field by field.
 fn adapters(size: u32) -> Vec<u8> {
     let fields: String = (0..size).map(|n| format!("(field \"f{n}\" (tuple string (list u16)))")).collect();
     let types = format!("(type $r (record {fields}))");
@@ -179,14 +180,18 @@ fn adapters(size: u32) -> Vec<u8> {
     format!(
         "(component
            (component $callee {types} (export $e \"r\" (type $r)) {memory}
-             (func $f (param \"r\" $e) (canon lift (core func $i \"f\") (memory (core memory $i \"m\")) (realloc (core func $i \"realloc\"))))
+             (func $f (param \"r\" $e) (canon lift (core func $i \"f\") \
+               (memory (core memory $i \"m\")) (realloc (core func $i \"realloc\"))))
              (export \"f\" (func $f)))
-           (component $caller {types} (import \"r\" (type $e (eq $r))) (import \"f\" (func $f (param \"r\" $e))) {memory}
-             (core func $l (canon lower (func $f) (memory (core memory $i \"m\")) (realloc (core func $i \"realloc\"))))
+           (component $caller {types} (import \"r\" (type $e (eq $r))) \
+             (import \"f\" (func $f (param \"r\" $e))) {memory}
+             (core func $l (canon lower (func $f) \
+               (memory (core memory $i \"m\")) (realloc (core func $i \"realloc\"))))
              (core module $n (import \"\" \"f\" (func (param i32))))
              (core instance (instantiate $n (with \"\" (instance (export \"f\" (func $l)))))))
            (instance $callee (instantiate $callee))
-           (instance (instantiate $caller (with \"r\" (type $callee \"r\")) (with \"f\" (func $callee \"f\")))))"
+           (instance (instantiate $caller \
+             (with \"r\" (type $callee \"r\")) (with \"f\" (func $callee \"f\")))))"
     )
     .assembled()
 }

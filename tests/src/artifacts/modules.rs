@@ -1,4 +1,5 @@
-//! Modules that are costly outside of their functions' bodies: much of everything that a module has a section for.
+//! Modules that are costly outside of their functions' bodies: much of everything that a module has a section
+//! for.
 //!
 //! The size counts items. Bodies are as short as they can be.
 
@@ -32,7 +33,7 @@ pub(super) const ALL: &[Costly] = &[
     Costly::new("custom sections", customs),
 ];
 
-/// Different for each number below 4^n or so.
+/// Returns a signature that is different for each number below 4^n or so.
 fn signature(n: u32) -> Vec<ValType> {
     let kinds = [ValType::I32, ValType::I64, ValType::F32, ValType::F64];
     (0..8).map(|digit| kinds[(n >> (2 * digit)) as usize % 4]).collect()
@@ -73,7 +74,7 @@ fn types(size: u32) -> Vec<u8> {
 }
 
 fn imports(size: u32) -> Vec<u8> {
-    // As many types as there may be, so that the imports are what is refused.
+    // There are as many types as there may be, so that the imports are what is refused.
     let kinds = size.clamp(1, 1_000);
     let (mut types, mut imports) = (TypeSection::new(), ImportSection::new());
     for n in 0..kinds {
@@ -137,7 +138,7 @@ fn scattered(size: u32) -> Vec<u8> {
     with_memory(64, &data)
 }
 
-/// One byte at the far end.
+/// Makes one byte at the far end.
 fn long_memory(size: u32) -> Vec<u8> {
     let mut data = DataSection::new();
     let end = u64::from(size) * 65_536;
@@ -185,7 +186,7 @@ fn long_elements(size: u32) -> Vec<u8> {
     with_table(u64::from(size), 1, &elements)
 }
 
-/// Whoever instantiates the module makes each of them, whether anybody uses it or not.
+/// Makes segments that the instantiation of the module creates one by one, whether they are used or not.
 fn long_passive_elements(size: u32) -> Vec<u8> {
     let mut elements = ElementSection::new();
     let all = vec![0; size as usize];
@@ -193,7 +194,7 @@ fn long_passive_elements(size: u32) -> Vec<u8> {
     with_table(1, 1, &elements)
 }
 
-/// One element at the far end.
+/// Makes one element at the far end.
 fn long_table(size: u32) -> Vec<u8> {
     let mut elements = ElementSection::new();
     let last = i32::try_from(size - 1).unwrap_or(0);
@@ -205,7 +206,7 @@ fn tables(size: u32) -> Vec<u8> {
     with_table(1_000, size, &ElementSection::new())
 }
 
-/// One sum of many constants.
+/// Makes one sum of many constants.
 fn constants(size: u32) -> Vec<u8> {
     let mut sum = vec![0x41, 1];
     for _ in 0..size {
@@ -218,7 +219,7 @@ fn constants(size: u32) -> Vec<u8> {
     component(&module)
 }
 
-/// One sum of many constants, which is where data begins.
+/// Makes one sum of many constants, which is where data begins.
 fn long_offset(size: u32) -> Vec<u8> {
     let mut sum = vec![0x41, 0];
     for _ in 0..size {

@@ -1,8 +1,8 @@
 //! A hot standby of a cluster: a copy that follows it and may be read, until it is promoted.
 //!
 //! It is a [`Cluster`] like any other, with the same user and password, on a port of its own. It follows by
-//! itself; how far it has come is asked with [`Cluster::caught_up_with`]. Replication is asynchronous: what
-//! was committed and not yet sent is lost with the primary.
+//! itself; [`Cluster::caught_up_with`] waits for its progress. Replication is asynchronous: what was
+//! committed and not yet sent is lost with the primary.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ impl Cluster {
         let mut command = copy.command("pg_basebackup");
         command.args(["--host=127.0.0.1", "--username=leasehold", "--no-password", "--port"]);
         command.arg(self.port.to_string()).arg("--pgdata").arg(copy.data()).env("PGPASSWORD", &self.password);
-        // With the file that makes it a standby, and the way to its primary.
+        // The copy has the file that makes it a standby, and the address of its primary.
         command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
         run(command)?;
         copy.started()

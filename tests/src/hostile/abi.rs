@@ -1,6 +1,8 @@
-//! Guests that break the canonical ABI: addresses, lengths, encodings, tags and callbacks that no compiler would make.
+//! Guests that break the canonical ABI: addresses, lengths, encodings, tags and callbacks that no compiler
+//! would make.
 //!
-//! What the host does with these is wasmtime's to get right and ours to contain: one trap, one fault, one direct statement.
+//! wasmtime has to handle these correctly, and the host to contain them: one trap, one fault, one direct
+//! statement.
 
 use super::Guest;
 
@@ -10,13 +12,17 @@ pub(crate) const GUESTS: &[Guest] = &[
     Guest::new("selects-in-start", "(func $start (call $select (i32.const 192)))"),
     Guest::new(
         "puts-absence-in-start",
-        "(func $start (call $put (i32.const 0) (i32.const 0) (i64.const -1) (i64.const -1) (i64.const -1) (i64.const -1)))",
+        "(func $start (call $put (i32.const 0) (i32.const 0) (i64.const -1) (i64.const -1) (i64.const -1) \
+         (i64.const -1)))",
     ),
     Guest::new("logs-in-start", "(func $start (call $write (i32.const 2) (i32.const 1024) (i32.const 8)))"),
     Guest::new("traps-in-describe", r#"(func $describe (export "describe") (result i32) unreachable)"#),
     Guest::new(
         "selects-in-describe",
-        r#"(func $describe (export "describe") (result i32) (call $select (i32.const 192)) (i32.const 1152))"#,
+        concat!(
+            r#"(func $describe (export "describe") (result i32) "#,
+            "(call $select (i32.const 192)) (i32.const 1152))",
+        ),
     ),
     Guest::new(
         "issues-in-configure",
@@ -26,11 +32,17 @@ pub(crate) const GUESTS: &[Guest] = &[
     ),
     Guest::new(
         "removes-in-configure",
-        r#"(func $configure (export "configure") (param i32 i32) (result i32) (call $remove) (i32.const 192))"#,
+        concat!(
+            r#"(func $configure (export "configure") (param i32 i32) (result i32) "#,
+            "(call $remove) (i32.const 192))",
+        ),
     ),
     Guest::new(
         "gets-the-entry-in-configure",
-        r#"(func $configure (export "configure") (param i32 i32) (result i32) (call $get (i32.const 64)) (i32.const 192))"#,
+        concat!(
+            r#"(func $configure (export "configure") (param i32 i32) (result i32) "#,
+            "(call $get (i32.const 64)) (i32.const 192))",
+        ),
     ),
     Guest::new(
         "traps-in-every-later-configure",
@@ -59,7 +71,10 @@ pub(crate) const GUESTS: &[Guest] = &[
     ),
     Guest::new(
         "answers-at-an-odd-address",
-        r#"(func $read (export "read") (param i32 i32) (result i32) (call $select (i32.const 192)) (i32.const 193))"#,
+        concat!(
+            r#"(func $read (export "read") (param i32 i32) (result i32) "#,
+            "(call $select (i32.const 192)) (i32.const 193))",
+        ),
     ),
     Guest::new(
         "answers-with-a-wrong-result-tag",
@@ -88,11 +103,17 @@ pub(crate) const GUESTS: &[Guest] = &[
     ),
     Guest::new(
         "wants-the-select-beyond-its-memory",
-        r#"(func $read (export "read") (param i32 i32) (result i32) (call $select (i32.const 65532)) (i32.const 192))"#,
+        concat!(
+            r#"(func $read (export "read") (param i32 i32) (result i32) "#,
+            "(call $select (i32.const 65532)) (i32.const 192))",
+        ),
     ),
     Guest::new(
         "wants-the-select-at-an-odd-address",
-        r#"(func $read (export "read") (param i32 i32) (result i32) (call $select (i32.const 193)) (i32.const 192))"#,
+        concat!(
+            r#"(func $read (export "read") (param i32 i32) (result i32) "#,
+            "(call $select (i32.const 193)) (i32.const 192))",
+        ),
     ),
     Guest::new(
         "issues-in-an-unknown-mode",

@@ -1,7 +1,8 @@
-//! Guests that invent, keep, reuse or mistake handles: the only way in which a policy could ever get at the secret of
-//! another workspace.
+//! Guests that invent, keep, reuse or mistake handles: the only way in which a policy could ever get at the
+//! secret of another workspace.
 //!
-//! A handle is a number in the guest's hands. The host knows which numbers it gave out in the call that is running.
+//! A handle is a number in the guest's hands. The host knows which numbers it gave out in the call that is
+//! running.
 
 use super::Guest;
 

@@ -1,7 +1,8 @@
-//! Guests that do not end: in a start function, in an export, in a callback, and in single instructions over the whole of
-//! a memory or a table.
+//! Guests that do not end: in a start function, in an export, in a callback, and in single instructions over
+//! the whole of a memory or a table.
 //!
-//! Each takes what it can get of processor time, stack or memory. None of them touches a secret before it runs away.
+//! Each takes what it can get of processor time, stack or memory. None of them touches a secret before it
+//! runs away.
 
 use super::Guest;
 
@@ -14,7 +15,10 @@ pub(crate) const GUESTS: &[Guest] = &[
     ),
     Guest::new(
         "loops-in-configure",
-        r#"(func $configure (export "configure") (param i32 i32) (result i32) (call $for-ever) (i32.const 0))"#,
+        concat!(
+            r#"(func $configure (export "configure") (param i32 i32) (result i32) "#,
+            "(call $for-ever) (i32.const 0))",
+        ),
     ),
     // `describe` is asked of the first instance only: by it a guest knows the instance that is looked at.
     Guest::new(
@@ -30,7 +34,10 @@ pub(crate) const GUESTS: &[Guest] = &[
         r#"(func $after-read (export "after-read") (param i32) (call $for-ever))"#,
     ),
     Guest {
-        realloc: r#"(func (export "realloc") (param i32 i32 i32 i32) (result i32) (loop $again (br $again)) (i32.const 0))"#,
+        realloc: concat!(
+            r#"(func (export "realloc") (param i32 i32 i32 i32) (result i32) "#,
+            "(loop $again (br $again)) (i32.const 0))",
+        ),
         ..Guest::new("loops-in-realloc", "")
     },
     Guest {
@@ -43,19 +50,23 @@ pub(crate) const GUESTS: &[Guest] = &[
     },
     Guest::new(
         "recurses-on-the-stack",
-        r#"(func $read (export "read") (param i32 i32) (result i32) (call $read (i32.const 0) (i32.const 0)))"#,
+        concat!(
+            r#"(func $read (export "read") (param i32 i32) (result i32) "#,
+            "(call $read (i32.const 0) (i32.const 0)))",
+        ),
     ),
     Guest::new(
         "recurses-with-large-frames",
-        r#"(func $deep (param i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) (result i64)
+        "(func $deep (param i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) (result i64)
              (i64.add (local.get 0) (call $deep
-               (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6) (local.get 7)
+               (local.get 1) (local.get 2) (local.get 3) (local.get 4) (local.get 5) (local.get 6) \
+               (local.get 7)
                (local.get 8) (local.get 9) (local.get 10) (local.get 11) (local.get 12) (local.get 13)
                (local.get 14) (local.get 15) (local.get 0))))
-           (func $read (export "read") (param i32 i32) (result i32)
+           (func $read (export \"read\") (param i32 i32) (result i32)
              (i32.wrap_i64 (call $deep (call $now) (call $now) (call $now) (call $now) (call $now) (call $now)
                (call $now) (call $now) (call $now) (call $now) (call $now) (call $now) (call $now) (call $now)
-               (call $now) (call $now))))"#,
+               (call $now) (call $now))))",
     ),
     Guest {
         pages: "64",

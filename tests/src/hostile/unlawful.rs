@@ -1,6 +1,8 @@
-//! Guests that are to be refused at the door: a description that lies, and a component that takes more than a policy may.
+//! Guests that are to be refused at the gate: a description that lies, and a component that takes more than a
+//! policy may.
 //!
-//! They never serve. What is shown with them is at which stage, in which words, and that the old policy serves on.
+//! They never serve. The tests show with them at which stage they are refused, in which words, and that the
+//! old policy serves on.
 
 use super::Guest;
 
@@ -78,7 +80,7 @@ pub(crate) const GUESTS: &[Guest] = &[
         r#"(func $describe (export "describe") (result i32)
              (i32.store8 (i32.const 1088) (i32.const 0x78)) (i32.const 1152))"#,
     ),
-    // A lie that nobody can see through: the name of the default policy.
+    // A lie that cannot be found out: the name of the default policy.
     Guest::new(
         "describes-itself-as-the-default-policy",
         r#"(func $describe (export "describe") (result i32)

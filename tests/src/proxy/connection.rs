@@ -1,7 +1,7 @@
-//! One connection through the proxy, message by message.
+//! A connection through the proxy, message by message.
 //!
-//! It reads as much of the protocol as it takes to tell a SELECT from an UPDATE and a whole answer from half
-//! of one, and changes no byte.
+//! It reads as much of the protocol as it takes to distinguish a SELECT from an UPDATE and a whole answer
+//! from half of one, and changes no byte.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::message::{self, Messages};
 use super::{Fate, State, Statement, Weather};
 
-/// Why a connection ends.
+/// The end of a connection.
 struct End;
 
 impl<E: std::error::Error> From<E> for End {
@@ -24,23 +24,23 @@ impl<E: std::error::Error> From<E> for End {
     }
 }
 
-/// What becomes of the answers of one connection.
+/// The fate of the answers of one connection.
 #[derive(Clone, Copy)]
 enum Answers {
     PassedOn,
-    /// Dropped up to the end of the statement's, and then the connection is cut.
+    /// Answers are dropped up to the end of the statement's, and then the connection is cut.
     Dropped,
-    /// Kept since there were so many releases.
+    /// Answers are held since there were so many releases.
     Held {
         releases: u64,
     },
-    /// Passed on up to the end of the statement's.
+    /// Answers are passed on up to the end of the statement's.
     PassedOnOnce,
     /// Nothing moves any more.
     Forgotten,
 }
 
-/// One connection of a client, and the one to the server that belongs to it.
+/// A connection of a client, and the one to the server that belongs to it.
 pub(super) struct Connection {
     number: u64,
     state: Arc<State>,
@@ -62,7 +62,8 @@ impl Connection {
         server.set_nodelay(true)?;
         client.set_nodelay(true)?;
         let End = self.relay(&mut client, &mut server).await;
-        // Before the client can know. The server reads what was passed on up to here, and then the end.
+        // This comes before the client can notice. The server reads what was passed on up to here, and then
+        // the end.
         let (state, mut rest) = (self.state, Vec::new());
         state.ending.send_modify(|ending| *ending += 1);
         drop(client);

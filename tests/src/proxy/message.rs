@@ -1,11 +1,13 @@
-//! The frames of PostgreSQL's protocol, version 3: a type of one byte, a length that counts itself, and the rest.
+//! The frames of PostgreSQL's protocol, version 3: a type of one byte, a length that counts itself, and the
+//! rest.
 //!
-//! Only what the proxy has to know is looked into: which text a prepared statement has, and which one is bound. Bytes
-//! that make no sense are never reached: both ends speak the protocol or end the connection by themselves.
+//! Only what the proxy has to know is parsed: the text of a prepared statement, and the statement that is
+//! bound. Bytes that make no sense are never reached: both ends speak the protocol or end the connection by
+//! themselves.
 
 use super::Statement;
 
-/// What follows a Bind: Execute of the unnamed portal without a limit, and Sync.
+/// The messages after a Bind: Execute of the unnamed portal without a limit, and Sync.
 pub(super) const EXECUTE_AND_SYNC: [u8; 15] = *b"E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04";
 
 /// The bytes of one direction, cut into messages.
@@ -15,17 +17,17 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Of a server.
+    /// Returns the messages of a server.
     pub(super) fn typed() -> Self {
         Self { bytes: Vec::new(), typed: true }
     }
 
-    /// Of a client, who begins with a message that has no type.
+    /// Returns the messages of a client, which begins with a message that has no type.
     pub(super) fn untyped_first() -> Self {
         Self { bytes: Vec::new(), typed: false }
     }
 
-    /// Where to put what is read.
+    /// Returns the buffer for what is read.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -37,7 +39,8 @@ impl Messages {
         Some(self.bytes.drain(..end).collect())
     }
 
-    /// Whether all that is here is whole messages, and the last one says that the server is done.
+    /// Returns whether all that is here is whole messages, and the last one says that the server has
+    /// finished.
     pub(super) fn ends_ready(&self) -> bool {
         let (mut start, mut ready) = (0, false);
         while let Some(end) = self.end_of(start) {
@@ -47,7 +50,7 @@ impl Messages {
         ready && start == self.bytes.len()
     }
 
-    /// Where the message ends that begins at `start`.
+    /// Returns where the message ends that begins at `start`.
     fn end_of(&self, start: usize) -> Option<usize> {
         let length_at = start + usize::from(self.typed);
         let length = self.bytes.get(length_at..length_at + 4)?.try_into().ok()?;
@@ -56,7 +59,7 @@ impl Messages {
     }
 }
 
-/// The name of a statement that a client has parsed, and what it does.
+/// Returns the name of a statement that a client has parsed, and its effect.
 pub(super) fn parsed(request: &[u8]) -> Option<(&[u8], Statement)> {
     let (name, rest) = word(body(request, b'P')?)?;
     let (text, _) = word(rest)?;
@@ -65,19 +68,19 @@ pub(super) fn parsed(request: &[u8]) -> Option<(&[u8], Statement)> {
     Some((name, statement))
 }
 
-/// What a statement does that is sent as its text alone.
+/// Returns the effect of a statement that is sent as its text alone.
 pub(super) fn sent_as_text(request: &[u8]) -> Option<Statement> {
     let (text, _) = word(body(request, b'Q')?)?;
     (text == b"COMMIT").then_some(Statement::Commit)
 }
 
-/// The name of the statement that a client binds, in order to execute it.
+/// Returns the name of the statement that a client binds, in order to execute it.
 pub(super) fn bound(request: &[u8]) -> Option<&[u8]> {
     let (_portal, rest) = word(body(request, b'B')?)?;
     Some(word(rest)?.0)
 }
 
-/// Whether the server says that it is done with a statement.
+/// Returns whether the server says that it has finished a statement.
 pub(super) fn is_ready(answer: &[u8]) -> bool {
     answer.first() == Some(&b'Z')
 }
@@ -86,7 +89,7 @@ fn body(message: &[u8], kind: u8) -> Option<&[u8]> {
     (message.first() == Some(&kind)).then(|| message.get(5..)).flatten()
 }
 
-/// Text up to a zero byte, and what follows.
+/// Returns text up to a zero byte, and what follows.
 fn word(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     Some((bytes.get(..end)?, bytes.get(end + 1..)?))

@@ -1,7 +1,8 @@
 //! The binary `leasehold`, built once for each run of the tests.
 //!
-//! Cargo builds no other package's binaries for a test, so that the one beside the tests may be old or missing. The build
-//! is Cargo's own, in the same folder and the same profile; where nothing has changed it takes a moment.
+//! Cargo builds no other package's binaries for a test, so that the binary beside the tests may be old or
+//! missing. The build is Cargo's own, in the same folder and the same profile; where nothing has changed it
+//! takes a moment.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,19 +11,20 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-/// The path of the binary, once it is up to date.
+/// Returns the path of the binary, once it is up to date.
 pub(super) fn built() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     built.as_deref().map_err(|error| anyhow!("building the server: {error}"))
 }
 
-/// What Cargo tells a test about its package. Build scripts watch these names, and a build that finds them set would
-/// compile half of the libraries again, as would the next one that does not.
+/// Prefixes of the variables by which Cargo describes a test's package. Build scripts watch these names, and
+/// a build that finds them set would compile half of the libraries again, as would the next one that does
+/// not.
 const PASSED_TO_TESTS: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
 
 fn build() -> Result<PathBuf> {
-    // TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/benchmarks
+    // The path is TARGET/PROFILE/deps/suite-HASH, or TARGET/PROFILE/benchmarks.
     let own = env::current_exe()?;
     let folder = own.parent().context("the tests are in no folder of Cargo's")?;
     let profile_folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
@@ -32,7 +34,8 @@ fn build() -> Result<PathBuf> {
         Some(name) => name,
         None => anyhow::bail!("the profile's folder has no name"),
     };
-    // With the tests' own package, for the same features: then the libraries that the tests are linked with do as well.
+    // The tests' own package is built with it, for the same features: then the libraries that the tests are
+    // linked with do as well.
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {
         if PASSED_TO_TESTS.iter().any(|passed| name.as_encoded_bytes().starts_with(passed.as_bytes())) {

@@ -1,7 +1,8 @@
 //! A client of the server: plain HTTP over a connection of its own for each request.
 //!
-//! It keeps no connection, because the server closes idle ones and a request that meets such a close would fail for no
-//! reason of the test's. An answer of any status is an answer; an error is a connection that broke.
+//! It keeps no connection, because the server closes idle ones and a request that meets such a close would
+//! fail for no reason of the test's. An answer of any status is an answer; an error is a connection that
+//! broke.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request};
 
-/// Longer than any answer takes, the server's own bounds of 10 s included.
+/// Time limit: longer than any answer takes, the server's own bounds of 10 s included.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The body of a request that has none.
+/// Returns the body of a request that has none.
 pub const fn no_body() -> Vec<u8> {
     Vec::new()
 }
@@ -27,7 +28,7 @@ pub struct Client {
     admin_token: String,
 }
 
-/// What the server answered.
+/// An answer of the server.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
@@ -49,7 +50,7 @@ impl Client {
         Self { agent: config.build().into(), address, admin_token: admin_token.to_owned() }
     }
 
-    /// Where the server listens.
+    /// Returns the address at which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -116,7 +117,7 @@ impl Client {
         self.heartbeat(id, token)?.text_of(200, "platform_inbound_secret")
     }
 
-    /// Reads the secret as the operator: the secret, and what the cache said.
+    /// Reads the secret as the operator, and returns it with the status that the cache reported.
     pub fn secret(&self, id: &str) -> Result<(String, String)> {
         let answer = self.admin("GET", &format!("/workspaces/{id}/secret"), no_body())?;
         Ok((answer.text_of(200, "platform_inbound_secret")?, answer.text_of(200, "cache")?))
@@ -128,13 +129,13 @@ impl Client {
         answer.text_of(200, "platform_inbound_secret")
     }
 
-    /// One of the numbers in `/admin/stats`.
+    /// Returns one of the numbers in `/admin/stats`.
     pub fn stat(&self, name: &str) -> Result<u64> {
         let stats = self.admin("GET", "/admin/stats", no_body())?.json(200)?;
         stats[name].as_u64().with_context(|| format!("no number {name} in {stats}"))
     }
 
-    /// The generation of the active policy.
+    /// Returns the generation of the active policy.
     pub fn generation(&self) -> Result<u64> {
         let policy = self.admin("GET", "/admin/policy", no_body())?.json(200)?;
         policy["generation"].as_u64().with_context(|| format!("no generation in {policy}"))
@@ -142,7 +143,7 @@ impl Client {
 }
 
 impl Answer {
-    /// The body as JSON, of an answer with this status.
+    /// Returns the body as JSON, of an answer with this status.
     pub fn json(&self, status: u16) -> Result<Value> {
         anyhow::ensure!(self.status == status, "expected {status}, got {}: {}", self.status, self.text);
         let kind = self.header("content-type");
@@ -150,13 +151,14 @@ impl Answer {
         serde_json::from_str(&self.text).with_context(|| self.text.clone())
     }
 
-    /// A field that is text, of an answer with this status.
+    /// Returns a field that is text, of an answer with this status.
     pub fn text_of(&self, status: u16, field: &str) -> Result<String> {
         let json = self.json(status)?;
         Ok(json[field].as_str().with_context(|| format!("no text {field} in {json}"))?.to_owned())
     }
 
-    /// The fields of the error, of an answer that has this status and code and the shape that every error has.
+    /// Returns the fields of the error, of an answer that has this status and code and the shape that every
+    /// error has.
     pub fn refusal(&self, status: u16, code: &str) -> Result<Value> {
         let json = self.json(status)?;
         let fields = |value: &Value| -> Vec<String> {
@@ -172,7 +174,7 @@ impl Answer {
         Ok(error.clone())
     }
 
-    /// The one header with this name.
+    /// Returns the one header with this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }

@@ -1,7 +1,7 @@
 //! A child process whose output is kept and whose end is waited for, with a bound on every wait.
 //!
-//! stderr goes to a file: what the process wrote before it answered is there when the answer is. stdout is read by a
-//! thread, which ends with it; that stdout has ended is how the end of the process is noticed without polling.
+//! stderr goes to a file: what the process wrote before it answered is there when the answer is. stdout is
+//! read by a thread, which ends with it; the end of stdout shows the end of the process without polling.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -15,17 +15,18 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::NamedTempFile;
 
-/// Longer than any start or stop takes on a busy machine, and short enough to notice that one hangs.
+/// Time limit: longer than any start or stop takes on a busy machine, and short enough to notice that one
+/// hangs.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How a process ended, and what it said.
+/// The end of a process, and its output.
 #[derive(Debug)]
 pub struct Ended {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// All that it wrote to stdout that was not read before.
+    /// Output on stdout that was not read before.
     pub stdout: String,
-    /// All that it wrote to stderr.
+    /// Output on stderr.
     pub log: String,
 }
 
@@ -58,14 +59,14 @@ impl Process {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // Nobody listens once the process was killed.
+                // No thread listens once the process was killed.
                 let _ = sender.send(line);
             }
         });
         Ok(Self { child, lines, log })
     }
 
-    /// The next line of stdout; `None` at its end.
+    /// Returns the next line of stdout; `None` at its end.
     pub(super) fn next_line(&mut self) -> Result<Option<String>> {
         match self.lines.recv_timeout(MAX_WAIT) {
             Ok(line) => Ok(Some(line)),
@@ -74,7 +75,8 @@ impl Process {
         }
     }
 
-    /// Waits for the next line of stdout for this long at most. Where there is none by then, that is no error.
+    /// Waits for the next line of stdout for this long at most. Where there is none by then, that is no
+    /// error.
     pub(super) fn line_within(&mut self, span: Duration) {
         let _ = self.lines.recv_timeout(span);
     }

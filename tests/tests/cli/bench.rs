@@ -1,4 +1,4 @@
-//! `leasehold bench`, for a second: what it prints, and what it leaves behind.
+//! `leasehold bench`, for a second: its output, and what it leaves behind.
 
 use anyhow::{Context as _, Result};
 use leasehold_tests::server::Launch;

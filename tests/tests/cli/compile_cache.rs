@@ -1,5 +1,5 @@
-//! Compiled code between two starts: used again where it is whole, compiled again where it is not, and never taken from
-//! where others might write.
+//! Compiled code between two starts: used again where it is whole, compiled again where it is not, and never
+//! taken from where other users might write.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use leasehold_tests::hostile::COMPONENT as HOSTILE;
 use leasehold_tests::server::Launch;
 
-/// A server that keeps its code in the folder `code`.
+/// Returns a server that keeps its code in the folder `code`.
 fn launch() -> Result<Launch> {
     Ok(Launch::new("sqlite://test.db?mode=rwc")?.arguments(["--compile-cache", "code"]))
 }
@@ -26,7 +26,7 @@ fn run(launch: &Launch) -> Result<String> {
     Ok(server.stop()?.log)
 }
 
-/// The files with code, and which file on the disk each is: one that is written anew is another one.
+/// Returns the files with code, each with its file on the disk: a file that is written anew is another one.
 fn code(launch: &Launch) -> Result<Vec<(PathBuf, u64)>> {
     let modules = launch.folder().join("code/wasmtime/modules");
     let version = fs::read_dir(modules)?.next().context("no version")??.path();

@@ -1,4 +1,4 @@
-//! `leasehold database check`: what it says of a database, and that it changes nothing.
+//! `leasehold database check`: its statements about a database, and that it changes nothing.
 
 use anyhow::{Context as _, Result};
 use leasehold_tests::pgbouncer::{Mode, Pooler, Version};

@@ -1,5 +1,5 @@
-//! A machine that gives little: no executable memory, or little address space. The server serves, and what
-//! it lacks is never taken for a fault of the policy.
+//! A machine with few resources: no executable memory, or little address space. The server serves, and a lack
+//! of resources is never taken for a fault of the policy.
 
 use std::thread;
 
@@ -9,7 +9,8 @@ use leasehold_tests::server::{Client, Launch, Server, no_body};
 use serde_json::Value;
 
 const CLIENTS: usize = 100;
-/// More than may issue at once, and no more than the database answers in time on a busy machine.
+/// Number of clients: more than may issue at once, and no more than the database answers in time on a busy
+/// machine.
 const FEW: usize = 8;
 const MIB: u64 = 1 << 20;
 
@@ -26,7 +27,7 @@ fn policy(server: &Server) -> Result<Value> {
     server.admin("GET", "/admin/policy", no_body())?.json(200)
 }
 
-/// Has so many clients do something at once, so many times, each with a number of its own.
+/// Has so many clients act at once, so many times, each with a number of its own.
 fn at_once(
     server: &Server,
     (clients, times): (usize, usize),
@@ -50,7 +51,7 @@ fn create(server: &Server, clients: usize) -> Result<()> {
     })
 }
 
-/// The operator's policy is where it was, and nothing is held against it.
+/// Checks that the operator's policy is still active, and that no fault is counted against it.
 fn holds(server: &Server, name: &str) -> Result<()> {
     let active = policy(server)?;
     ensure!(active["name"] == name && active["generation"] == 1, "another one is active: {active:#}");
@@ -68,7 +69,7 @@ fn where_executable_memory_is_forbidden_the_policies_are_interpreted_and_the_log
     let token = server.create("w")?;
     let secret = server.delivered("w", &token)?;
     ensure!(server.secret("w")? == (secret, "miss".into()), "it is another one");
-    // A swap compiles and rehearses as anywhere else.
+    // A swap compiles and rehearses as on any other machine.
     server.admin("PUT", "/admin/policy", leasehold_policies::RESILIENT.to_vec())?.json(200)?;
     let rotated = server.rotate("w")?;
     ensure!(server.delivered("w", &token)? == rotated, "it is an old one");
@@ -121,8 +122,8 @@ async fn calls_that_there_is_no_memory_for_are_answered_directly_and_cost_the_po
     let database = Engine::Postgres.empty().await?;
     let server = Launch::new(database.url())?.arguments(["--policy", "passthrough"]).server()?;
     create(&server, FEW)?;
-    // All that the server needs itself is at hand then. No more reads ask the policy at once than there are
-    // processors, and issues keep their instances while they wait for the database.
+    // Everything that the server needs itself is allocated then. No more reads ask the policy at once than
+    // there are processors, and issues keep their instances while they wait for the database.
     at_once(&server, (FEW, 3), |client, number| client.secret(&format!("w{number}")).map(drop))?;
     server.limit_memory(Some(3 * MIB))?;
     at_once(&server, (FEW, 5), |client, number| client.rotate(&format!("w{number}")).map(drop))?;

@@ -1,4 +1,4 @@
-//! From the first start to SIGTERM: what is made and kept, and how the server ends.
+//! The life of a server from the first start to SIGTERM: what it makes and keeps, and how it ends.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The operator's commands against a running server, and the other ways to change its policy: a file that is watched,
+//! The operator's commands against a running server, and the other ways to change its policy: a watched file,
 //! SIGHUP, and a restart, which changes nothing.
 
 use std::fs;
@@ -32,7 +32,7 @@ fn shown(server: &Server) -> Result<Value> {
     server.admin("GET", "/admin/policy", no_body())?.json(200)
 }
 
-/// Waits until the server's policy is as it should be.
+/// Waits until the server's policy is as expected.
 fn until(server: &Server, good: impl Fn(&Value) -> bool) -> Result<Value> {
     let started = tokio::time::Instant::now();
     loop {
@@ -133,7 +133,7 @@ async fn a_restart_comes_back_with_what_was_active_and_with_the_way_back() -> Re
     assert!(said(&policy(&server, &["rollback"])?)?.contains("ttl=5m"));
     server.stop()?;
     assert_eq!(shown(&launch.server()?)?["settings"]["ttl"], "5m");
-    // Whoever changes the command line wants what it says.
+    // An operator that changes the command line wants what it says.
     let changed = launch.clone().arguments(["--setting", "ttl=7m"]);
     assert_eq!(shown(&changed.server()?)?["settings"]["ttl"], "7m");
     let record = fs::read_to_string(launch.folder().join("leasehold.state/audit.jsonl"))?;
@@ -256,7 +256,7 @@ fn component(ttl: bool) -> &'static [u8] {
     if ttl { leasehold_policies::TTL } else { HOSTILE }
 }
 
-/// As `mv` and most tools do it.
+/// Replaces a file by a rename, as `mv` and most tools do.
 fn rename_over(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, bytes)?;

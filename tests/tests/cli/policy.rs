@@ -1,6 +1,7 @@
-//! `leasehold policy card` and `leasehold policy check`: what they print, and what they end with.
+//! `leasehold policy card` and `leasehold policy check`: their output, and their exit codes.
 //!
-//! 0 says that all is as expected, 1 that it is not or that the policy is refused, 2 that the question makes no sense.
+//! 0 says that all is as expected, 1 that it is not or that the policy is refused, 2 that the question makes
+//! no sense.
 
 use std::fs;
 
@@ -94,7 +95,8 @@ fn a_policy_that_is_refused_ends_with_1_and_the_step() -> Result<()> {
             ),
             (
                 &["hostile.wasm", "--setting", "does=leaks-what-is-too-old"],
-                "another policy has kept a secret, 1s old, under a long lease: the call failed: it kept handles",
+                "another policy has kept a secret, 1s old, under a long lease: the call failed: it kept \
+                 handles",
             ),
             (
                 &["hostile.wasm", "--setting", "does=refreshes-without-reading"],

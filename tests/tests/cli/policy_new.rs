@@ -1,5 +1,5 @@
-//! `leasehold policy new`, with the real binary and the real compiler: what it writes is tested, built and served as its
-//! README says, in a folder that has nothing to do with Leasehold's sources.
+//! `leasehold policy new`, with the real binary and the real compiler: the project that it writes is tested,
+//! built and served as its README says, in a folder that has nothing to do with Leasehold's sources.
 //!
 //! The compiler may not use the network: the project gets the versions that the workspace is locked to.
 
@@ -17,7 +17,8 @@ use leasehold_tests::server::Launch;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// What would reach the compiler from whoever runs the tests, and from the outer Cargo, and is not meant for it.
+/// Variables that would reach the compiler from the user that runs the tests, and from the outer Cargo, and
+/// are not meant for it.
 const INHERITED: [&str; 9] = [
     "CARGO_PKG_",
     "CARGO_MANIFEST_",
@@ -52,7 +53,7 @@ fn cargo(project: &Path, words: &str) -> Result<()> {
     Ok(())
 }
 
-/// The commands in the project's README that begin with these words, less those words.
+/// Returns the commands in the project's README that begin with these words, less those words.
 fn documented<'a>(readme: &'a str, program: &str) -> Vec<&'a str> {
     readme.lines().filter_map(|line| line.strip_prefix("    ")?.strip_prefix(program)).collect()
 }
@@ -62,7 +63,7 @@ async fn a_new_policy_is_tested_built_and_served_as_its_readme_says() -> Result<
     let sdk = sources().join("guest/sdk");
     let launch =
         Launch::alone(["policy", "new", "some/where/my-policy", "--sdk", sdk.to_str().context("text")?])?;
-    // Inside a workspace that knows nothing of it.
+    // The project is inside a workspace that knows nothing of it.
     fs::write(launch.folder().join("Cargo.toml"), "[workspace]\nmembers = []\n")?;
     let ended = launch.run_to_completion()?;
     assert_eq!((ended.code, ended.log.as_str()), (Some(0), ""), "{}", ended.stdout);

@@ -1,5 +1,5 @@
-//! The schema: looked at first, made in one transaction, by whoever may; and a start that hangs ends when it
-//! is told to.
+//! The schema: looked at first, made in one transaction, by a user that may; and a start that hangs ends when
+//! it is asked to.
 
 use std::net::TcpListener;
 
@@ -10,7 +10,7 @@ use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 const README: &str = include_str!("../../../README.md");
-/// The advisory lock of whoever changes the schema.
+/// The advisory lock of a process that changes the schema.
 const LOCK: u64 = 0x6c65_6173_6568_6f6c;
 
 #[track_caller]
@@ -21,7 +21,7 @@ fn assert_refused(ended: &Ended, words: &[&str]) {
     }
 }
 
-/// What a server is for, once through.
+/// Takes a server once through its whole purpose.
 fn assert_serves(launch: &Launch) -> Result<()> {
     let server = launch.server()?;
     let token = server.create("w")?;
@@ -33,12 +33,12 @@ fn assert_serves(launch: &Launch) -> Result<()> {
     Ok(())
 }
 
-/// `leasehold migrate`.
+/// Runs `leasehold migrate`.
 fn migrate(url: &str) -> Result<Ended> {
     Launch::alone(["migrate", "--database", url])?.run_to_completion()
 }
 
-/// The statements of the README for a user who may do no more than a server needs.
+/// Returns the statements of the README for a user that may do no more than a server needs.
 fn grants(user: &str) -> Result<String> {
     let block =
         README.split("```sql\n").find(|block| block.contains("GRANT USAGE")).context("no GRANT in README")?;
@@ -88,7 +88,7 @@ async fn another_programs_migrations_are_no_obstacle_and_a_database_of_before_is
         let theirs = database.text("SELECT theirs FROM _sqlx_migrations").await?;
         assert_eq!(theirs.as_deref(), Some("theirs"));
         let before = engine.workspaces().await?;
-        // As servers kept it from before there was a table of our own.
+        // The table is as servers kept it from before there was a table of our own.
         let kept = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
                     success BOOLEAN NOT NULL)";
         before.execute(kept).await?;
@@ -192,7 +192,7 @@ fn sigterm_ends_a_start_that_hangs_in_a_database_which_never_answers() -> Result
     Ok(())
 }
 
-/// So that a client of a server that is not ready is refused, and does not wait.
+/// A client of a server that is not ready is refused, and does not wait.
 #[test]
 fn nobody_can_connect_before_the_server_is_ready() -> Result<()> {
     let silent = TcpListener::bind("127.0.0.1:0")?;
@@ -206,7 +206,7 @@ fn nobody_can_connect_before_the_server_is_ready() -> Result<()> {
     Ok(())
 }
 
-/// What is read-only in a file is so in words.
+/// A file that is read-only is refused in words.
 #[tokio::test]
 async fn a_file_that_is_opened_for_reading_is_served_and_refuses_changes_in_words() -> Result<()> {
     let launch = Launch::new("sqlite://test.db?mode=rwc")?;

@@ -1,4 +1,4 @@
-//! Keys and signatures as an operator handles them: made and used on the command line, asked for by a server.
+//! Keys and signatures from an operator's view: made and used on the command line, required by a server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -98,7 +98,7 @@ fn the_signature_beside_a_policy_file_is_read_at_the_start() -> Result<()> {
     let public = line(&launch, &["policy", "keygen", "key"])?;
     fs::write(launch.folder().join("p.wasm"), hostile::honest(&Marker::new()))?;
     let serve = launch.clone().arguments(["--trusted-key", &public, "--policy", "p.wasm"]);
-    // Its one setting is any.
+    // Its one setting accepts any value.
     let ended = serve.run_to_completion()?;
     assert!(ended.log.contains("it is not signed"), "{}", ended.log);
     line(&launch, &["policy", "sign", "p.wasm", "--key", "key", "--revision", "3"])?;

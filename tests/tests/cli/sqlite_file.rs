@@ -1,5 +1,5 @@
-//! The SQLite file under a running server: replaced, removed, damaged; and the commands that copy it and put
-//! it back.
+//! The SQLite file under a running server: replaced, removed, damaged; and the commands that copy it and
+//! restore it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 const URL: &str = "sqlite://test.db?mode=rwc";
 
-/// `leasehold backup` or `leasehold restore`, beside the server.
+/// Runs `leasehold backup` or `leasehold restore`, beside the server.
 fn run(launch: &Launch, arguments: &[&str]) -> Result<Ended> {
     launch.beside(arguments.iter().copied()).arguments(["--database", URL]).run_to_completion()
 }
@@ -42,7 +42,7 @@ async fn text(file: &Path, sql: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = tokio::time::Instant::now();
     while !holds()? {
@@ -51,7 +51,7 @@ fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Nothing is answered from the file that has lost its path, and it is said what to do.
+/// Asserts that nothing is answered from the file that has lost its path, and that the words say what to do.
 fn assert_stands_still(server: &Server, id: &str, token: &str, words: &str) -> Result<()> {
     let rotate = format!("/workspaces/{id}/secret");
     let refused = server.admin("POST", &rotate, no_body())?.refusal(503, "unavailable")?.to_string();
@@ -153,7 +153,7 @@ async fn a_log_that_a_killed_server_left_is_not_mixed_with_a_backup() -> Result<
     fs::copy(&file, &copy)?;
     fs::copy(&backup, &file)?;
     assert_refused(&launch.run_to_completion()?, "belongs to another file than");
-    // As it was when it was killed; then the same by the command that is there for it.
+    // The file is restored to its state at the kill; then the same by the command that is there for it.
     fs::copy(&copy, &file)?;
     let said = run(&launch, &["restore", "backup.db"])?;
     assert!(done(&said)?.contains("test.db.before-restore-1"), "{}", said.stdout);

@@ -1,4 +1,4 @@
-//! Start-up failures: exit code 1 and one line on stderr that names what was given and says what to do.
+//! Start-up failures: exit code 1 and one line on stderr that names the argument and says what to do.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use leasehold_tests::Engine;
 use leasehold_tests::server::Launch;
 
-/// A server that would start, with a database in its own folder.
+/// Returns a server that would start, with a database in its own folder.
 fn good() -> Result<Launch> {
     Launch::new("sqlite://test.db?mode=rwc")
 }

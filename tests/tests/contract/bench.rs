@@ -10,7 +10,7 @@ use leasehold::{
 use leasehold_tests::scripted::{Fault, Scripted};
 use leasehold_tests::{Engine, Fixture, MAX_WAIT};
 
-/// Where the rows of a test are.
+/// The place of the rows of a test.
 enum Rows {
     Real(Fixture),
     Scripted(Scripted),
@@ -110,8 +110,8 @@ impl TestBed {
         Ok(())
     }
 
-    /// Whether an error is what a database says that is broken so: a table that is gone is refused until
-    /// somebody brings it back; what those in memory say is up to the test.
+    /// Returns whether an error is what a database says that is broken so: a table that is gone is refused
+    /// until it is brought back; the words of the databases in memory are up to the test.
     pub(super) fn says_it_is_broken(&self, error: &Error) -> bool {
         match &self.rows {
             Rows::Real(_) => matches!(error, Error::Refused(_)),

@@ -1,7 +1,8 @@
 //! The clients: each has one workspace, and goes from one request to the next until its server is gone.
 //!
-//! An acknowledgement is an answer that says that something was done; it is in the log before the client goes on. An
-//! answer that says that nothing was done is none, and one that says that nobody knows leaves its step pending.
+//! An acknowledgement is an answer that says that something was done; it is in the log before the client goes
+//! on. An answer that says that nothing was done is none, and an answer that says that the outcome is unknown
+//! leaves its step pending.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -12,12 +13,13 @@ use anyhow::{Context as _, Result, ensure};
 use leasehold_tests::acknowledged::{Log, Row};
 use leasehold_tests::server::{Answer, Client, no_body};
 
-/// What a client does with its workspace.
+/// The work of a client on its workspace.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Habit {
-    /// Rotates its secret.
+    /// The client rotates the secret.
     Rotate,
-    /// Deletes it, creates it again, and sends the first heartbeat, which issues a secret.
+    /// The client deletes the workspace, creates it again, and sends the first heartbeat, which issues a
+    /// secret.
     Heal,
 }
 
@@ -30,16 +32,16 @@ pub(super) enum Step {
     Rotate,
 }
 
-/// What a client had to leave when its server was killed.
+/// The state that a client had to leave when its server was killed.
 pub(super) struct Left {
     pub(super) id: &'static str,
     /// The step that was sent and not acknowledged.
     pub(super) pending: Option<Step>,
-    /// How many requests were answered with an error.
+    /// Number of requests that were answered with an error.
     pub(super) refused: u64,
 }
 
-/// A client that remembers between two servers how often it was told something.
+/// A client that remembers between two servers how many answers it has acknowledged.
 pub(super) struct Worker {
     id: &'static str,
     habit: Habit,
@@ -47,19 +49,20 @@ pub(super) struct Worker {
     token: String,
 }
 
-/// What an answer says.
+/// The meaning of an answer.
 enum Said {
     Done(Row),
-    /// Nothing was changed.
+    /// The request has changed nothing.
     Refused,
-    /// Something may have been changed.
+    /// The request may have changed something.
     Unknown,
-    /// It was done before, by a request of which nobody knew.
+    /// The change was made before, by a request whose outcome was unknown.
     Exists,
 }
 
 impl Step {
-    /// Whether this step, carried out to its end, can have made this row. `known` are the secrets of other steps.
+    /// Returns whether this step, carried out to its end, can have made this row. `known` are the secrets of
+    /// other steps.
     pub(super) fn makes(self, row: &Row, known: &HashSet<String>) -> bool {
         match (self, row) {
             (Self::Delete, Row::Gone) | (Self::Create, Row::Empty) => true,
@@ -100,7 +103,7 @@ impl Worker {
                     log.append(self.id, self.sequence, &row)?;
                     doubt = None;
                     step = self.after(step);
-                    // Nobody counts any more once the kill is on its way.
+                    // Acknowledgements are no longer counted once the kill is being sent.
                     let _ = acknowledged.send(());
                 }
                 Said::Refused => refused += 1,
@@ -146,7 +149,7 @@ impl Worker {
                 if answer.status != 200 {
                     return error(&answer);
                 }
-                // The secret was missing, and an error that it came with is not told apart.
+                // The secret was missing, and an error that it came with is not distinguished.
                 if answer.json(200)?.get("secret_error").is_some() {
                     return Ok(Said::Unknown);
                 }
@@ -172,13 +175,13 @@ impl Worker {
     }
 }
 
-/// An error that a busy database may be the cause of. Any other one is a defect.
+/// Judges an error that a busy database may be the cause of. Any other error is a defect.
 fn error(answer: &Answer) -> Result<Said> {
     let code = answer.json(503)?["error"]["code"].as_str().context("no code")?.to_owned();
     Ok(if code == "outcome_unknown" { Said::Unknown } else { Said::Refused })
 }
 
-/// Whether a request that failed may have reached the server.
+/// Returns whether a request that failed may have reached the server.
 fn was_sent(error: &anyhow::Error) -> bool {
     let refused = |error: &ureq::Error| match error {
         ureq::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,

@@ -1,7 +1,8 @@
-//! The database of a server that is dead, opened by other hands than the server's.
+//! The database of a server that is dead, opened without the server's code.
 //!
-//! Of SQLite a copy is opened, as after a crash of the machine: the file and its log, without the memory that the
-//! processes shared. The original is left as the kill left it, so that the next server is the one to recover it.
+//! Of SQLite a copy is opened, as after a crash of the machine: the file and its log, without the memory that
+//! the processes shared. The original is left as the kill left it, so that the next server is the one to
+//! recover it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,7 +21,7 @@ const ROWS: &str = "SELECT id, platform_inbound_secret FROM workspaces";
 /// A database, and how to start a server on it.
 pub(super) struct Site {
     pub(super) launch: Launch,
-    /// `None`: SQLite, in the folder that the server is started in.
+    /// The fixture; `None` is SQLite, in the folder that the server is started in.
     cluster: Option<Fixture>,
 }
 
@@ -37,7 +38,7 @@ impl Site {
         })
     }
 
-    /// The rows. No server may be running.
+    /// Returns the rows. No server may be running.
     pub(super) async fn rows(&self) -> Result<HashMap<String, Row>> {
         let rows = match &self.cluster {
             Some(Fixture::Postgres(database)) => {
@@ -57,7 +58,8 @@ fn row(secret: Option<String>) -> Row {
     secret.filter(|secret| !secret.is_empty()).map_or(Row::Empty, Row::Holds)
 }
 
-/// Waits until PostgreSQL has ended the sessions of the dead server. Until then it may be about to commit for them.
+/// Waits until PostgreSQL has ended the sessions of the dead server. Until then it may be about to commit for
+/// them.
 async fn sessions_end(pool: &sqlx::PgPool) -> Result<()> {
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                     AND application_name = 'leasehold'";

@@ -1,4 +1,5 @@
-//! A server that is killed while its policy is being changed: the next one runs the old policy or the new one, whole.
+//! A server that is killed while its policy is being changed: the next server runs the old policy or the new
+//! one, whole.
 
 use std::thread;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use leasehold_tests::{Engine, Tier};
 use super::Random;
 use super::rows::Site;
 
-/// The longest that a swap is given before the kill.
+/// Maximum time that a swap is given before the kill, in milliseconds.
 const LONGEST: u64 = 400;
 
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn a_server_that_is_killed_in_a_swap_comes_back_with_the_old_policy_or_the
         old = active;
         assert_eq!(server.delivered("w", &token)?, secret);
         if cycle == cycles {
-            // It shows only what the last kill has left.
+            // This server shows only what the last kill has left.
             server.kill()?;
             break;
         }
@@ -49,7 +50,7 @@ async fn a_server_that_is_killed_in_a_swap_comes_back_with_the_old_policy_or_the
             let body = leasehold_policies::TTL.to_vec();
             client.admin("PUT", &format!("/admin/policy?setting.ttl={asked}s"), body).is_ok()
         });
-        // Neither at its beginning nor at its end, but anywhere.
+        // The moment is neither at the swap's beginning nor at its end, but anywhere.
         let moment = Duration::from_millis(random.below(LONGEST));
         let begun = std::sync::mpsc::channel::<()>();
         let _ = begun.1.recv_timeout(moment);

@@ -59,7 +59,7 @@ async fn what_is_wrong_with_one_workspace_is_no_error_of_another(engine: Engine)
         fixture.insert(id, Some(&format!("of {id}"))).await?;
     }
     let database = fixture.patiently(column().assume_unique()).await?;
-    // Two rows, no more of them than workspaces are asked for; and then many.
+    // Two rows first, no more of them than workspaces are asked for; and then many.
     for secret in ["of-twice-1", "of-twice-2"] {
         fixture.insert("twice", Some(secret)).await?;
     }

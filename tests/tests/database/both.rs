@@ -1,4 +1,4 @@
-//! What every database does: absence, issues, ids that look like SQL, values that are not text.
+//! The duties of every database: absence, issues, ids that look like SQL, values that are not text.
 
 use anyhow::Result;
 use leasehold::{Database, DatabaseError, IssueMode};
@@ -136,7 +136,7 @@ async fn any_text_comes_back_as_it_was_stored(engine: Engine) -> Result<()> {
 async fn an_issue_that_fails_at_its_commit_is_an_error(engine: Engine) -> Result<()> {
     let fixture = engine.empty().await?;
     fixture.execute("CREATE TABLE allowed (secret TEXT PRIMARY KEY)").await?;
-    // Checked at the commit: the statement itself has answered with its row by then.
+    // The constraint is checked at the commit: the statement itself has answered with its row by then.
     let table = "CREATE TABLE workspaces (id TEXT PRIMARY KEY, platform_inbound_secret TEXT \
                  REFERENCES allowed (secret) DEFERRABLE INITIALLY DEFERRED)";
     fixture.execute(table).await?;

@@ -1,4 +1,4 @@
-//! A connection that is kept from one SELECT to the next: who notices, and what becomes of it.
+//! A connection that is kept from one SELECT to the next: how its loss is noticed, and what becomes of it.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use sqlx::postgres::PgPoolOptions;
 
 use super::{at_leisure, column, id, select};
 
-/// Long enough for a connection to go back by itself, and far below what a caller would wait for one.
+/// Time limit: long enough for a connection to go back by itself, and far below what a caller would wait for
+/// one.
 const SOON: Duration = Duration::from_secs(5);
 
 async fn on_postgres() -> Result<(postgres::TestDatabase, Postgres)> {
@@ -21,7 +22,7 @@ async fn on_postgres() -> Result<(postgres::TestDatabase, Postgres)> {
     Ok((fixture, database))
 }
 
-/// Waits until so many connections lie in the pool for anyone to take.
+/// Waits until so many connections lie idle in the pool.
 async fn idle(count: usize, pool: &sqlx::PgPool) -> Result<()> {
     let wait = async {
         while pool.num_idle() < count {
@@ -67,7 +68,7 @@ async fn an_issue_never_uses_a_connection_that_was_kept() -> Result<()> {
     for _ in 0..20 {
         assert!(select(&database, "w").await?.is_some());
         sqlx::query(end).fetch_one(fixture.pool()).await?;
-        // On the ended one its outcome would be unknown.
+        // On the ended connection its outcome would be unknown.
         database.issue(&id("w"), IssueMode::Rotate, Secret::new("new"), at_leisure()).await?;
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! What is found out of a pooler, and what statements do behind one that mixes them up.
+//! The detection of a pooler, and the fate of statements behind one that mixes them up.
 //!
-//! The tags alone are tried with the look at the pooler switched off: then everything may fail, and nothing may be wrong.
+//! The tags alone are tried without a look at the pooler: then everything may fail, and nothing may be wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,22 +19,23 @@ use tokio::time::Instant;
 
 use super::{at_leisure, column, id, select};
 
-/// Rows that nobody changes while they are read, each with its own secret.
+/// Number of rows that never change while they are read, each with its own secret.
 const ROWS: usize = 40;
-/// What an older pooler has to be told to take.
+/// The setting that has an older pooler take our startup parameters.
 const LENIENT: (&str, &str) = ("ignore_startup_parameters", "options,extra_float_digits");
 
 async fn workspaces() -> Result<TestDatabase> {
     let fixture = TestDatabase::create().await?;
     sqlx::raw_sql(leasehold_tests::WORKSPACES).execute(fixture.pool()).await?;
     let rows = format!(
-        "INSERT INTO workspaces SELECT 'w' || n, 'token-of-w' || n, 'secret-of-w' || n FROM generate_series(1, {ROWS}) n"
+        "INSERT INTO workspaces SELECT 'w' || n, 'token-of-w' || n, 'secret-of-w' || n FROM \
+         generate_series(1, {ROWS}) n"
     );
     sqlx::raw_sql(AssertSqlSafe(rows)).execute(fixture.pool()).await?;
     Ok(fixture)
 }
 
-/// Whether the rows are all there, each as it was made.
+/// Asserts that the rows are all there, each as it was made.
 async fn assert_unharmed(fixture: &TestDatabase) -> Result<()> {
     let whole = "SELECT count(*) FROM workspaces WHERE platform_inbound_secret = 'secret-of-' || id \
                  AND auth_token_hash = 'token-of-' || id";
@@ -57,7 +58,7 @@ async fn a_server_and_a_pooler_by_session_are_sessions_of_our_own() -> Result<()
         assert_eq!(PostgresPool::connect(fixture.url()).await?.sessions(), Sessions::Own);
     }
     for version in [Version::Old, Version::New] {
-        // With no parameter that it is told to ignore, and with the fewest server connections that two clients can have.
+        // With no ignored parameter, and with the fewest server connections that two clients can have.
         for settings in [&[][..], &[LENIENT], &[("default_pool_size", "2")]] {
             let pooler = Pooler::start(version, Mode::Session, &fixture.options(), settings)?;
             let pool =
@@ -82,7 +83,7 @@ async fn a_pooler_that_loses_prepared_statements_is_refused_with_what_would_do()
         (Version::New, vec![("max_prepared_statements", "0"), ("server_round_robin", "1")]),
     ] {
         let pooler = Pooler::start(version, Mode::Transaction, &fixture.options(), &settings)?;
-        // Again with what the first looks have left behind.
+        // The look is repeated with what the first looks have left behind.
         for _ in 0..3 {
             let words = refusal(PostgresPool::connect(&pooler.url()).await);
             assert!(words.contains("max_prepared_statements above 0"), "{version:?} {settings:?}: {words}");
@@ -115,7 +116,7 @@ async fn a_pooler_that_keeps_prepared_statements_is_as_good_as_a_server() -> Res
         assert_eq!(pool.sessions(), Sessions::PerTransaction, "{settings:?}");
         let load = Load::start(&pool, Duration::from_millis(600)).await?;
         assert_eq!((load.wrong, load.failed), (0, 0), "{settings:?}");
-        // How much is late is up to the machine; without a load each row is read.
+        // The number of late answers is up to the machine; without a load each row is read.
         let database = Postgres::new(&pool, column()).await?;
         for number in 1..=ROWS {
             let secret = select(&database, &format!("w{number}")).await?;
@@ -154,20 +155,20 @@ async fn statements_that_another_program_has_left_behind_do_not_even_bind() -> R
         let load = Load::through_unchecked(&pooler).await?;
         assert_eq!(load.wrong, 0, "{version:?}: {load:?}");
         assert_unharmed(&fixture).await?;
-        // Nor does what is left behind keep a look from seeing what is there.
+        // The statements that were left behind do not keep a look from seeing what is there either.
         refusal(PostgresPool::connect(&pooler.url()).await);
     }
     Ok(())
 }
 
-/// Prepares, on every server connection of a pooler and under every name that ours may have, statements of as many parameters
-/// as ours that would take rows away or answer with something else.
+/// Prepares, on every server connection of a pooler and under every name that ours may have, statements of as
+/// many parameters as ours that would delete rows or answer with something else.
 async fn leave_statements_behind(options: &PgConnectOptions) -> Result<()> {
     let options = options.clone().extra_float_digits(None);
     let mut holders = Vec::new();
     for _ in 0..12 {
         let mut connection = PgConnection::connect_with(&options).await?;
-        // Each sits on a server connection of its own from here on.
+        // From here on each client holds a server connection of its own.
         sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
         for number in 0_usize..12 {
             let parameters = 1 + number % 6;
@@ -226,7 +227,7 @@ async fn a_pooler_that_changes_its_mode_is_noticed_and_nothing_is_sent_until_it_
     pooler.switch(Mode::Session)?;
     let over = async {
         while select(&database, "w1").await.is_err() {
-            // What is refused at once keeps nobody from anything.
+            // A statement that is refused at once keeps no other from its turn.
             tokio::task::yield_now().await;
         }
     };
@@ -264,7 +265,7 @@ async fn a_notice_of_the_server_is_not_even_sent() -> Result<()> {
     // A role belongs to the whole cluster, and goes by itself with the name of this database in it.
     let role = format!("reader_of_{}", fixture.options().get_database().context("a name")?);
     sqlx::raw_sql(AssertSqlSafe(sql.replace("reader", &role))).execute(fixture.pool()).await?;
-    // A pooler that drops `options`, and a pool that nobody has told to keep notices away.
+    // A pooler that drops `options`, and a pool that is not configured to suppress notices.
     let pooler = Pooler::start(Version::New, Mode::Transaction, &fixture.options(), &[LENIENT])?;
     let as_role = |options: PgConnectOptions| {
         let role = role.clone();
@@ -288,11 +289,11 @@ async fn a_notice_of_the_server_is_not_even_sent() -> Result<()> {
     Ok(())
 }
 
-/// What a load of reads, batches, rotations, creations and deletions has come to.
+/// The outcome of a load of reads, batches, rotations, creations and deletions.
 #[derive(Debug, Default)]
 struct Load {
     right: u64,
-    /// Not sent in time: a busy machine is the cause, and no answer of the database.
+    /// Statements that were not sent in time: a busy machine is the cause, and no answer of the database.
     late: u64,
     failed: u64,
     wrong: u64,
@@ -307,7 +308,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// An answer is right, an error, or wrong; what a busy machine kept from being sent is late.
+    /// Counts an answer as right, wrong or an error; a statement that was not sent in time is late.
     fn note<T>(&self, answer: Result<T, DatabaseError>, is_right: impl FnOnce(T) -> bool) {
         let count = match answer.map(is_right) {
             Ok(true) => &self.right,
@@ -321,7 +322,7 @@ impl Counts {
 }
 
 impl Load {
-    /// Through a pooler that nobody has looked at, until enough has been mixed up to show something.
+    /// Runs through a pooler that was not looked at, until enough has been mixed up to show something.
     async fn through_unchecked(pooler: &Pooler) -> Result<Self> {
         let options = PostgresOptions::new(&pooler.url()).max_connections(16).without_pooler_check();
         let pool = PostgresPool::connect_with(options).await?;
@@ -351,8 +352,8 @@ impl Load {
 async fn work(number: usize, pool: &PostgresPool, counts: &Counts, until: Instant) {
     let create = PostgresWrite::new("create", |guard| {
         format!(
-            "INSERT INTO workspaces (id, auth_token_hash) SELECT $4, $5 WHERE {guard} ON CONFLICT (id) DO NOTHING \
-             RETURNING 1 AS stored"
+            "INSERT INTO workspaces (id, auth_token_hash) SELECT $4, $5 WHERE {guard} ON CONFLICT (id) DO \
+             NOTHING RETURNING 1 AS stored"
         )
     });
     let delete = PostgresWrite::new("delete", |guard| {
@@ -361,7 +362,7 @@ async fn work(number: usize, pool: &PostgresPool, counts: &Counts, until: Instan
     let mut columns = None;
     let mut round = number;
     while Instant::now() < until {
-        // What connects may be refused as well.
+        // The connection may be refused as well.
         let both = match columns.take() {
             Some(both) => both,
             None => {
@@ -389,7 +390,7 @@ async fn work(number: usize, pool: &PostgresPool, counts: &Counts, until: Instan
             counts.note(pool.write(&create, &[&own, "token"]).await, |count| count <= 1);
             let issued = secrets.issue(&id(&own), IssueMode::Rotate, Secret::new(&own), at_leisure()).await;
             match issued {
-                // It may never have been created.
+                // The workspace may never have been created.
                 Err(DatabaseError::UnknownWorkspace) => {}
                 issued => counts.note(issued, |secret| secret.expose_str() == Some(&*own)),
             }

@@ -1,4 +1,4 @@
-//! What is particular to PostgreSQL: key types, lost connections, cancelled statements, passwords.
+//! The peculiarities of PostgreSQL: key types, lost connections, cancelled statements, passwords.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,8 @@ async fn workspaces() -> Result<TestDatabase> {
     Ok(fixture)
 }
 
-/// Ends, once it waits for a lock, the session of the code under test. Every round asks the server, so it does not spin.
+/// Ends the session of the code under test once it waits for a lock. Every round asks the server, so it does
+/// not spin.
 async fn terminate_when_blocked(pool: &PgPool) -> Result<()> {
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
                AND application_name = 'leasehold' AND wait_event_type = 'Lock'";
@@ -86,7 +87,8 @@ async fn the_key_is_looked_up_in_its_index() -> Result<()> {
         // One connection, so that the session looked into is the one that was used.
         let pool = PgPoolOptions::new().max_connections(1).connect_with(fixture.options()).await?;
         let database = Postgres::from_pool(pool, column()).await?;
-        // The plan that the server makes of what was sent. A table without rows is scanned unless that is forbidden.
+        // The plan is the server's own for what was sent. A table without rows is scanned unless that is
+        // forbidden.
         let mut session = database.pool().acquire().await?;
         sqlx::raw_sql("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
             .execute(&mut *session)
@@ -96,7 +98,7 @@ async fn the_key_is_looked_up_in_its_index() -> Result<()> {
         select(&database, "1").await.ok();
         let own = ("bytea, text, oid[]", "'\\xff', '', '{}'");
         statements.push(("%leasehold:select:%", "text", "'1'"));
-        // None is sent for what is no value of the key's type.
+        // No statement is sent for a key that is no value of the key's type.
         select_batch(&database, if declared == "uuid" { &[UUID, UUID] } else { &["1", "2"] }).await;
         statements.push(("%leasehold:select-batch:%", "text[], bigint", "ARRAY['1', '2'], 3"));
         let mut session = database.pool().acquire().await?;
@@ -120,7 +122,7 @@ async fn an_operation_is_one_statement_and_no_transaction() -> Result<()> {
     let options = fixture.options().application_name("leasehold");
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
     let database = Postgres::from_pool(pool, column()).await?;
-    // A transaction would show its end.
+    // A transaction would show its end as the last statement.
     let last = "SELECT query FROM pg_stat_activity WHERE datname = current_database() \
                 AND application_name = 'leasehold'";
     for (mode, verb) in [
@@ -222,7 +224,8 @@ async fn a_trigger_cannot_put_the_secret_into_an_error_under_any_code() -> Resul
              RAISE EXCEPTION 'refusing %', NEW.platform_inbound_secret USING ERRCODE = '{code}'; END $$"
         );
         sqlx::raw_sql(AssertSqlSafe(function)).execute(fixture.pool()).await?;
-        let trigger = "CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON workspaces FOR EACH ROW EXECUTE FUNCTION refuse()";
+        let trigger = "CREATE OR REPLACE TRIGGER refuse BEFORE UPDATE ON workspaces \
+                       FOR EACH ROW EXECUTE FUNCTION refuse()";
         sqlx::raw_sql(trigger).execute(fixture.pool()).await?;
         let database = Postgres::connect(fixture.url(), column()).await?;
         let error = issue(&database, "w", IssueMode::Rotate, "minted").await.expect_err("it is refused");
@@ -267,7 +270,8 @@ async fn an_issue_whose_connection_ends_has_an_unknown_outcome_and_the_next_one_
 #[tokio::test]
 async fn a_read_whose_connection_ends_is_unavailable() -> Result<()> {
     let fixture = workspaces().await?;
-    // Too small for one to be kept: what is sent over one of those is sent again over another one after a moment.
+    // The pool is too small for a connection to be kept: a statement on a kept one is sent again over another
+    // one after a moment.
     let options = fixture.options().application_name("leasehold");
     let small = PgPoolOptions::new().max_connections(2).connect_with(options).await?;
     let database = Postgres::from_pool(small, column()).await?;
@@ -328,7 +332,7 @@ async fn no_way_to_the_server_is_told_without_the_password() -> Result<()> {
     let fixture = TestDatabase::create().await?;
     let options = fixture.options();
     let (user, server) = (options.get_username(), format!("{}:{}", options.get_host(), options.get_port()));
-    // A port that was free a moment ago and that nobody else is given meanwhile.
+    // A port that was free a moment ago and that no other process is given meanwhile.
     let unused = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for (url, words) in [
         (format!("postgres://{user}:hunter2@{server}/postgres"), "password authentication failed"),

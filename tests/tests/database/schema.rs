@@ -1,4 +1,4 @@
-//! What is checked when a database is connected, and in which words a mistake is told.
+//! The checks when a database is connected, and the words in which a mistake is reported.
 
 use anyhow::Result;
 use leasehold::{Column, ConnectError, IssueMode};
@@ -35,7 +35,7 @@ async fn a_missing_column_is_named_and_never_read_as_a_literal(engine: Engine) -
     assert!(words.contains("no secret column \"secret\""), "{words}");
     let words = refusal(&fixture, Column::new("workspaces", "uid", "platform_inbound_secret")?).await;
     assert!(words.contains("no key column \"uid\""), "{words}");
-    // A column that goes away later is an error as well; SQLite would answer a bare name with itself.
+    // A column that is dropped later is an error as well; SQLite would answer a bare name with itself.
     fixture.insert("w", Some("s")).await?;
     let database = fixture.secrets().await?;
     fixture.execute("ALTER TABLE workspaces DROP COLUMN platform_inbound_secret").await?;

@@ -1,4 +1,4 @@
-//! What is particular to SQLite: values of any type, files that are locked, read-only or not there.
+//! The peculiarities of SQLite: values of any type, files that are locked, read-only or missing.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_value_that_is_not_text_is_an_error_and_not_absence() -> Result<()> {
     let fixture = Engine::Sqlite.empty().await?;
     fixture.execute("CREATE TABLE workspaces (id TEXT PRIMARY KEY, platform_inbound_secret)").await?;
     let database = fixture.secrets().await?;
-    // Bytes, a number, no bytes at all, and text that is not UTF-8.
+    // The values are bytes, a number, no bytes at all, and text that is not UTF-8.
     for (number, value) in ["x'73336372'", "33734", "x''", "CAST(x'7333ff72' AS TEXT)"].iter().enumerate() {
         let insert = format!("INSERT INTO workspaces VALUES ('{number}', {value})");
         fixture.execute(&insert).await?;
@@ -167,7 +167,7 @@ async fn a_file_is_created_only_if_the_url_says_so() -> Result<()> {
     let error = Sqlite::connect(&missing, column()).await.expect_err("no file, no database");
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("missing.db: the file does not exist"), "{error}");
-    // Created, and so empty.
+    // The file is created, and so empty.
     let error = Sqlite::connect(&format!("{missing}?mode=rwc"), column()).await.expect_err("no table");
     assert!(matches!(error, ConnectError::Schema(_)), "{error}");
     let error = Sqlite::connect(&format!("{missing}?mode=wr"), column()).await.expect_err("no such mode");

@@ -1,4 +1,4 @@
-//! What becomes of a connection that was in use while statements were mixed up, once that is over.
+//! The fate of a connection that was in use while statements were mixed up, once that is over.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{column, select};
 
-/// Asks without a look at any table, from several sides at once, until what is said is `expected`.
+/// Sends requests without a look at any table, from several tasks at once, until the answer is `expected`.
 async fn until(pool: &PostgresPool, expected: impl Fn(&str) -> bool) -> Result<()> {
     let asked = async {
         loop {

@@ -1,4 +1,4 @@
-//! What a write has done: what is answered is what the row holds, and a write that has done nothing says so.
+//! The result of a write: the answer is what the row holds, and a write that has changed nothing says so.
 
 use anyhow::{Context as _, Result};
 use leasehold::{Column, ConnectError, DatabaseError, IssueMode};
@@ -59,7 +59,7 @@ async fn what_a_trigger_makes_of_a_secret_is_what_is_answered(engine: Engine) ->
         Engine::Sqlite => &[("AFTER", after.to_owned())],
     };
     for (when, body) in triggers {
-        // Made after the connection: nothing that was seen then may be relied on.
+        // The trigger is made after the connection: nothing that was seen then may be relied on.
         trigger(&fixture, when, body).await?;
         for mode in [IssueMode::Rotate, IssueMode::Heal] {
             fixture.execute("UPDATE workspaces SET auth_token_hash = NULL").await?;
@@ -100,7 +100,8 @@ async fn a_secret_that_a_trigger_takes_away_again_is_no_secret(engine: Engine) -
     let body = if engine == Engine::Postgres { format!("{body} RETURN NULL;") } else { body.to_owned() };
     trigger(&fixture, "AFTER", &body).await?;
     for mode in [IssueMode::Rotate, IssueMode::Heal] {
-        // The row holds something else than before: that the write has changed nothing would be a lie.
+        // The row holds something else than before: an answer that the write has changed nothing would be
+        // untrue.
         let lost = issue(&*database, "w", mode, "minted").await;
         assert!(
             matches!(&lost, Err(DatabaseError::Lost(words)) if words.contains("stays empty")),
@@ -122,7 +123,7 @@ async fn a_workspace_without_a_row_is_unknown_with_triggers_too(engine: Engine) 
     Ok(())
 }
 
-/// A table of several rows for each tenant, and the column of one of them.
+/// Creates a table of several rows for each tenant, and returns the column of one of them.
 async fn tenants(engine: Engine) -> Result<(Fixture, Column)> {
     let fixture = engine.empty().await?;
     fixture

@@ -11,7 +11,7 @@ use leasehold_tests::scripted::Scripted;
 
 use super::id;
 
-/// A database with a secret of `w`, whose code is at fault when told to be.
+/// A database with a secret of `w`, whose code fails on request.
 #[derive(Clone)]
 struct Broken {
     rows: Scripted,
@@ -20,11 +20,11 @@ struct Broken {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Defect {
-    /// It panics before it has returned what is to be polled.
+    /// The code panics before it has returned the future.
     PanicsAtOnce,
-    /// It panics when that is polled.
+    /// The code panics when the future is polled.
     PanicsLater,
-    /// It answers with the empty secret.
+    /// The code answers with the empty secret.
     AnswersEmpty,
 }
 
@@ -111,7 +111,7 @@ async fn a_panic_in_an_issue_is_an_unknown_outcome_that_names_the_panic() {
     let words = error.to_string();
     assert!(words.contains("implementation of Database") && words.contains("panicked"), "{words}");
     database.set(None);
-    // What was sent before the panic may be carried out yet, so that for a while nothing is kept.
+    // A statement that was sent before the panic may be carried out yet, so that for a while nothing is kept.
     assert_eq!((status(&cache).await, status(&cache).await), (Status::Miss, Status::Miss));
     tokio::time::sleep(Duration::from_secs(36)).await;
     assert_eq!((status(&cache).await, status(&cache).await), (Status::Miss, Status::Hit));
@@ -135,7 +135,7 @@ async fn a_panic_in_a_select_names_the_panic_and_befalls_nobody_else() {
     for defect in [Defect::PanicsAtOnce, Defect::PanicsLater] {
         let (database, cache) = Broken::with_cache().await;
         database.set(defect);
-        // One goes alone, and the others wait for it and go together.
+        // One read goes alone, and the others wait for it and go together.
         let reads = (0..20).map(|n| {
             let cache = cache.clone();
             tokio::spawn(async move { cache.read(&id(&format!("w{n}"))).await })
@@ -176,7 +176,7 @@ async fn an_issue_that_answers_with_the_empty_secret_is_an_error_and_voids_the_e
     let found = cache.read(&id("w")).await.expect("the database holds what was minted");
     assert_eq!(found.status, Status::Miss);
     assert_eq!(found.secret.expose_str().map(str::to_owned), database.rows.stored("w"));
-    // It has ended, so that there is nothing to wait for.
+    // The statement has ended, so that there is nothing to wait for.
     assert_eq!(status(&cache).await, Status::Hit);
 }
 

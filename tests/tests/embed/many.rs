@@ -1,4 +1,4 @@
-//! Many workspaces at once, from one caller: nobody is turned away, and nobody else is kept out.
+//! Many workspaces at once, from one caller: no read is rejected, and no other caller is kept out.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -24,7 +24,7 @@ fn ids(count: usize) -> Vec<WorkspaceId> {
     (0..count).map(|n| id(&format!("w{n}"))).collect()
 }
 
-/// A database in which each workspace's secret is its own id.
+/// Returns a database in which each workspace's secret is its own id.
 fn rows(ids: &[WorkspaceId]) -> Scripted {
     let database = Scripted::new();
     ids.iter().for_each(|id| database.store(id.as_str(), Some(id.as_str())));
@@ -47,7 +47,7 @@ async fn many_are_answered_in_their_order_and_absence_is_the_matter_of_one(engin
         fixture.insert(&format!("w{n}"), Some(&format!("secret {n}"))).await?;
     }
     let cache = cache(fixture.secrets().await?).await;
-    // Each of them twice, once forwards and once backwards.
+    // Each of them is read twice, once forwards and once backwards.
     let numbers: Vec<usize> = (0..300).chain((0..300).rev()).collect();
     let ids: Vec<_> = numbers.iter().map(|n| id(&format!("w{n}"))).collect();
     for status in [Status::Miss, Status::Hit] {
@@ -76,7 +76,7 @@ async fn ten_thousand_at_once_are_all_answered_and_each_is_read_once() {
     let database = rows(&ids);
     database.take_turns(3);
     let cache = SecretCache::builder().database(database.clone()).build().await.expect("it is good");
-    // Two callers, of whom each has all of them.
+    // Two callers, each of which reads all of them.
     let other = {
         let (cache, ids) = (cache.clone(), ids.clone());
         tokio::spawn(async move { cache.get_many(&ids).await })
@@ -130,7 +130,7 @@ async fn a_full_queue_is_waited_for() {
     let builder = SecretCache::builder().database(database.clone()).database_timeout(super::MAX_WAIT);
     let cache = builder.max_selects(1).max_queue(1).build().await.expect("it is good");
     database.close(Gate::BeforeSelect);
-    // Those two fill the queue.
+    // These two reads fill the queue.
     let others = [id("x"), id("y")].map(|id| {
         let cache = cache.clone();
         tokio::spawn(async move { cache.read(&id).await })
@@ -149,7 +149,7 @@ async fn a_full_queue_is_waited_for() {
     }
 }
 
-/// A database that refuses reads as it is told.
+/// A database that refuses the reads that its function names.
 struct Refusing<F>(Scripted, F);
 
 impl<F> Database for Refusing<F>
@@ -198,7 +198,7 @@ async fn one_that_cannot_be_read_is_no_error_of_another() {
 async fn what_is_turned_away_all_the_same_is_tried_again_and_in_the_end_told_so() {
     let ids = ids(100);
     let seen = Mutex::<HashSet<WorkspaceId>>::default();
-    // The first read of each row, and every one of `w7`.
+    // It refuses the first read of each row, and every read of `w7`.
     let refuses = move |id: &WorkspaceId| {
         let is_first = seen.lock().unwrap().insert(id.clone());
         (is_first || id.as_str() == "w7").then_some(DatabaseError::Overloaded)

@@ -1,4 +1,4 @@
-//! Runtimes that a cache cannot live on, and those that end before it.
+//! Runtimes that a cache cannot run on, and runtimes that end before it.
 
 use leasehold::{BuildError, Error, SecretCache, Status};
 use leasehold_tests::scripted::{Gate, Scripted};
@@ -10,7 +10,7 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads can be had")
 }
 
-/// A database with a secret, and a cache on the runtime that has read it.
+/// Returns a database with a secret, and a cache on the runtime that has read it.
 fn warm_cache(runtime: &Runtime) -> (Scripted, SecretCache) {
     let database = Scripted::new();
     database.store("w", Some("a"));

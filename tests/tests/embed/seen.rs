@@ -1,4 +1,4 @@
-//! What a program sees of the cache in its traces: spans of what waits, nothing of hits, and no secret.
+//! The cache in a program's traces: spans of operations that wait, nothing of hits, and no secret.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};

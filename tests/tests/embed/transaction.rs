@@ -1,5 +1,5 @@
-//! Secrets that are issued in a transaction of the program's own: nobody sees them before it is committed,
-//! and nobody sees the old ones after.
+//! Secrets that are issued in a transaction of the program's own: they are not seen before it is committed,
+//! and the old ones are not seen after.
 
 mod alone;
 mod begun;
@@ -19,10 +19,16 @@ use super::{cache, id};
 macro_rules! on_both {
     ($($name:ident,)*) => {
         mod postgres {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Engine::Postgres).await })*
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Engine::Postgres).await
+            })*
         }
         mod sqlite {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Engine::Sqlite).await })*
+            $(#[tokio::test]
+            async fn $name() -> anyhow::Result<()> {
+                super::$name(super::Engine::Sqlite).await
+            })*
         }
     };
 }
@@ -46,7 +52,7 @@ on_both! {
     an_issue_outside_of_its_transaction_is_no_secret_of_nobody,
 }
 
-/// A database with the workspace `w`, whose secret is `old`, and a cache that has read it.
+/// Returns a database with the workspace `w`, whose secret is `old`, and a cache that has read it.
 async fn bench(engine: Engine) -> Result<(Fixture, SecretCache)> {
     let fixture = engine.workspaces().await?;
     fixture.insert("w", Some("old")).await?;
@@ -55,7 +61,7 @@ async fn bench(engine: Engine) -> Result<(Fixture, SecretCache)> {
     Ok((fixture, cache))
 }
 
-/// What the cache answers without the database.
+/// Returns what the cache answers without the database.
 fn cached(cache: &SecretCache) -> Option<String> {
     cache.get(&id("w")).map(text)
 }
@@ -64,7 +70,7 @@ fn text(secret: Secret) -> String {
     secret.expose_str().expect("a secret of the tests is text").to_owned()
 }
 
-/// What it answers.
+/// Returns what the cache answers.
 async fn read(cache: &SecretCache) -> Result<String, Error> {
     Ok(text(cache.read(&id("w")).await?.secret))
 }
@@ -73,7 +79,7 @@ async fn stored(fixture: &Fixture) -> Result<Option<String>> {
     fixture.text("SELECT platform_inbound_secret FROM workspaces WHERE id = 'w'").await
 }
 
-/// The cache and the database agree, and an issue is not in anybody's way.
+/// Checks that the cache and the database agree, and that no issue blocks another.
 async fn is_at_rest(fixture: &Fixture, cache: &SecretCache) -> Result<()> {
     assert_eq!(Some(text(cache.read(&id("w")).await?.secret)), stored(fixture).await?);
     let issued = text(cache.issue(&id("w")).await?);
@@ -122,7 +128,7 @@ async fn another_issue_waits_and_is_not_in_doubt(engine: Engine) -> Result<()> {
     let mut transaction = Begun::on(&fixture).await?;
     let issued = text(transaction.issue(&cache, &id("w")).await?);
     assert_eq!(cache.issue(&id("w")).await.err(), Some(Error::Overloaded));
-    // Nor for another transaction, which has not touched the row.
+    // Nor does it wait for another transaction, which has not touched the row.
     let mut other = Begun::on(&fixture).await?;
     assert_eq!(other.issue(&cache, &id("w")).await.err(), Some(Error::Overloaded));
     other.rollback().await?;
@@ -215,7 +221,8 @@ async fn an_issue_that_was_given_up_is_not_committed(engine: Engine) -> Result<(
             let mut issue = pin!(transaction.issue(&cache, &workspace));
             poll_fn(|context| Poll::Ready(issue.as_mut().poll(context).is_ready())).await
         };
-        // Begun, and dropped before its answer. SQLite is a thread, which may have answered by then.
+        // The commit is begun, and dropped before its answer. SQLite is a thread, which may have answered by
+        // then.
         if !has_ended {
             break transaction;
         }
@@ -299,8 +306,8 @@ async fn a_transaction_that_was_ended_by_a_statement_is_not_taken_for_committed(
         transaction.issue(&cache, &id("w")).await?;
         transaction.execute(end).await?;
         let ended = transaction.commit().await;
-        // SQLite does not number its transactions, so that another one that was begun is committed in its
-        // place.
+        // SQLite does not number its transactions, so that another transaction that was begun is committed in
+        // its place.
         if engine == Engine::Postgres || !end.ends_with("BEGIN") {
             assert!(matches!(ended, Err(Error::OutcomeUnknown(_))), "{end}: {ended:?}");
         }
@@ -311,7 +318,7 @@ async fn a_transaction_that_was_ended_by_a_statement_is_not_taken_for_committed(
 
 async fn an_issue_outside_of_its_transaction_is_no_secret_of_nobody(engine: Engine) -> Result<()> {
     let (fixture, cache) = bench(engine).await?;
-    // The transaction has ended, and what is issued is committed at once; the other way round it is lost.
+    // The transaction has ended, and what is issued is committed at once; in the opposite order it is lost.
     let mut transaction = Begun::on(&fixture).await?;
     transaction.give_up_a_savepoint().await;
     let issued = transaction.issue(&cache, &id("w")).await;

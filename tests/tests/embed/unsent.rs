@@ -1,5 +1,5 @@
-//! A pool of the program's own whose connections are all busy, and which waits for one for longer than
-//! the cache does.
+//! A pool of the program's own whose connections are all busy, and which waits for one for longer than the
+//! cache does.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ on_both! {
 
 const CONNECTIONS: u32 = 4;
 
-/// Has all connections of a pool until it is dropped.
+/// Takes all connections of a pool, and holds them until it is dropped.
 async fn all_of<DB: sqlx::Database>(pool: Pool<DB>) -> Result<Box<dyn Send>> {
     let mut all = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -29,7 +29,8 @@ async fn all_of<DB: sqlx::Database>(pool: Pool<DB>) -> Result<Box<dyn Send>> {
     Ok(Box::new(all))
 }
 
-/// A cache over a pool as the driver makes it, which waits for half a minute, and all its connections.
+/// Returns a cache over a pool as the driver makes it, which waits for half a minute, and all its
+/// connections.
 async fn crowded(fixture: &Fixture) -> Result<(SecretCache, Box<dyn Send>)> {
     async fn warm(database: impl Database) -> Result<SecretCache> {
         let cache = SecretCache::builder().database(database).build().await?;
@@ -63,7 +64,7 @@ async fn an_issue_that_finds_no_connection_is_known_not_to_have_been_sent_and_ne
     assert!(error.is_transient() && begun.elapsed() < Duration::from_secs(10));
     assert_eq!(cache.read(&id("w")).await?.status, Status::Hit, "nothing has changed");
     drop(all);
-    // Its turn comes after any that might still be sent.
+    // Its turn comes after any statement that might still be sent.
     let issued = cache.issue(&id("w")).await?;
     assert_eq!(cache.stats().statements - before, 1, "the first one was not carried out later");
     let stored = fixture.text("SELECT platform_inbound_secret FROM workspaces WHERE id = 'w'").await?;

@@ -1,4 +1,4 @@
-//! Secrets that another process has issued a moment ago, and what wrong ones cost.
+//! Secrets that another process has issued a moment ago, and the cost of wrong ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,7 @@ struct TestBed {
     clock: Arc<ManualClock>,
 }
 
-/// A cache that has read the secret `old`, where the database has the secret `new` by now.
+/// Returns a cache that has read the secret `old`, where the database has the secret `new` by now.
 async fn bench() -> TestBed {
     let (database, clock) = (Scripted::new(), Arc::new(ManualClock::new()));
     database.store("w", Some("old"));
@@ -92,7 +92,7 @@ async fn all_who_present_it_meanwhile_wait_for_the_same_select() {
     bench.database.close(Gate::BeforeSelect);
     let callers: Vec<_> = (0..100).map(|_| bench.verify("new")).collect();
     bench.database.arrivals(1).await;
-    // A hit waits for nobody.
+    // A hit waits for no other task.
     assert_eq!(bench.cache.verify(&id("w"), b"old").await, Ok(true));
     bench.database.open(Gate::BeforeSelect);
     for caller in callers {
@@ -109,7 +109,7 @@ async fn a_load_that_began_before_the_call_does_not_refuse_what_it_has_not_seen(
     let cache = bench.cache.clone();
     let reader = tokio::spawn(async move { cache.read(&id("w")).await });
     bench.database.arrivals(1).await;
-    // It has seen `new`. What is committed now it has not seen, and the caller joins it.
+    // The load has seen `new`. It has not seen what is committed now, and the caller joins it.
     bench.database.store("w", Some("newest"));
     bench.clock.advance(Duration::from_millis(10));
     let caller = bench.verify("newest");
@@ -131,7 +131,7 @@ async fn a_refresh_that_began_before_the_call_does_not_refuse_what_it_has_not_se
     database.close(Gate::AfterSelect);
     assert_eq!(cache.verify(&id("w"), b"old").await, Ok(true), "a hit that begins a refresh");
     database.arrivals(1).await;
-    // What the refresh has not seen.
+    // A commit that the refresh has not seen.
     database.store("w", Some("newest"));
     clock.advance(Duration::from_millis(10));
     let caller = {

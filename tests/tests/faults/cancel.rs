@@ -1,9 +1,11 @@
-//! Callers that leave: every public operation is dropped at every moment of its life, over one or two real connections.
+//! Callers that leave: every public operation is dropped at every moment of its life, over one or two real
+//! connections.
 //!
-//! An operation is polled `k` times and then dropped, for `k` = 1, 2, ... until it ends by itself. At its own pace it is
-//! polled when it is woken; eagerly, at every turn of the scheduler, so that the drops also fall between any two steps of
-//! the tasks that work for it. After each drop: whoever had joined is answered, a stranger's issue over the same
-//! connections is in the table, every session is the one it was and idle, and the cache agrees with the database.
+//! An operation is polled `k` times and then dropped, for `k` = 1, 2, ... until it ends by itself. At its own
+//! pace it is polled when it is woken; eagerly, at every turn of the scheduler, so that the drops also fall
+//! between any two steps of the tasks that work for it. After each drop: every caller that had joined is
+//! answered, another caller's issue over the same connections is in the table, every session is the one it
+//! was and idle, and the cache agrees with the database.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,7 +19,8 @@ use leasehold_tests::postgres::TestDatabase;
 
 use super::{Dice, Limits, TestBed, id, in_flight, text, within};
 
-/// What is dropped. What it answers is no longer of interest then; what it is told if it ends is the same for all.
+/// The dropped operation. Its answer is no longer of interest then; the answer of an operation that ends is
+/// the same for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operation {
     Read,
@@ -28,7 +31,7 @@ enum Operation {
     Rollback,
 }
 
-/// What the cache and the database know of the workspace beforehand.
+/// The state of the workspace in the cache and the database beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Cold,
@@ -40,7 +43,7 @@ enum Key {
     Unknown,
 }
 
-/// When an operation is polled again.
+/// The moment at which an operation is polled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
     Woken,
@@ -51,7 +54,7 @@ const KEYS: [Key; 5] = [Key::Cold, Key::Warm, Key::Expired, Key::Absent, Key::Un
 
 type Answer = Result<Option<String>, Error>;
 
-/// An operation under way, polled by number.
+/// An operation in flight, polled by number.
 struct Polled<'a> {
     future: Pin<Box<dyn Future<Output = Answer> + Send + 'a>>,
     answer: Option<Answer>,
@@ -62,7 +65,7 @@ impl<'a> Polled<'a> {
         Self { future: Box::pin(future), answer: None }
     }
 
-    /// Polls it up to `count` times, and says whether it has ended.
+    /// Polls it up to `count` times, and returns whether it has ended.
     async fn polls(&mut self, count: u32, pace: Pace) -> bool {
         let mut left = count;
         poll_fn(|context| {
@@ -109,7 +112,7 @@ impl TestBed {
                     let swapped = cache.swap(unseen_policy(number)).await;
                     swapped.map(|_| None).map_err(|error| Error::Internal(error.to_string().into()))
                 }
-                // There may be nothing to go back to, which is an answer as well.
+                // There may be no policy to go back to, which is an answer as well.
                 Operation::Rollback => {
                     let _ = cache.rollback().await;
                     Ok(None)
@@ -133,7 +136,7 @@ impl TestBed {
         Ok(())
     }
 
-    /// Waits until nothing that was started is still at work.
+    /// Waits until nothing that was started is still running.
     async fn idle(&self) -> Result<()> {
         let idle = async {
             while in_flight(&self.cache) > 0 || (self.pool.num_idle() as u32) < self.pool.size() {
@@ -144,7 +147,8 @@ impl TestBed {
     }
 }
 
-/// The default policy, different from every other one by a section that says nothing: it has to be compiled.
+/// Returns the default policy, different from every other one by a section that says nothing: it has to be
+/// compiled.
 fn unseen_policy(number: u32) -> Policy {
     let section = [&[0, 8, 3], &b"cut"[..], &number.to_le_bytes()].concat();
     Policy::from_bytes([leasehold_policies::TTL, &section].concat())
@@ -156,12 +160,12 @@ struct Case {
     operation: Operation,
     key: Key,
     pace: Pace,
-    /// Whether others wait for the same.
+    /// True if other callers wait for the same.
     joined: bool,
     polls: u32,
 }
 
-/// Drops an operation, and says whether it had ended by itself before.
+/// Drops an operation, and returns whether it had ended by itself before.
 async fn cut(bench: &TestBed, case: &Case, number: u32, stray: u64) -> Result<bool> {
     let Case { operation, key, pace, joined, polls } = *case;
     let workspace = id(&format!("w{number}"));
@@ -189,7 +193,8 @@ async fn cut(bench: &TestBed, case: &Case, number: u32, stray: u64) -> Result<bo
         let answer = within("the answer of a caller that waited beside one that left", waiter.end()).await?;
         answers.push((operation, answer));
     }
-    // A stranger's write goes over the connections that the caller has left behind, before anything has settled.
+    // Another caller's write goes over the connections that the dropped one has left behind, before anything
+    // has settled.
     bench.issue(&id(&format!("n{}", number % 2))).await.context("a stranger's issue")?;
     if operation == Operation::Swap {
         let active = bench.cache.policy().generation;
@@ -202,7 +207,7 @@ async fn cut(bench: &TestBed, case: &Case, number: u32, stray: u64) -> Result<bo
     Ok(ended)
 }
 
-/// What has to be so once all is quiet.
+/// Checks what must hold once all is quiet.
 async fn check(
     bench: &TestBed,
     case: &Case,
@@ -225,7 +230,7 @@ async fn check(
         (None, Err(Error::Absent)) => {}
         (stored, cached) => anyhow::bail!("the database holds {stored:?}, the cache says {cached:?}"),
     }
-    // Every caller issues once at most, whatever becomes of it: the leader, and two of those who wait.
+    // Every caller issues once at most, whatever becomes of it: the leader, and two of the callers that wait.
     let most = 1 + 3 + usize::from(matches!(case.key, Key::Cold | Key::Warm | Key::Expired));
     ensure!(history.len() <= most, "{} secrets were committed", history.len());
     if !matches!(case.key, Key::Absent | Key::Unknown) {
@@ -236,8 +241,8 @@ async fn check(
     Ok(())
 }
 
-/// After how many polls the operation is dropped next: one more, but ever fewer moments where it takes thousands of
-/// turns, and few where each takes a compilation.
+/// Returns the number of polls after which the operation is dropped next: one more, but ever fewer moments
+/// where it takes thousands of turns, and few where each takes a compilation.
 fn next(polls: u32, operation: Operation, pace: Pace) -> u32 {
     match (pace, operation) {
         (Pace::Woken, _) => polls + 1,
@@ -246,8 +251,8 @@ fn next(polls: u32, operation: Operation, pace: Pace) -> u32 {
     }
 }
 
-/// Drops the operation after 1, 2, ... polls until it ends by itself, several times over. Returns how many drops came
-/// before the end.
+/// Drops the operation after 1, 2, ... polls until it ends by itself, several times over. Returns how many
+/// drops came before the end.
 async fn sweep(
     bench: &TestBed,
     (operation, key, pace): (Operation, Key, Pace),
@@ -276,7 +281,7 @@ async fn sweep_over(connections: u32, operations: &[(Operation, &[Key])]) -> Res
     let database = TestDatabase::create().await?;
     let bench = TestBed::new(database.options(), database.options(), Limits::patient(connections)).await?;
     bench.rows("n", 2).await?;
-    // All the connections that there will be.
+    // These are all the connections that there will be.
     let held: Vec<_> = (0..connections).map(|_| bench.pool.acquire()).collect();
     for connection in held {
         drop(connection.await?);

@@ -1,8 +1,8 @@
 //! A PostgreSQL that is stopped, crashes and ends its sessions, between statements and in the middle of one.
 //!
-//! The server is real and the test's own. What is asked each time: is the error of the kind that it is, is the entry gone
-//! where the outcome is unknown, and is what is read afterwards what the database holds? Service under load while it is
-//! down is the business of `outage`.
+//! The server is real and the test's own. Each test checks that the error is of the right kind, that the
+//! entry is gone where the outcome is unknown, and that what is read afterwards is what the database holds.
+//! Service under load while it is down is the business of `outage`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::{Dice, Limits, TestBed, text, within};
 
-/// A server that is down is noticed soon; one that is slow is waited for.
+/// Limits with which a server that is down is noticed soon, and a slow one is waited for.
 const SHORT_WAIT: Limits = Limits { pool: Some((10, Duration::from_secs(2))), answer: MAX_WAIT };
 
 struct Machine {
@@ -29,7 +29,7 @@ async fn machine(limits: Limits) -> Result<Machine> {
     Ok(Machine { cluster, bench })
 }
 
-/// What reached the caller of an issue in a task of its own.
+/// The result of an issue in a task of its own.
 type Issuing = JoinHandle<Result<Secret, Error>>;
 
 impl Machine {
@@ -48,8 +48,8 @@ impl Machine {
         tokio::spawn(async move { bench.cache.issue(&workspace).await })
     }
 
-    /// An UPDATE that is under way in the server. It waits for nobody: a lock would be let go of where the server ends the
-    /// session that holds it first, and the UPDATE be committed after all.
+    /// Sends an UPDATE that is in flight in the server. It waits for no lock: a lock would be released where
+    /// the server ends the session that holds it first, and the UPDATE be committed after all.
     async fn lasting_issue(&self, workspace: &WorkspaceId) -> Result<Issuing> {
         let outside = &self.bench.outside;
         sqlx::raw_sql(
@@ -70,20 +70,20 @@ impl Machine {
         Ok(issuing)
     }
 
-    /// The next issues take no longer than any.
+    /// Has the next issues take no longer than any.
     async fn let_issues_be_quick(&self) -> Result<()> {
         sqlx::raw_sql("DROP TRIGGER last ON workspaces").execute(&self.bench.outside).await?;
         Ok(())
     }
 
-    /// That an issue ended as one of which nobody knows what it did.
+    /// Checks that an issue ended with an unknown outcome.
     async fn is_unknown(&self, issuing: Issuing) -> Result<()> {
         let outcome = within("the issue", issuing).await??;
         ensure!(matches!(outcome, Err(Error::OutcomeUnknown(_))), "{outcome:?}");
         Ok(())
     }
 
-    /// That a read asks the database, and answers with what it holds.
+    /// Checks that a read asks the database, and answers with what it holds.
     async fn agrees(&self, workspace: &WorkspaceId) -> Result<String> {
         let lookup = within("a read", self.bench.cache.read(workspace)).await??;
         ensure!(lookup.status == Status::Miss, "the entry outlived an unknown outcome: {:?}", lookup.status);
@@ -194,7 +194,8 @@ async fn sessions_that_end_between_statements_cost_nobody_an_error() -> Result<(
     Ok(())
 }
 
-/// Issues of one workspace, one after the other, until told to stop. Returns those that were acknowledged.
+/// Issues for one workspace, one issue after the other, until it is stopped. Returns the issues that were
+/// acknowledged.
 async fn issue_until(
     bench: Arc<TestBed>,
     workspace: WorkspaceId,

@@ -1,7 +1,8 @@
-//! A database that is down under load: for some real seconds, and for sixty of a clock that is ours.
+//! A database that is down under load: for some real seconds, and for sixty of a clock that the test moves.
 //!
-//! Hot workspaces are covered by a lease throughout and cold ones by none. A miss fails by its type and in its time, and
-//! no failure is taken for absence. Once the database is back every read is answered, and there was never a crowd at it.
+//! Hot workspaces are covered by a lease throughout and cold ones by none. A miss fails by its type and in
+//! its time, and no failure is taken for absence. Once the database is back every read is answered, and there
+//! was never a crowd at it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,10 +18,10 @@ use tokio::time::Instant;
 
 use super::{Limits, MAX_SELECTS, TestBed, builder, id, within};
 
-/// How long a miss may take by default.
+/// Maximum time that a miss may take by default.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Whether this is what a miss may be told while the database is down.
+/// Returns whether this is an error that a miss may be answered with while the database is down.
 fn is_outage(error: &Error) -> bool {
     matches!(error, Error::Unavailable(_) | Error::Timeout | Error::Overloaded)
 }
@@ -32,12 +33,12 @@ struct Outage {
     hot: Vec<WorkspaceId>,
 }
 
-/// What the database does while it is down.
+/// The behaviour of the database while it is down.
 #[derive(Clone, Copy, Debug)]
 enum Down {
-    /// It says no at once.
+    /// The database refuses at once.
     Refusing,
-    /// It says nothing, and carries out what it was sent once it is back.
+    /// The database does not answer, and carries out what it was sent once it is back.
     Silent,
 }
 
@@ -77,13 +78,13 @@ impl Outage {
     async fn advance(&self, span: Duration) {
         self.clock.advance(span);
         tokio::time::advance(span).await;
-        // Whoever was woken by that gets to its end, before more time passes.
+        // A task that was woken by that gets to its end, before more time passes.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Every read within its lease is answered, from the cache.
+    /// Checks that every read within its lease is answered, from the cache.
     async fn hot_is_served(&self) -> Result<()> {
         for key in &self.hot {
             let found = self.cache.read(key).await.with_context(|| format!("{key} within its lease"))?;
@@ -92,7 +93,7 @@ impl Outage {
         Ok(())
     }
 
-    /// A read of a workspace that is not cached, and how long it took.
+    /// Reads a workspace that is not cached, and returns how long it took.
     fn miss(&self, key: WorkspaceId) -> tokio::task::JoinHandle<(Result<(), Error>, Duration)> {
         let cache = self.cache.clone();
         tokio::spawn(async move {
@@ -158,17 +159,17 @@ async fn a_minute_of_silence_costs_misses_a_typed_error_in_time_and_hits_nothing
     down_for_a_minute(Down::Silent, 4).await
 }
 
-/// What was sent to a database that does not answer is still under way there when its caller has been told so. It
-/// counts: or a minute of silence is a minute's misses at once.
+/// A statement that was sent to a database that does not answer is still in flight there when its caller has
+/// been answered so. It counts: or a minute of silence is a minute's misses at once.
 #[tokio::test(start_paused = true)]
 async fn a_minute_of_silence_does_not_pile_up_statements() -> Result<()> {
     down_for_a_minute(Down::Silent, 40).await
 }
 
-/// What the tasks of the load and the test tell one another.
+/// State that the tasks of the load and the test share.
 struct Load {
     over: AtomicBool,
-    /// Raised once the server is back: whatever begins from then on has to be answered.
+    /// True once the server is back: a read that begins from then on has to be answered.
     back: AtomicBool,
     hits: AtomicU64,
     /// One permit for each miss that has failed.
@@ -202,7 +203,7 @@ async fn hit(bench: Arc<TestBed>, hot: Vec<WorkspaceId>, load: Arc<Load>) -> Res
     Ok(())
 }
 
-/// Misses one after the other, each of an entry that has just been dropped.
+/// Sends misses one after the other, each of an entry that has just been dropped.
 async fn miss(bench: Arc<TestBed>, key: WorkspaceId, load: Arc<Load>) -> Result<()> {
     let mut served = 0;
     while served < 3 && !load.over.load(Ordering::SeqCst) {
@@ -221,7 +222,7 @@ async fn miss(bench: Arc<TestBed>, key: WorkspaceId, load: Arc<Load>) -> Result<
                 load.failed.add_permits(1);
             }
         }
-        // As long again for a machine that has other things to do.
+        // The same span again is for a machine that has other things to do.
         ensure!(took < 2 * DEADLINE, "a miss took {took:?}");
     }
     Ok(())

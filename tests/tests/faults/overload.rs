@@ -1,7 +1,7 @@
 //! More callers than there is room for: how many statements they cost, and how many of those at once.
 //!
-//! The counts are those of the database, not of the cache. Whoever is told that there is no room tries again, as a caller
-//! would; nobody may be told anything else.
+//! The counts are those of the database, not of the cache. A caller that is rejected because there is no room
+//! tries again, as a real one would; no caller may get any other error.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::{Dice, Limits, MAX_SELECTS, TestBed, builder, id, text, within};
 const CALLERS: u64 = 1000;
 const LEASE: Duration = Duration::from_secs(301);
 
-/// Reads until there is room for it, and checks whose secret it is.
+/// Reads until there is room for it, and checks that the secret is the workspace's.
 async fn read(cache: &SecretCache, workspace: &WorkspaceId) -> Result<()> {
     loop {
         match cache.read(workspace).await {
@@ -33,7 +33,8 @@ async fn read(cache: &SecretCache, workspace: &WorkspaceId) -> Result<()> {
     }
 }
 
-/// As many callers as there are, each with its share of the keys in an order of its own; every key has several callers.
+/// Starts as many callers as there are, each with its share of the keys in an order of its own; every key has
+/// several callers.
 async fn crowd(cache: &SecretCache, keys: &Arc<[WorkspaceId]>, shares: u64, seed: u64) -> Result<()> {
     let callers: Vec<_> = (0..CALLERS)
         .map(|caller| {
@@ -42,7 +43,7 @@ async fn crowd(cache: &SecretCache, keys: &Arc<[WorkspaceId]>, shares: u64, seed
                 let mut dice = Dice(seed + caller);
                 let count = keys.len() as u64;
                 let share = count * shares / CALLERS;
-                // The first share is the caller's own, so that none is left out; the others are anybody's.
+                // The first share is the caller's own, so that none is left out; the others are of any keys.
                 for n in 0..share {
                     let own = caller * count / CALLERS + n;
                     let key = if n < count / CALLERS { own } else { dice.below(count) };
@@ -102,7 +103,7 @@ async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_t
     for round in 1..=Tier::current().pick(2, 20) {
         crowd(&cache, &keys, 4, round).await?;
         assert_eq!(database.selects(), round * 10_000, "each expiry is one load of each key");
-        // Whoever reads again does so under the leases.
+        // A caller that reads again does so under the leases.
         crowd(&cache, &keys, 2, round).await?;
         assert_eq!(database.selects(), round * 10_000);
         clock.advance(LEASE);
@@ -148,12 +149,12 @@ async fn loads_leave_connections_for_others() -> Result<()> {
     for (number, key) in keys.into_iter().enumerate() {
         let cache = bench.cache.clone();
         readers.push(tokio::spawn(async move { read(&cache, &key).await }));
-        // Those that wait together would share a connection.
+        // Loads that wait together would share a connection.
         if number < 3 {
             bench.blocked(number as i64 + 1).await?;
         }
     }
-    // The others have no patience left by then.
+    // The others have given up by then.
     ensure!(tokio::time::timeout(Duration::from_millis(100), bench.blocked(4)).await.is_err(), "too many");
     let free = within("the connection that is left", bench.pool.acquire()).await??;
     ensure!(bench.sessions_in("active").await? == 3, "three quarters of the connections are for loads");
@@ -165,7 +166,8 @@ async fn loads_leave_connections_for_others() -> Result<()> {
     Ok(())
 }
 
-/// The same over real connections, counted by a proxy that reads what is sent. Many loads travel in one statement there.
+/// The same crowd over real connections, counted by a proxy that reads what is sent. Many loads travel in one
+/// statement there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_costs_a_real_database_one_load_for_each_key_and_far_fewer_statements() -> Result<()> {
     let database = TestDatabase::create().await?;
@@ -173,7 +175,7 @@ async fn a_crowd_costs_a_real_database_one_load_for_each_key_and_far_fewer_state
     let bench = TestBed::new(database.options(), inside, Limits::patient(8)).await?;
     let one: Arc<[WorkspaceId]> = bench.rows("w", 1).await?.into();
     let checked = proxy.selects();
-    // Two were no pool's: they looked at what is there, and were closed.
+    // Two connections were no pool's: they looked at what is there, and were closed.
     let looks = proxy.accepted() - u64::from(bench.pool.size());
     ensure!(looks == 2, "{looks} connections for the look");
     let callers: Vec<_> = (0..CALLERS)

@@ -1,7 +1,8 @@
 //! The network between the cache and its database: late answers, lost answers, connections cut at any moment.
 //!
-//! What the caller is told may be "unknown", and has to be wherever it is; what is read afterwards has to be what the
-//! database holds. The statements are real ones; only the moment at which the network fails is chosen.
+//! The caller's answer may be "unknown", and has to be wherever the outcome is unknown; what is read
+//! afterwards has to be what the database holds. The statements are real ones; only the moment at which the
+//! network fails is chosen.
 
 mod forgotten;
 mod storm;
@@ -18,7 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::{Limits, TestBed, builder, id, text, within};
 
-/// How long an answer is waited for where the test makes it late.
+/// Time for which an answer is waited for where the test makes it late.
 const ANSWER: Duration = Duration::from_secs(2);
 
 struct Line {
@@ -41,7 +42,7 @@ fn impatient() -> Limits {
 }
 
 impl Line {
-    /// A workspace that the cache has read, and answers without asking.
+    /// Returns a workspace that the cache has read, and answers without asking.
     async fn warm(&self, name: &str) -> Result<WorkspaceId> {
         let workspace = self.bench.rows(name, 1).await?.remove(0);
         self.bench.read(&workspace).await?;
@@ -53,7 +54,7 @@ impl Line {
         Ok((text(&lookup.secret), lookup.status))
     }
 
-    /// That the cache answers with what the database holds, and with nothing that it kept from before.
+    /// Checks that the cache answers with what the database holds, and with nothing that it kept from before.
     async fn agrees(&self, workspace: &WorkspaceId) -> Result<String> {
         let (read, status) = self.status(workspace).await?;
         ensure!(status == Status::Miss, "the entry outlived an unknown outcome: {status:?}");
@@ -89,14 +90,14 @@ async fn an_issue_whose_answer_is_late_is_unknown_and_stored_by_nobody_until_it_
 
 #[tokio::test]
 async fn a_read_whose_answer_is_late_fails_in_time_and_is_nobodys_answer_when_it_comes() -> Result<()> {
-    // Of so few connections none is kept: over one of those a SELECT is sent once more, and answered in time.
+    // Of so few connections none is kept: over a kept one a SELECT is sent once more, and answered in time.
     let line = line(Limits { answer: ANSWER, ..Limits::patient(2) }).await?;
     let workspace = line.bench.rows("w", 1).await?.remove(0);
     line.proxy.next(Statement::Select, Fate::Held);
     let answers = tokio::join!(line.bench.read(&workspace), line.bench.read(&workspace));
     assert_eq!(answers, (Err(Error::Timeout), Err(Error::Timeout)));
     line.proxy.met(1).await?;
-    // The row changes after it was read for the answer that is still under way.
+    // The row changes after it was read for the answer that is still in flight.
     let issued = line.bench.issue(&workspace).await?;
     line.proxy.release();
     line.bench.server_is_idle().await?;
@@ -146,8 +147,8 @@ async fn a_read_whose_connection_is_cut_is_unavailable_for_all_who_wait_and_the_
     Ok(())
 }
 
-/// The statement goes on in the server, behind a lock, when its client is long gone: nothing that is read meanwhile may
-/// be kept, or it would be served after the commit.
+/// The statement goes on in the server, behind a lock, when its client is long gone: nothing that is read
+/// meanwhile may be kept, or it would be served after the commit.
 #[tokio::test]
 async fn an_update_that_outlives_its_connection_is_not_hidden_by_what_was_read_before_it() -> Result<()> {
     let line = line(Limits::patient(2)).await?;
@@ -184,7 +185,8 @@ async fn a_silent_network_costs_misses_their_deadline_and_hits_nothing() -> Resu
     }
     line.proxy.silence(false);
     line.bench.server_is_idle().await?;
-    // The connections of the reads that were given up are closed, and the first new one takes its time to log in.
+    // The connections of the reads that were given up are closed, and the first new one takes its time to log
+    // in.
     let served = async { while line.bench.read(&cold[0]).await.is_err() {} };
     within("the first read when the network is back", served).await?;
     for workspace in &cold {
@@ -212,8 +214,8 @@ async fn a_server_that_closes_new_connections_is_unavailable_until_it_does_not()
     Ok(())
 }
 
-/// A packet that was lost is sent again, for minutes, by a client that has given the connection up: so the server may
-/// get an UPDATE after the next one, of which the caller was told that it is committed.
+/// A lost packet is sent again, for minutes, by a client that has given the connection up: so the server may
+/// get an UPDATE after the next one, which was acknowledged to its caller as committed.
 #[tokio::test]
 async fn an_issue_that_is_carried_out_after_the_next_one_is_not_hidden_by_it() -> Result<()> {
     let (database, workspace) = (Scripted::new(), id("w"));

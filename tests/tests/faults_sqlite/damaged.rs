@@ -1,7 +1,8 @@
-//! The file is deleted or cut off under a server that has it open.
+//! A file that is deleted or cut off under a server that has it open.
 //!
-//! Nobody can promise more than this of a file that is no longer there: the process lives, whatever is answered is the
-//! right secret or a typed error, and what cannot be read is never called absent, which would mint a new one over it.
+//! No more than this can be promised of a file that is no longer there: the process lives, each answer is the
+//! right secret or a typed error, and what cannot be read is never called absent, which would mint a new
+//! secret over it.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -12,7 +13,8 @@ use leasehold_tests::server::{Launch, Server, no_body};
 const FILE: &str = "test.db";
 const WORKSPACES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// A server whose entries are never fresh, over a file that holds all there is: the log of its predecessor is in it.
+/// Starts a server whose entries are never fresh, over a file that holds all there is: the log of its
+/// predecessor is in it.
 fn bench() -> Result<(Launch, Server, HashMap<&'static str, String>)> {
     let launch = Launch::new(&format!("sqlite://{FILE}?mode=rwc"))?.arguments(["--setting", "ttl=0s"]);
     let server = launch.server()?;
@@ -26,8 +28,8 @@ fn bench() -> Result<(Launch, Server, HashMap<&'static str, String>)> {
     Ok((launch, server, secrets))
 }
 
-/// Reads all the secrets, from as many threads, so that every connection of the pool is used and new ones are opened.
-/// Returns how many could be read.
+/// Reads all the secrets, from as many threads, so that every connection of the pool is used and new ones are
+/// opened. Returns how many could be read.
 fn read_all(server: &Server, secrets: &HashMap<&'static str, String>) -> Result<usize> {
     let client = &**server;
     let answers: Vec<Result<bool>> = std::thread::scope(|scope| {

@@ -1,8 +1,9 @@
-//! No room for another page: SQLite's own limit in a library, and the system's limit under the real server. The disk of the
-//! log may be full as well.
+//! No room for another page: SQLite's own limit in a library, and the system's limit under the real server.
+//! The disk of the log may be full as well.
 //!
-//! The first two differ in what is known afterwards. SQLite undoes a statement for which there was no room, and says so. When
-//! the system refuses to write, the record of the commit may be on the disk all the same, and the outcome is unknown.
+//! The first two differ in what is known afterwards. SQLite undoes a statement for which there was no room,
+//! and says so. When the system refuses to write, the record of the commit may be on the disk all the same,
+//! and the outcome is unknown.
 
 use std::fs;
 
@@ -14,7 +15,8 @@ use sqlx::sqlite::SqlitePoolOptions;
 
 use super::{TestBed, assert_refused, workspaces};
 
-/// Pages without a gap: rows that follow one another in the order of the table. The filler is what can be given up.
+/// Pages without a gap: rows that follow one another in the order of the table. The filler is what can be
+/// deleted.
 const PACKED: &str = "
     CREATE TABLE filler (text TEXT);
     INSERT INTO filler VALUES (hex(zeroblob(40000)));
@@ -22,8 +24,8 @@ const PACKED: &str = "
     INSERT INTO workspaces (id, platform_inbound_secret)
     SELECT printf('w%04d', n), CASE WHEN n % 2 THEN 'old' END FROM n";
 
-/// The cache's connections take no page more than there is. That is SQLite's way to meet a full disk in a test: from
-/// there on everything is as it is when there is no room.
+/// Returns a cache whose connections take no page more than there is. That is SQLite's way to meet a full
+/// disk in a test: from there on everything is as it is when there is no room.
 async fn bench() -> Result<TestBed> {
     let rows = workspaces(PACKED).await?;
     let pool = SqlitePoolOptions::new()
@@ -71,7 +73,8 @@ fn a_write_that_the_system_refuses_is_an_unknown_outcome_and_the_next_one_works(
     let server = launch.server()?;
     let (token, empty) = (server.create("w")?, server.create("empty")?);
     let secret = server.delivered("w", &token)?;
-    // Every commit makes the log longer, until it is long enough to begin again at its start. That takes a thousand pages.
+    // Every commit makes the log longer, until it is long enough to begin again at its start. That takes a
+    // thousand pages.
     let log = fs::metadata(launch.folder().join("test.db-wal")).context("the log of the database")?.len();
     server.limit_files(Some(log))?;
     for _ in 0..3 {
@@ -96,7 +99,7 @@ fn a_write_that_the_system_refuses_is_an_unknown_outcome_and_the_next_one_works(
     assert_eq!(server.delivered("w", &token)?, rotated);
     let ended = server.kill()?;
     assert!(!ended.log.contains("panicked"), "{}", ended.log);
-    // What the refused commits left in the log is not taken for more than it is.
+    // Frames that the refused commits left in the log are not taken for more than they are.
     let server = launch.server()?;
     assert_eq!((server.secret("w")?.0, server.secret("empty")?.0), (rotated, healed));
     server.stop()?;

@@ -1,7 +1,8 @@
-//! Another process has the write lock. SQLite's log lets readers go on beside it, and one writer is all there is.
+//! Another process that has the write lock. SQLite's log lets readers go on beside it, and allows a single
+//! writer.
 //!
-//! That a refusal comes in time shows in its type: an issue that is still waiting after a second has an outcome that is
-//! unknown, and a refusal that says that nothing was changed can only have come before that.
+//! The type of a refusal shows that it comes in time: an issue that is still waiting after a second has an
+//! unknown outcome, and a refusal that says that nothing was changed can only have come before that.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -17,7 +18,7 @@ const ROWS: &str = "INSERT INTO workspaces (id, platform_inbound_secret) VALUES 
                     ('warm', 'old'), ('cold', 'cold one'), ('cool', 'cool one'), ('empty', NULL)";
 const WRITE: &str = "UPDATE workspaces SET platform_inbound_secret = 'uncommitted'";
 
-/// The other process, with the lock. It is killed when this value goes.
+/// The other process, with the lock. It is killed when this value is dropped.
 struct Holder {
     child: Child,
     stdin: ChildStdin,
@@ -41,7 +42,7 @@ impl Holder {
         Ok(holder)
     }
 
-    /// Tells it to end its transaction, and returns once the lock is free.
+    /// Has it end its transaction, and returns once the lock is free.
     fn release(mut self, word: &str) -> Result<()> {
         writeln!(self.stdin, "{word}")?;
         self.says("released")
@@ -116,7 +117,7 @@ async fn an_issue_that_waited_for_a_writer_in_another_process_comes_after_what_t
     bench.read("warm").await?;
     let holder = Holder::start(&bench.file(), "BEGIN IMMEDIATE", WRITE)?;
     let cache = bench.cache.clone();
-    // It is sent before the other one commits, or after; either way it is stored last.
+    // The issue is sent before the other process commits, or after; in both cases it is stored last.
     let issue = tokio::spawn(async move { cache.issue(&super::id("warm")).await });
     while bench.cache.stats().issues == 0 {
         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
 //! A pooler that is changed, or put in between, while the server runs: found out without a wrong answer, and
-//! without an end once it is over.
+//! overcome once it is over.
 //!
 //! The look at the start says nothing of what comes later: an operator reloads the pooler with another mode,
 //! or an address is moved from the database to a pooler. From then on the server sends nothing to the
@@ -20,11 +20,12 @@ use super::load::{self, Load};
 use super::pooler::{tail, with_schema};
 use super::ready::{Ready, becomes};
 
-/// How long it may take to be found out under load, and to be over once it is.
+/// Time within which it has to be found out under load, and to be overcome once it is over.
 const NOTICED: Duration = Duration::from_secs(10);
 const OVER: Duration = Duration::from_secs(10);
 
-/// What is set in each of these poolers: as many would, so that the old one can be connected to at all.
+/// The setting of each of these poolers, which many operators use, so that the old one can be connected to at
+/// all.
 const IGNORES: (&str, &str) = ("ignore_startup_parameters", "options,extra_float_digits");
 
 fn pooler(version: Version, mode: Mode, database: &TestDatabase, keeps: bool) -> Result<Pooler> {
@@ -33,7 +34,7 @@ fn pooler(version: Version, mode: Mode, database: &TestDatabase, keeps: bool) ->
     Pooler::start(version, mode, &database.options(), &settings)
 }
 
-/// A server under load, in front of which something is about to change.
+/// A server under load, and the pooler in front of it that is about to change.
 struct Changing {
     database: TestDatabase,
     server: Server,
@@ -52,10 +53,10 @@ impl Changing {
         Ok(changing)
     }
 
-    /// The database is not used, and an operator learns why.
+    /// Checks that the database is not used, and that an operator learns why.
     async fn stops(&self) -> Result<()> {
         becomes(&self.server, Ready::Unavailable, NOTICED).await.with_context(|| tail(&self.server))?;
-        // And it stays so, under load, until something is done about it.
+        // It stays so, under load, until the cause is removed.
         for _ in 0..10 {
             self.load.beats(50).await?;
             let ready = Ready::of(&self.server)?;
@@ -82,7 +83,7 @@ impl Changing {
         self.load.deliveries(500).await
     }
 
-    /// Whatever happened on the way, nothing was wrong and nothing is gone.
+    /// Checks that, whatever happened meanwhile, nothing was wrong and nothing is gone.
     async fn finish(self, what: &str, went: Result<()>) -> Result<()> {
         let log = tail(&self.server);
         let outcome = self.load.finish().await?;

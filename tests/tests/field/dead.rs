@@ -1,5 +1,6 @@
-//! Connections of the server's own pool that are dead when they are needed: forgotten by the network,
-//! cut by it, or ended by the database. Others can be had at once, so that no request fails for them.
+//! Connections of the server's own pool that are dead when they are needed: forgotten by the network, cut by
+//! it, or ended by the database. New connections can be opened at once, so that no request fails for the dead
+//! ones.
 
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use leasehold_tests::server::{Client, Launch, Server};
 use sqlx::{ConnectOptions as _, query_scalar};
 use tokio::time::{Instant, timeout};
 
-/// A quarter of the connections of a server, 16: so many issues may run at once, each over its own.
+/// Number of idle connections: a quarter of the connections of a server, 16. So many issues may run at once,
+/// each over its own.
 const IDLE: usize = 4;
-/// Within which all requests are answered.
+/// Time within which all requests are answered.
 const WHOLE: Duration = Duration::from_secs(5);
 
 struct Line {
@@ -24,7 +26,7 @@ struct Line {
 }
 
 impl Line {
-    /// A server that asks the database for each heartbeat.
+    /// Starts a server that asks the database for each heartbeat.
     async fn start() -> Result<Self> {
         let database = TestDatabase::create().await?;
         let (proxy, address) = Proxy::start(&database.options()).await?;
@@ -63,7 +65,8 @@ impl Line {
                 while sessions("wait_event_type = 'Lock'").await? < IDLE as i64 {}
                 anyhow::Ok(())
             };
-            // Before the first has waited for too long. On a busy machine the logins take longer.
+            // This has to come before the first has waited for too long. On a busy machine the logins take
+            // longer.
             let mut is_filled = timeout(Duration::from_millis(500), all_wait).await.is_ok();
             holder.rollback().await?;
             for rotation in rotations {
@@ -76,7 +79,7 @@ impl Line {
         }
     }
 
-    /// Every kind of request is answered as if nothing had been.
+    /// Checks that every kind of request is answered as if nothing had been.
     async fn is_served(&self) -> Result<()> {
         let started = Instant::now();
         for (number, (id, token)) in self.workspaces.iter().enumerate() {

@@ -1,8 +1,8 @@
 //! A failover under load: the primary goes, the standby is promoted, and the server's address leads to it
 //! sooner or later.
 //!
-//! What is leased is delivered throughout. Writes are refused meanwhile, and are back within two seconds; no
-//! session that may only read stays behind to refuse one later. `/readyz` says which phase it is.
+//! Leased secrets are delivered throughout. Writes are refused meanwhile, and are back within two seconds; no
+//! session that may only read stays behind to refuse one later. `/readyz` reports the phase.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,24 +24,24 @@ use super::ready::{Ready, becomes};
 const LEASED: usize = 40;
 const READERS: usize = 4;
 const WRITERS: usize = 8;
-/// Within which writes have to be back.
+/// Time within which writes have to be back.
 const BACK: Duration = Duration::from_secs(2);
-/// Within which `/readyz` has to say that a phase has begun: a balancer asks no more often.
+/// Time within which `/readyz` has to report that a phase has begun: a balancer asks no more often.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// What the load and the test tell one another.
+/// State that the load and the test share.
 #[derive(Default)]
 struct Shared {
     over: AtomicBool,
-    /// Leased heartbeats that were delivered.
+    /// Number of leased heartbeats that were delivered.
     delivered: AtomicU64,
     written: AtomicU64,
     refused: AtomicU64,
-    /// Raised from when on no write may fail.
+    /// True from when on no write may fail.
     back: AtomicBool,
 }
 
-/// A server that is reached by an address which can be moved, and its load.
+/// A server at an address that can be moved, and its load.
 struct Failover {
     server: Server,
     proxy: Proxy,
@@ -49,7 +49,7 @@ struct Failover {
     load: Vec<JoinHandle<Result<()>>>,
 }
 
-/// Beats for workspaces whose secret and token are leased.
+/// Sends heartbeats for workspaces whose secret and token are leased.
 fn read(client: &Client, workspaces: &[(String, String, String)], shared: &Shared) -> Result<()> {
     while !shared.over.load(Ordering::SeqCst) {
         for (id, token, secret) in workspaces {
@@ -108,7 +108,7 @@ impl Failover {
         self
     }
 
-    /// Writes are back within their time, and from then on none fails.
+    /// Checks that writes are back within their time, and that from then on none fails.
     async fn writes_are_back(&self, since: Instant) -> Result<()> {
         // Each round is a write.
         while self.server.rotate("probe").is_err() {
@@ -118,13 +118,13 @@ impl Failover {
         let took = since.elapsed();
         ensure!(took < BACK, "writes are back after {took:?} only");
         println!("the first write after {took:?}");
-        // A session that was left behind would be met by one of these.
+        // One of the writes that follow would meet a session that was left behind.
         tokio::time::sleep_until(since + BACK).await;
         self.shared.back.store(true, Ordering::SeqCst);
         self.more(&self.shared.written, 1_000).await
     }
 
-    /// Waits for so many more of something. Each round asks the server.
+    /// Waits until a count has grown by so many. Each round asks the server.
     async fn more(&self, count: &AtomicU64, more: u64) -> Result<()> {
         let enough = count.load(Ordering::SeqCst) + more;
         let (started, is_over) = (Instant::now(), || self.load.iter().any(JoinHandle::is_finished));
@@ -146,7 +146,7 @@ impl Failover {
             [&self.shared.delivered, &self.shared.written, &self.shared.refused]
                 .map(|count| count.load(Ordering::SeqCst));
         println!("{delivered} leased heartbeats, {written} writes, {refused} refused");
-        // What was acknowledged last is what the new primary holds.
+        // The last acknowledged secret is the one that the new primary holds.
         let mut connection = promoted.options().connect().await?;
         for number in 0..WRITERS {
             let id = format!("rotated-{number}");
@@ -159,7 +159,7 @@ impl Failover {
     }
 }
 
-/// A primary that runs and a standby that follows it.
+/// Creates a primary that runs and a standby that follows it.
 fn pair() -> Result<(Cluster, Cluster)> {
     let primary = Cluster::create(&[])?;
     let standby = primary.standby()?;

@@ -1,5 +1,5 @@
-//! What the other tests here take for granted: that each pooler is of its kind, and that a standby follows
-//! its primary.
+//! The assumptions of the other tests here: that each pooler is of its kind, and that a standby follows its
+//! primary.
 
 use anyhow::{Result, ensure};
 use leasehold_tests::cluster::{Cluster, Stop};
@@ -9,13 +9,13 @@ use leasehold_tests::proxy::Proxy;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, query_scalar};
 
-/// What a real server never does: a statement that was prepared is executed where there is none of that name,
-/// or another.
+/// Returns whether the server does what a real one never does: it executes a statement that was prepared
+/// where there is none of that name, or another.
 async fn loses_prepared_statements(options: &PgConnectOptions) -> Result<bool> {
     let mut first = PgConnection::connect_with(options).await?;
     let sql = "SELECT 'prepared on ' || pg_backend_pid()";
     let before: String = query_scalar(sql).fetch_one(&mut first).await?;
-    // Two clients with a transaction each have the server connection that the first one had between them.
+    // Two clients with a transaction each have the server connection that the first client had between them.
     let (mut second, mut third) =
         (PgConnection::connect_with(options).await?, PgConnection::connect_with(options).await?);
     for other in [&mut second, &mut third] {

@@ -1,7 +1,7 @@
-//! A load of heartbeats, creates and deletes, and the judgement of what it was answered.
+//! A load of heartbeats, creates and deletes, and the judgement of its answers.
 //!
-//! The rows that are beaten for are made here and changed by nobody else, so that every answer can be held
-//! against them. What is judged is what an operator would call damage: a secret that is not the row's, a
+//! The rows of the heartbeats are made here and changed by no other program, so that every answer can be held
+//! against them. The judgement is about what an operator would call damage: a secret that is not the row's, a
 //! token that is refused, a row that is gone or back. An error is none of these, and is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,18 +19,18 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How many rows are beaten for.
+/// Number of rows for which heartbeats are sent.
 pub(super) const ROWS: usize = 400;
 const CLIENTS: usize = 10;
-/// Beats that are waited for at a time.
+/// Number of heartbeats that are waited for at a time.
 const BEATS_FOR_A_WAIT: u64 = 5_000;
-/// Every so many beats a client creates a workspace, beats for it, and deletes it.
+/// Number of heartbeats after which a client creates a workspace, beats for it, and deletes it.
 const BEATS_FOR_A_CREATE: usize = 10;
 
-/// What the rows hold, by their ids.
+/// The contents of the rows, by their ids.
 pub(super) type Rows = BTreeMap<String, Option<String>>;
 
-/// Makes the rows, in place of all that there are. Every eighth one has no secret yet.
+/// Makes the rows, in place of all that there are. Every eighth row has no secret yet.
 pub(super) async fn make_rows(pool: &PgPool) -> Result<Rows> {
     sqlx::raw_sql("TRUNCATE workspaces").execute(pool).await?;
     let sql = "INSERT INTO workspaces (id, auth_token_hash, platform_inbound_secret) \
@@ -41,21 +41,21 @@ pub(super) async fn make_rows(pool: &PgPool) -> Result<Rows> {
     rows(pool).await
 }
 
-/// The rows as they are.
+/// Returns the rows as they are.
 pub(super) async fn rows(pool: &PgPool) -> Result<Rows> {
     let sql = "SELECT id, platform_inbound_secret FROM workspaces";
     let rows: Vec<(String, Option<String>)> = sqlx::query_as(sql).fetch_all(pool).await?;
     Ok(rows.into_iter().collect())
 }
 
-/// The token of one of the rows.
+/// Returns the token of one of the rows.
 pub(super) fn token(id: &str) -> String {
     format!("token-of-{id}")
 }
 
-/// Clients at work until they are told to stop.
+/// Clients at work until they are stopped.
 pub(super) struct Load {
-    /// Where the rows can be looked at beside the server.
+    /// The pool through which the rows can be read beside the server.
     pool: PgPool,
     made: Rows,
     shared: Arc<Shared>,
@@ -68,15 +68,15 @@ struct Shared {
     counts: watch::Sender<Counts>,
 }
 
-/// What heartbeats were answered so far.
+/// Counts of the answers to heartbeats so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     beats: u64,
-    /// With a secret, right or wrong.
+    /// Answers with a secret, right or wrong.
     delivered: u64,
 }
 
-/// What one client has seen, or all of them.
+/// The observations of one client, or of all of them.
 #[derive(Debug, Default)]
 struct Seen {
     secrets: BTreeMap<String, BTreeSet<String>>,
@@ -89,12 +89,12 @@ struct Seen {
     damage: Vec<String>,
 }
 
-/// What a load came to.
+/// The outcome of a load.
 pub(super) struct Outcome {
     beats: u64,
     delivered: u64,
     seen: Seen,
-    /// Rows that are gone, and nobody has deleted them.
+    /// Rows that are gone without a delete.
     lost: usize,
     took: Duration,
 }
@@ -119,7 +119,7 @@ impl Load {
         Self { pool: pool.clone(), made: made.clone(), shared, clients, started: Instant::now() }
     }
 
-    /// Waits for so many more heartbeats, whatever they are answered.
+    /// Waits for so many more heartbeats, whatever their answers.
     pub(super) async fn beats(&self, more: u64) -> Result<()> {
         self.until(more, |counts| counts.beats).await.context("the load does not get on")
     }
@@ -143,7 +143,7 @@ impl Load {
         Ok(())
     }
 
-    /// Runs for as long as this and for as many heartbeats.
+    /// Runs for at least this span and this many heartbeats.
     pub(super) async fn run_for(self, span: Duration, beats: u64) -> Result<Outcome> {
         let (enough, _) = tokio::join!(self.beats(beats), tokio::time::sleep_until(self.started + span));
         enough?;
@@ -176,15 +176,15 @@ impl Load {
 }
 
 impl Outcome {
-    /// Nothing was wrong and nothing is gone. Errors may have been.
+    /// Checks that nothing was wrong and nothing is gone. There may have been errors.
     pub(super) fn is_undamaged(&self) -> Result<()> {
         let few: Vec<_> = self.seen.damage.iter().take(5).collect();
         ensure!(self.lost == 0 && few.is_empty(), "{self}; such as {few:#?}");
         Ok(())
     }
 
-    /// As that, and the server was of use: a request in a hundred may have been turned away, on a machine
-    /// that is busy.
+    /// Checks that as well, and that the server was of use: a request in a hundred may have been turned away,
+    /// on a machine that is busy.
     pub(super) fn is_service(&self) -> Result<()> {
         self.is_undamaged()?;
         let amiss = self.seen.secretless + self.errors();
@@ -232,7 +232,7 @@ impl Seen {
     }
 
     fn error(&mut self, request: &str, answer: &Answer) {
-        // Without the ids, which would make each one another.
+        // The text is without the ids, which would make each error another one.
         let text = answer.text.replace(|c: char| c.is_ascii_digit(), "");
         *self.errors.entry(format!("{request}: {} {text}", answer.status)).or_default() += 1;
     }
@@ -253,7 +253,7 @@ impl Work {
             if self.shared.over.load(Ordering::SeqCst) {
                 break;
             }
-            // Each client goes its own way through all of them.
+            // Each client goes through all of them in an order of its own.
             let id = format!("w{}", (turn * 7 + self.number * 41) % ROWS);
             if let Some(secret) = self.beat(&id, &token(&id))? {
                 self.seen.secrets.entry(id).or_default().insert(secret);
@@ -265,7 +265,7 @@ impl Work {
         Ok(self.seen)
     }
 
-    /// Beats, and returns the secret if there was one.
+    /// Sends a heartbeat, and returns the secret if there was one.
     fn beat(&mut self, id: &str, token: &str) -> Result<Option<String>> {
         let answer = self.client.heartbeat(id, token)?;
         let secret = match answer.status {
@@ -323,7 +323,7 @@ impl Work {
         Ok(())
     }
 
-    /// A row as it is; the outer `None` is none.
+    /// Returns a row as it is; the outer `None` is no row.
     async fn row(&self, id: &str) -> Result<Option<Option<String>>> {
         let sql = "SELECT platform_inbound_secret FROM workspaces WHERE id = $1";
         Ok(sqlx::query_scalar(sql).bind(id).fetch_optional(&self.pool).await?)

@@ -18,14 +18,15 @@ async fn a_password_that_is_changed_in_its_file_is_read_again_without_a_restart(
     ensure!(migrated.code == Some(0), "{migrated:?}");
     let execute = |sql: String| async { sqlx::raw_sql(AssertSqlSafe(sql)).execute(database.pool()).await };
     execute(format!(
-        "CREATE ROLE {user} LOGIN PASSWORD 'first'; GRANT SELECT, INSERT, UPDATE, DELETE ON workspaces TO {user}"
+        "CREATE ROLE {user} LOGIN PASSWORD 'first'; GRANT SELECT, INSERT, UPDATE, DELETE ON workspaces TO \
+         {user}"
     ))
     .await?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("passwords");
     let keep = |password: &str| -> Result<()> {
         fs::write(&file, format!("*:*:*:{user}:{password}\n"))?;
-        // Others may not read it, or it does not count.
+        // The file counts only if other users may not read it.
         Ok(fs::set_permissions(&file, Permissions::from_mode(0o600))?)
     };
     keep("first")?;

@@ -1,5 +1,5 @@
-//! Migrations behind poolers: made once by whoever comes first, and nothing is left on a connection that
-//! others get.
+//! Migrations behind poolers: made once by the server that comes first, and nothing is left on a connection
+//! that others get.
 
 use anyhow::{Result, bail, ensure};
 use leasehold_tests::pgbouncer::{Mode, Pooler, Version};

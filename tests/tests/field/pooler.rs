@@ -2,9 +2,9 @@
 //! and says why.
 //!
 //! A pooler that loses prepared statements runs one statement as another: the token's hash is answered as the
-//! secret, a DELETE is run as a SELECT. So every way to set one up is tried under load, fresh and after
-//! another program has left statements of its own on the server connections. `tests/run --long` gives each
-//! 100,000 heartbeats and a minute at least; with `-- --nocapture` it prints the table.
+//! secret, a DELETE is run as a SELECT. So every setup of one is tried under load, fresh and after another
+//! program has left statements of its own on the server connections. `tests/run --long` gives each 100,000
+//! heartbeats and a minute at least; with `-- --nocapture` it prints the table.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::load::{self, Load};
 
-/// A way to set a pooler up.
+/// A setup of a pooler.
 #[derive(Clone, Copy, Debug)]
 struct Setup {
     version: Version,
     mode: Mode,
-    /// Whether prepared statements go with the client, which only a new one can be told not to do.
+    /// True if prepared statements go with the client, which only a new pooler can be set not to do.
     keeps: bool,
-    /// Whether startup parameters that it does not know are ignored, or refused.
+    /// True if startup parameters that it does not know are ignored, false if they are refused.
     ignores: bool,
-    /// Whether another program has been there before.
+    /// True if another program has used it before.
     used: bool,
 }
 
-/// What an operator gets.
+/// The service that an operator gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Served,
@@ -49,7 +49,7 @@ impl Setup {
         Pooler::start(self.version, self.mode, &database.options(), &settings)
     }
 
-    /// What is right.
+    /// Returns the service that is right.
     fn expected(self) -> Service {
         match self.mode {
             Mode::Session => Service::Served,
@@ -59,7 +59,7 @@ impl Setup {
     }
 }
 
-/// Every setup of this version.
+/// Returns every setup of this version.
 fn setups(version: Version, used: bool) -> Vec<Setup> {
     let mut setups = Vec::new();
     for mode in [Mode::Session, Mode::Transaction, Mode::Statement] {
@@ -76,7 +76,7 @@ fn setups(version: Version, used: bool) -> Vec<Setup> {
     setups
 }
 
-/// A database with the server's schema, made by a server that is connected to it directly.
+/// Returns a database with the server's schema, made by a server that is connected to it directly.
 pub(super) async fn with_schema() -> Result<TestDatabase> {
     let database = TestDatabase::create().await?;
     Server::start(database.url())?.stop()?;
@@ -90,7 +90,7 @@ async fn run_another_program(pooler: &Pooler, mode: Mode) -> Result<()> {
     for _ in 0..12 {
         let mut client = PgConnection::connect_with(&pooler.options()).await?;
         if mode != Mode::Statement {
-            // While it lasts, the server connection is this client's alone.
+            // While the transaction lasts, the server connection is this client's alone.
             sqlx::raw_sql("BEGIN").execute(&mut client).await?;
         }
         clients.push(client);
@@ -120,7 +120,7 @@ async fn run_another_program(pooler: &Pooler, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// What the server says of a pooler that it cannot be run behind: what is wrong, and what to do.
+/// Checks the server's words about a pooler that it cannot be run behind: what is wrong, and what to do.
 fn is_refusal(words: &str) -> Result<()> {
     for word in ["pooler", "pool_mode=session", "max_prepared_statements"] {
         ensure!(words.contains(word), "no {word:?} in {words}");
@@ -154,7 +154,7 @@ async fn serve(setup: Setup, database: &TestDatabase) -> Result<Service> {
     Ok(Service::Served)
 }
 
-/// The end of the log, where the reason is.
+/// Returns the end of the log, where the reason is.
 pub(super) fn tail(server: &Server) -> String {
     let log = server.log().unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();

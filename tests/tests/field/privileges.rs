@@ -1,6 +1,6 @@
-//! A database in which the server may do little: no table may be created, nothing may be written, another
-//! program was there first. Each begins with an empty database and goes by the commands that an operator is
-//! told to use.
+//! A database in which the server has few privileges: no table may be created, nothing may be written,
+//! another program was there first. Each test begins with an empty database and goes by the commands that the
+//! documentation gives to an operator.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, query_scalar};
 use super::ready::{Ready, becomes};
 
 const W: &str = "8c3f2b4e-5f1d-4a77-9f0e-2d0f3c1b7a55";
-/// How long it may take to learn that a standby was promoted.
+/// Time within which the server has to learn that a standby was promoted.
 const PROMOTED: Duration = Duration::from_secs(2);
 
-/// `leasehold migrate`, which has to work.
+/// Runs `leasehold migrate`, which has to succeed.
 fn migrate(url: &str) -> Result<Ended> {
     let ended = Launch::alone(["migrate", "--database", url])?.run_to_completion()?;
     ensure!(ended.code == Some(0), "migrate ended with {:?}: {}", ended.code, ended.log);
     Ok(ended)
 }
 
-/// Whether a server can do all that it has to.
+/// Checks that a server can do all that it has to.
 fn works(server: &Server) -> Result<()> {
     let token = server.create(W)?;
     let secret = server.delivered(W, &token)?;
@@ -36,7 +36,8 @@ fn works(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// A role that may read and write rows of the tables that there are, and nothing else; how it connects.
+/// Creates a role that may read and write rows of the existing tables, and nothing else; returns how it
+/// connects.
 async fn least_role(database: &TestDatabase) -> Result<PgConnectOptions> {
     let options = database.options();
     let role = format!("app_{}", options.get_database().unwrap_or_default());
@@ -95,7 +96,7 @@ async fn a_migration_that_was_made_is_not_made_again() -> Result<()> {
 async fn another_programs_migrations_in_the_same_schema_are_left_alone() -> Result<()> {
     for by_command in [true, false] {
         let database = TestDatabase::create().await?;
-        // As the driver's own migrator makes it.
+        // The table is as the driver's own migrator makes it.
         sqlx::raw_sql(
             "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
                  installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, \
@@ -110,7 +111,7 @@ async fn another_programs_migrations_in_the_same_schema_are_left_alone() -> Resu
         if by_command {
             migrate(database.url())?;
         }
-        // Twice: it has to find its own again.
+        // It runs twice: it has to find its own again.
         for _ in 0..2 {
             let server = Server::start(database.url())?;
             works(&server)?;

@@ -1,4 +1,4 @@
-//! What `/readyz` says, as one of three words.
+//! The answer of `/readyz`, as one of three words.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use leasehold_tests::server::Client;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-/// What a balancer is told, and an operator.
+/// The answer to a balancer, and to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ready {
     /// The database can be read and written.
     Ok,
-    /// It can be read alone.
+    /// The database can only be read.
     ReadOnly,
-    /// It cannot be used.
+    /// The database cannot be used.
     Unavailable,
 }
 
 impl Ready {
-    /// What it says now. Anything else than the three is an error.
+    /// Returns the answer of now. Any other word than the three is an error.
     pub(super) fn of(client: &Client) -> Result<Self> {
         let answer = client.get("/readyz")?;
         if answer.status == 503 {
@@ -40,7 +40,7 @@ impl Ready {
 pub(super) async fn becomes(client: &Client, ready: Ready, within: Duration) -> Result<Duration> {
     let started = Instant::now();
     let mut last = None;
-    // The pace of a balancer that is in a hurry, not a wait for anything.
+    // This is the pace of a balancer that is in a hurry, not a wait for anything.
     let mut pace = interval(Duration::from_millis(20));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let asked = async {

@@ -44,7 +44,7 @@ async fn a_server_on_a_standby_reads_refuses_changes_and_takes_them_once_it_is_p
     while readiness(&server)? != "ok" {
         ensure!(started.elapsed() < MAX_WAIT, "it does not notice the promotion");
     }
-    // More often than it has connections: none of them is stuck.
+    // There are more requests than connections: none of them is stuck.
     for _ in 0..40 {
         let rotated = server.rotate("w")?;
         assert_eq!(server.delivered("w", &token)?, rotated);

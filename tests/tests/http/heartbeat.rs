@@ -1,4 +1,4 @@
-//! `POST /registry/heartbeat`: what a workspace gets, and what that costs the database.
+//! `POST /registry/heartbeat`: the answer to a workspace, and its cost to the database.
 
 use std::thread;
 
@@ -20,8 +20,8 @@ on_both! {
     a_token_opens_its_own_workspace_only,
 }
 
-/// The sessions of the server and when each was last sent a statement, as PostgreSQL tells it. That is up to date at
-/// every moment, unlike its counters, which sessions report once a second.
+/// Returns the sessions of the server and when each was last sent a statement, as PostgreSQL reports it. That
+/// is up to date at every moment, unlike its counters, which sessions report once a second.
 async fn last_statements(rows: &Fixture) -> Result<Option<String>> {
     let sql = "SELECT string_agg(pid || ' ' || query_start, ', ' ORDER BY pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'leasehold'";
@@ -48,7 +48,7 @@ async fn a_heartbeat_whose_token_and_secret_are_cached_executes_no_statement(eng
     if watched {
         assert_eq!(last_statements(&bench.rows).await?, busy, "the database saw nothing of the other twenty");
     }
-    // And nothing that could be seen was needed: the table may as well be gone.
+    // No statement that could be seen was needed: the table may as well be gone.
     bench.break_table().await?;
     assert_eq!(bench.server.delivered(W, &token)?, secret);
     assert_eq!(bench.server.stat("statements")?, first);
@@ -83,9 +83,9 @@ async fn sixteen_first_heartbeats_at_once_deliver_one_secret(engine: Engine) -> 
     delivered.dedup();
     assert_eq!(delivered.len(), 1);
     assert_eq!(bench.stored(W).await?, delivered.pop());
-    // A heartbeat that comes while another one heals may have read that there is nothing, and heals in
-    // its turn: it is given what is there by then. So there may be several heals, each after a SELECT of
-    // its own, and never one for each heartbeat. How many for whom: races.rs.
+    // A heartbeat that comes while another one heals may have read that there is nothing, and heals in its
+    // turn: it is given what is there by then. So there may be several heals, each after a SELECT of its own,
+    // and never one for each heartbeat. races.rs tests how many heals there are for how many callers.
     let (selects, issues) = (bench.server.stat("selects")?, bench.server.stat("issues")?);
     assert!((1..=selects).contains(&issues) && selects < 16, "{issues} heals after {selects} SELECTs");
     Ok(())
@@ -126,7 +126,7 @@ async fn a_deleted_workspace_is_locked_out_at_once(engine: Engine) -> Result<()>
     assert_eq!((deleted.status, deleted.text.as_str()), (204, ""));
     assert_eq!(bench.server.stat("entries")?, 0);
     bench.server.heartbeat(W, &token)?.refusal(401, "unauthorized")?;
-    // A namesake is somebody else.
+    // A namesake is another workspace.
     let successor = bench.server.create(W)?;
     bench.server.heartbeat(W, &token)?.refusal(401, "unauthorized")?;
     bench.server.delivered(W, &successor)?;
@@ -156,7 +156,7 @@ async fn a_token_opens_its_own_workspace_only(engine: Engine) -> Result<()> {
     for (id, token) in [("one", other.as_str()), ("other", &one), ("one", ADMIN_TOKEN)] {
         bench.server.heartbeat(id, token)?.refusal(401, "unauthorized")?;
     }
-    // Nor is a workspace's token the operator's.
+    // A workspace's token is not the operator's either.
     bench.server.client(&one).admin("GET", "/admin/stats", no_body())?.refusal(401, "unauthorized")?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! When the database fails: what is cached is delivered, what is not is told apart by who asks, and nothing has to be
-//! restarted once the database is back.
+//! Failures of the database: what is cached is delivered, the error otherwise depends on the kind of client,
+//! and nothing has to be restarted once the database is back.
 
 use anyhow::{Context as _, Result, bail};
 use leasehold_tests::server::{Answer, no_body};
@@ -94,7 +94,7 @@ async fn a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_sa
     Ok(())
 }
 
-/// Takes the database away, or brings it back: a server lets nobody in, a file has no table.
+/// Takes the database away, or brings it back: a server accepts no connection, a file has no table.
 async fn database(bench: &TestBed, there: bool) -> Result<()> {
     match (&bench.rows, there) {
         (Fixture::Postgres(_), there) => let_in(&bench.rows, there).await,
@@ -103,7 +103,8 @@ async fn database(bench: &TestBed, there: bool) -> Result<()> {
     }
 }
 
-/// Ends every session of the database and lets no new one in, or does again. It is told from another database.
+/// Ends every session of the database and accepts no new one, or accepts them again. The command goes over
+/// another database.
 async fn let_in(rows: &Fixture, allowed: bool) -> Result<()> {
     let Fixture::Postgres(database) = rows else { bail!("SQLite has no sessions") };
     let options = database.options();

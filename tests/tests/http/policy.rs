@@ -1,4 +1,4 @@
-//! `/admin/policy`: what is shown, what a swap changes and when, the way back, and what is refused.
+//! `/admin/policy`: what is shown, what a swap changes and when, the rollback, and what is refused.
 
 use anyhow::{Context as _, Result};
 use leasehold_tests::Engine;
@@ -27,7 +27,8 @@ async fn new_settings_are_in_force_for_the_next_read(engine: Engine) -> Result<(
     let bench = TestBed::new(engine).await?;
     bench.server.create(W)?;
     bench.store(W, "stored").await?;
-    // Once with no body, which keeps the component, and once with the same component as the body.
+    // The swap is made once with no body, which keeps the component, and once with the same component as the
+    // body.
     for (round, component) in [&[][..], leasehold_policies::TTL].into_iter().enumerate() {
         bench.server.secret(W)?;
         assert_eq!(bench.server.secret(W)?.1, "hit");
@@ -185,7 +186,7 @@ async fn a_policy_that_keeps_failing_is_replaced_and_the_operator_is_told(engine
     let bench = TestBed::with(engine, &["--probation", "0s"]).await?;
     let token = bench.server.create(W)?;
     let secret = bench.server.delivered(W, &token)?;
-    // One that behaves in its rehearsal.
+    // This policy behaves in its rehearsal.
     put(&bench.server, "?setting.does=traps&setting.spares=rehearsal-", HOSTILE)?;
     assert_eq!(shown(&bench.server)?["breaker"]["state"], "closed");
     let limit = shown(&bench.server)?["breaker"]["limit"].as_u64().context("no limit")?;

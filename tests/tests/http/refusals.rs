@@ -1,4 +1,4 @@
-//! Requests that must not get anywhere: each is refused with a status, a code and a reason in the one shape of errors.
+//! Requests that must be refused: each with a status, a code and a reason in the one shape of errors.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -54,7 +54,7 @@ async fn a_stranger_cannot_tell_which_workspaces_exist() -> Result<()> {
     // Without a token the body is not even looked at.
     let blind = bench.server.send("POST", "/registry/heartbeat", None, b"{".to_vec())?;
     assert_eq!((blind.status, &blind.text), (401, &unknown.text));
-    // Also once both are cached, and also for a workspace that has a secret.
+    // This holds also once both are cached, and also for a workspace that has a secret.
     bench.server.delivered(W, &token)?;
     assert_eq!(bench.server.heartbeat(W, "wrong")?.text, unknown.text);
     Ok(())

@@ -1,5 +1,5 @@
-//! Swaps of the running server under load: nobody's request fails, nothing is read anew that need not be, and a policy that
-//! turns bad is gone by itself.
+//! Swaps of the running server under load: no request fails, nothing is read anew that need not be, and a
+//! policy that turns bad is replaced by itself.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -24,7 +24,8 @@ fn put(server: &Server, query: &str, component: &[u8]) -> Result<Value> {
     server.admin("PUT", &format!("/admin/policy{query}"), component.to_vec())?.json(200)
 }
 
-/// Two threads that read and two that send heartbeats, until the work is done; and how many requests they made.
+/// Runs two threads that read and two that send heartbeats, until the work is done; returns how many requests
+/// they made.
 fn under_load<T>(
     server: &Server,
     tokens: &[(String, String)],
@@ -81,7 +82,7 @@ async fn swaps_under_load_fail_no_request_and_send_no_statement(engine: Engine) 
     let work = || {
         for n in 0..swaps {
             let renewed = server.stat("renewed")?;
-            // Both accept what is there.
+            // Both policies accept the existing entries.
             put(server, if n % 2 == 0 { "?setting.ttl=50m" } else { "?setting.ttl=55m" }, &[])?;
             for (id, _) in &tokens {
                 server.secret(id)?;

@@ -1,14 +1,15 @@
-//! The same while hostile policies serve, over the server's own ways in: a component that is put, heartbeats that are
-//! answered past it, and everything that the operator is shown of its faults.
+//! The same while hostile policies serve, over the server's own ways in: a component that is put, heartbeats
+//! that are answered past it, and everything that the operator is shown of its faults.
 //!
-//! The secrets are known, so that each can be looked for in every answer that has no business with one.
+//! The secrets are known, so that each can be looked for in every answer that must not carry one.
 
 use anyhow::Result;
 use leasehold_tests::Engine;
 use leasehold_tests::hostile::COMPONENT;
 use leasehold_tests::server::{Launch, Server};
 
-/// Policies that behave in their rehearsal, and then fail in the ways that have most to say: a trap, a timeout, a forged line, a lie, a handle that is kept.
+/// Policies that behave in their rehearsal, and then fail in the ways that have most to say: a trap, a
+/// timeout, a forged line, a lie, a handle that is kept.
 const DOES: [&str; 7] = [
     "traps-after-put",
     "traps-after-issue",
@@ -57,7 +58,7 @@ async fn no_secret_is_shown_while_hostile_policies_serve() -> Result<()> {
         assert_eq!(server.delivered("other", &other)?, hidden[0], "{does}");
         assert!(rotated != hidden[0] && rotated != secret, "{does}");
         hidden.extend([secret, rotated]);
-        // What is said of a workspace that is not there, of a policy that is refused, and of a database that is.
+        // These cover a workspace that is not there, a policy that is refused, and a database that refuses.
         admin(&server, &mut seen, "GET", "/workspaces/unheard-of/secret", b"", 404)?;
         admin(&server, &mut seen, "POST", "/workspaces/unheard-of/secret", b"", 404)?;
         admin(&server, &mut seen, "PUT", "/admin/policy?setting.does=refuses-settings", COMPONENT, 422)?;

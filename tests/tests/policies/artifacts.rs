@@ -1,8 +1,8 @@
-//! Artifacts that are no policy, are too costly to compile, or are damaged: each is refused at its stage, in words, and
-//! the old policy serves on.
+//! Artifacts that are no policy, are too costly to compile, or are damaged: each is refused at its stage, in
+//! words, and the old policy serves on.
 //!
-//! All of them go through the real swap of a real cache. How long the costliest take that are let through, and how much
-//! memory, is for `benches/compile` to measure.
+//! All of them go through the real swap of a real cache. `benches/compile` measures the time and the memory
+//! of the costliest artifacts that are let through.
 
 use std::time::Duration;
 
@@ -77,9 +77,8 @@ async fn a_bad_artifact_is_refused_at_its_stage_in_words_and_the_old_policy_serv
         ("an unknown function", invalid(), Stage::Compile, "not a valid component"),
         (
             "another world",
-            wat(
-                "(component (import \"acme:shop/cart@1.0.0\" (instance)) (instance $i) (export \"acme:shop/desk@1.0.0\" (instance $i)))",
-            ),
+            wat("(component (import \"acme:shop/cart@1.0.0\" (instance)) (instance $i) (export \
+                 \"acme:shop/desk@1.0.0\" (instance $i)))"),
             Stage::World,
             "it imports acme:shop/cart@1.0.0",
         ),
@@ -103,7 +102,7 @@ async fn a_bad_artifact_is_refused_at_its_stage_in_words_and_the_old_policy_serv
     assert_eq!(bench.cache.policy().generation, 1);
 }
 
-/// Whose one module calls a function that it does not have.
+/// Returns a component whose one module calls a function that it does not have.
 fn invalid() -> Vec<u8> {
     let module = wat("(module (func (export \"f\") call 0))");
     let called = module.windows(2).position(|pair| pair == [0x10, 0]).expect("the call");
@@ -125,8 +124,8 @@ async fn a_component_cut_anywhere_is_refused_and_the_old_policy_serves_on() {
     assert_eq!(bench.cache.policy().generation, 1);
 }
 
-/// What passes everything although a byte of it is another one may serve: then the host's own guarantees hold, and a
-/// rollback brings the old policy back.
+/// An artifact that passes everything although a byte of it is another one may serve: then the host's own
+/// guarantees hold, and a rollback brings the old policy back.
 #[tokio::test]
 async fn a_component_with_any_byte_flipped_is_refused_or_serves_the_right_secret() {
     let bench = TestBed::new(ttl()).await;
@@ -255,11 +254,11 @@ async fn a_component_that_is_not_compiled_in_time_is_refused_and_the_compiler_is
     let patient = TestBed::new(policy.clone()).await;
     let (database, id) = (Scripted::new(), WorkspaceId::new(W).expect("a usable id"));
     database.store(W, Some("stored"));
-    // The policy has been compiled above, so that the limit is met by what is swapped in only.
+    // The policy has been compiled above, so that only what is swapped in meets the limit.
     let builder = SecretCache::builder().database(database).policy(policy);
     let hasty =
         builder.policy_compile_limit(Duration::from_millis(1)).build().await.expect("nothing to compile");
-    // With a word of its own in it: nobody else in the process has it compiled.
+    // It has a word of its own in it: nothing else in the process has it compiled.
     let mut late = HOSTILE.to_vec();
     late.extend([0, 5, 4, b'l', b'a', b't', b'e']);
     let error = hasty.swap(Policy::from_bytes(late)).await.expect_err("a millisecond is too short");

@@ -1,4 +1,4 @@
-//! Leases that end in the middle of a call: what a policy was shown it may answer, however late it is by
+//! Leases that end in the middle of a call: a policy may answer with what it was shown, however late it is by
 //! then.
 
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use leasehold_tests::scripted::Scripted;
 
 use super::W;
 
-/// Goes on a little whenever it is read. Its coarse reading is ahead of it, as that of a real one may be.
+/// A clock that goes on a little whenever it is read. Its coarse reading is ahead of it, as that of a real
+/// one may be.
 struct Ticking {
     clock: ManualClock,
     lead: Duration,
@@ -33,7 +34,7 @@ impl Clock for Ticking {
 #[tokio::test]
 async fn an_absence_whose_lease_ends_within_the_call_is_no_fault_of_the_policy() {
     let id = WorkspaceId::new(W).expect("a usable id");
-    // Each tick of a call is met by the end of a lease with one of these.
+    // Every tick of a call meets the end of a lease with one of these leads.
     for lead in 0..16 {
         let clock = Arc::new(Ticking { clock: ManualClock::new(), lead: Duration::from_millis(lead) });
         let policy = Policy::from_bytes(leasehold_policies::NEGATIVE).setting("absent-ttl", "30ms");

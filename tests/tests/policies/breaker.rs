@@ -1,4 +1,5 @@
-//! The breaker (G7): a policy that keeps failing is replaced by the last good one, and then by the built-in one.
+//! The breaker (G7): a policy that keeps failing is replaced by the last good one, and then by the built-in
+//! one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,14 +9,14 @@ use leasehold_tests::scripted::{Gate, Scripted};
 
 use super::{TestBed, W, hostile};
 
-/// The default: so many faults in ten seconds.
+/// Maximum number of faults in ten seconds, as by default.
 const LIMIT: u32 = 8;
 
 fn ttl(setting: &str) -> Policy {
     Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting)
 }
 
-/// Reads until the policy of this generation is no longer active, and says how often that took.
+/// Reads until the policy of this generation is no longer active, and returns how many reads that took.
 async fn reads_until_replaced(bench: &TestBed) -> u32 {
     let failing = bench.cache.policy().generation;
     for count in 0..=LIMIT {
@@ -44,7 +45,7 @@ async fn a_policy_that_keeps_failing_is_replaced_by_the_last_good_one() {
     assert_eq!(bench.cache.stats().breaker_trips, 1);
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Hit)));
-    // The one that failed is not forgotten, and comes after all others.
+    // The failed policy is not forgotten, and comes after all others.
     let back = bench.cache.rollback().await.expect("an operator may");
     assert_eq!((back.name.as_str(), back.digest), ("hostile", hostile("traps").digest().to_owned()));
 }
@@ -60,7 +61,7 @@ async fn where_no_good_one_is_left_the_built_in_one_serves() {
     assert_eq!((status.name.as_str(), bench.cache.stats().breaker_trips), ("ttl", 2));
     assert!(status.settings.contains(&("ttl".into(), "5m".into())), "{:?}", status.settings);
     assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)));
-    // The operator's next word is the last one.
+    // The operator's next command is final.
     bench.cache.swap(ttl("10s")).await.expect("the settings are good");
     assert_eq!(bench.cache.policy().breaker.trip, None);
 }
@@ -136,7 +137,7 @@ async fn an_operator_s_choice_that_failed_is_kept_behind_all_others_and_never_go
         let back = cache.rollback().await.expect("an operator may");
         assert!(back.settings.iter().any(|(_, value)| value == expected), "{:?}", back.settings);
     }
-    // It has to prove itself once more, and fails once more.
+    // The policy has to prove itself once more, and fails once more.
     assert!(cache.policy().probation.is_some());
     cache.reset();
     cache.read(&id).await.expect("the host asks the database itself");

@@ -1,4 +1,5 @@
-//! Policies that break a rule while they serve: the caller gets the right secret, and nothing wrong is stored.
+//! Policies that break a rule while they serve: the caller gets the right secret, and nothing wrong is
+//! stored.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
-//! The whole hostile corpus, contained (G7, G8): one table of policies, and one driver that does the same with each.
+//! The whole hostile corpus, contained (G7, G8): one table of policies, and one driver that does the same
+//! with each.
 //!
-//! A case is held against its row: what every caller gets, what the neighbour sees, what the counters say. And every case
-//! against what no row may change: a secret that is given out is the one that the database holds for that workspace, no
-//! secret is in a guest's memory, in a log, in an error or in anything that can be printed, and the default policy serves on
-//! afterwards as if nothing had been.
+//! A case is held against its row: what every caller gets, what the neighbour sees, what the counters say.
+//! And every case is held against what no row may change: a secret that is given out is the one that the
+//! database holds for that workspace, no secret is in a guest's memory, in a log, in an error or in anything
+//! that can be printed, and the default policy serves on afterwards as if nothing had been.
 
 mod drive;
 mod table;
@@ -15,13 +16,14 @@ use leasehold_tests::hostile;
 use self::drive::drive;
 use self::table::{Built, TABLE, Verdict};
 
-/// Drives all cases that are built in this way and end in this way, and says of each that differs what it came to.
+/// Drives all cases that are built in this way and end in this way, and reports the outcome of each that
+/// differs.
 async fn hold(wanted: impl Fn(&table::Case) -> bool) {
     let mut wrong = String::new();
     let mut driven = 0;
     for case in TABLE.iter().filter(|case| wanted(case)) {
         driven += 1;
-        // Shown where a case panics: the last one is it.
+        // The name is shown where a case panics: the last one is it.
         println!("{}", case.name);
         if let Err(difference) = drive(case).await {
             wrong.push_str(&difference);

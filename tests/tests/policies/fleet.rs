@@ -1,9 +1,9 @@
-//! What a fleet of heartbeats costs under the shipped policies with their defaults, in the mean and in its
+//! The cost of a fleet of heartbeats under the shipped policies with their defaults, in the mean and in its
 //! busiest second.
 //!
 //! 600 workspaces beat once a minute each: all in the same second, as after a restart of everything, or one
-//! every 100 ms. The first leases spread them; what is measured comes after that. The tokens' cache runs
-//! `ttl` as it is here.
+//! every 100 ms. The first leases spread them; the measurement comes after that. The tokens' cache runs `ttl`
+//! as it is here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use leasehold_tests::scripted::Scripted;
 
 const WORKSPACES: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Two leases of the longest kind.
+/// Time to settle: two leases of the longest kind.
 const SETTLING_MINUTES: usize = 10;
 const MINUTES: usize = 30;
 
@@ -47,8 +47,8 @@ impl Fleet {
         Self { cache, database, clock, ids }
     }
 
-    /// One beat of each workspace within a minute: how many statements each step of it took. All of them are
-    /// one step where they beat together, else those of 10 s are.
+    /// Sends one heartbeat of each workspace within a minute, and returns how many statements each step of it
+    /// took. All of them are one step where they beat together, else those of 10 s are.
     async fn minute(&self, start: Start) -> Vec<u64> {
         let steps = if start == Start::Together { 1 } else { 6 };
         let mut statements = Vec::new();
@@ -72,7 +72,7 @@ impl Fleet {
     }
 }
 
-/// Statements per heartbeat, and those of the busiest step, to the mean one.
+/// Returns the statements per heartbeat, and the ratio of the busiest step to the mean one.
 async fn cost(policy: Policy, start: Start) -> (f64, f64) {
     let fleet = Fleet::new(policy).await;
     for _ in 0..SETTLING_MINUTES {

@@ -1,7 +1,7 @@
-//! What a policy does with entries that another one has left: rehearsed before it meets the first of them.
+//! The treatment of entries that another policy has left: rehearsed before a policy meets the first of them.
 //!
-//! Each of these is honest with every entry of its own, and with those of another policy while they are
-//! young. Not one of them may be swapped in: after a swap all of a server's reads meet such entries.
+//! Each of these policies is honest with every entry of its own, and with those of another policy while they
+//! are young. Not one of them may be swapped in: after a swap all of a server's reads meet such entries.
 
 use leasehold::{BuildError, Policy, SecretCache, Stage, Status, WorkspaceId};
 use leasehold_policies::TTL;
@@ -37,7 +37,7 @@ async fn a_policy_that_fails_at_what_another_one_has_left_is_refused_by_card_and
     }
 }
 
-/// What it comes to without a rehearsal.
+/// The outcome without a rehearsal.
 #[tokio::test]
 async fn what_is_refused_there_would_be_at_fault_at_the_first_read_after_a_swap() {
     let bench = TestBed::new(Policy::from_bytes(TTL)).await;

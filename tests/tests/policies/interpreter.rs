@@ -25,7 +25,7 @@ async fn every_shipped_policy_is_rehearsed_and_serves_in_the_interpreter_as_it_d
         let natively = SecretCache::builder().interpreter(false).policy(Policy::from_bytes(*component));
         let (mut here, there) = (status.card.expect("it was rehearsed"), natively.rehearse().await);
         let there = there.expect("it is native code");
-        // What a call takes is the machine's, and everything else the policy's.
+        // The duration of a call depends on the machine, and everything else on the policy.
         here.call = there.call;
         assert_eq!(format!("{here:?}"), format!("{there:?}"), "{name}");
         assert_eq!(bench.read().await, Ok(("stored".into(), Status::Miss)), "{name}");
@@ -43,7 +43,7 @@ async fn the_same_component_is_compiled_once_for_each_way_of_running_it() {
     let interpreted = bench(leasehold_tests::hostile::builder(), policy).await;
     assert_eq!(native.policy().execution, Execution::Native);
     assert_eq!(interpreted.cache.policy().execution, Execution::Interpreter);
-    // What neither limit nor meter would end goes on for ever in either.
+    // A call that neither the limit nor the meter would end goes on for ever in either.
     assert_eq!(interpreted.read().await, Ok(("stored".into(), Status::Bypassed)));
     assert_eq!(interpreted.cache.stats().policy_faults, 1);
 }

@@ -1,4 +1,4 @@
-//! Who is told of changes of the policy may do what it likes: look at the cache, change the policy, panic.
+//! Observers of changes of the policy may do anything: look at the cache, change the policy, panic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -83,7 +83,7 @@ async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_r
         .on_policy_change(move |change| {
             let generation = change.record.outcome.clone().unwrap_or_default();
             assert!(!is_notified.swap(true, Ordering::SeqCst), "two are told at once");
-            // Long enough for others to come meanwhile.
+            // This is long enough for others to come meanwhile.
             for _ in 0..1_000 {
                 std::thread::yield_now();
             }

@@ -1,4 +1,5 @@
-//! The probation of a new policy: whatever budget it exceeds, the last good one serves again, and nobody's read fails.
+//! The probation of a new policy: whatever budget it exceeds, the last good one serves again, and no read
+//! fails.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ fn ttl(setting: &str) -> Policy {
     Policy::from_bytes(leasehold_policies::TTL).setting("ttl", setting).setting("jitter", "0s")
 }
 
-/// A cache whose first policy is `ttl`.
+/// Returns a cache whose first policy is `ttl`.
 async fn bench(probation: Probation) -> TestBed {
     let database = Scripted::new();
     database.store(W, Some("stored"));

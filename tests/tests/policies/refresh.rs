@@ -1,4 +1,4 @@
-//! Refreshes ahead in the real host: that they read, and what becomes of those that do not.
+//! Refreshes ahead in the real host: that they read, and the fate of those that do not.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{TestBed, W, hostile};
 const SECOND: Duration = Duration::from_secs(1);
 
 impl TestBed {
-    /// A read, and whatever it has started.
+    /// Reads, and waits for whatever the read has started.
     async fn read_and_settle(&self) -> (String, Status) {
         let read = self.read().await.expect("a lease covers it");
         while self.cache.stats().in_flight > 0 {
@@ -44,7 +44,8 @@ async fn a_refresh_that_reads_nothing_is_not_asked_for_by_each_hit() {
         assert_eq!(bench.read_and_settle().await, ("stored".into(), Status::Hit));
     }
     let stats = bench.cache.stats();
-    // After 1 s, and then after as long again as it has been due: 5 s at least, a minute at most.
+    // Refreshes come after 1 s, and then after as long again as one has been due: 5 s at least, a minute at
+    // most.
     assert_eq!((bench.database.selects(), stats.refreshes), (1, 7), "{} calls", stats.policy_calls);
 }
 

@@ -53,9 +53,10 @@ async fn a_bad_component_is_refused_in_words_and_the_old_policy_serves_on() {
         (ttl[..ttl.len() / 2].to_vec(), Stage::Inspect, "not a valid component"),
         (wat("(component)"), Stage::World, "leasehold:policy/control, leasehold:policy/policy"),
         (
-            wat(
-                r#"(component (import "wasi:filesystem/types@0.2.6" (instance)) (import "acme:net/dns" (instance)))"#,
-            ),
+            wat(concat!(
+                r#"(component (import "wasi:filesystem/types@0.2.6" (instance)) "#,
+                r#"(import "acme:net/dns" (instance)))"#,
+            )),
             Stage::World,
             "it imports wasi:filesystem/types@0.2.6, acme:net/dns,",
         ),

@@ -1,7 +1,8 @@
-//! The rehearsal: what a candidate is refused for before it serves anybody, and what the card says of one that is not.
+//! The rehearsal: the reasons to refuse a candidate before it serves, and the card of one that is not
+//! refused.
 //!
-//! What is taste is on the card and never refused. What no policy may do is refused in words that name the step, and the
-//! old policy serves on as if nothing had been.
+//! What is taste is on the card and never refused. What no policy may do is refused in words that name the
+//! step, and the old policy serves on as if nothing had been.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ async fn card(policy: Policy) -> PolicyCard {
     SecretCache::builder().policy(policy).rehearse().await.expect("it breaks no rule")
 }
 
-/// The figures as a line of text each, such as `fresh=5m`.
+/// Returns the figures as a line of text each, such as `fresh=5m`.
 fn figures(card: &PolicyCard) -> Vec<String> {
     card.figures().iter().map(|(figure, measure)| format!("{figure}={measure}")).collect()
 }
@@ -48,7 +49,7 @@ async fn the_card_of_the_default_policy_says_what_it_does() {
             "stale=5m",
             "on-error=error",
             "write=database-then-cache",
-            // Every fifth beat: twelve in sixty.
+            // Every fifth beat sends one: twelve in sixty.
             "statements-per-heartbeat=0.200",
             &format!("memory={memory} bytes"),
         ]
@@ -102,7 +103,7 @@ async fn two_rehearsals_of_one_policy_come_to_the_same() {
 async fn what_is_only_taste_is_on_the_card_and_not_refused() {
     let hour = 60 * MINUTE;
     let zero = Duration::ZERO;
-    // What it does; fresh; ahead; absent; stale; statements for 240 heartbeats.
+    // Each row has the rule that it breaks; fresh; ahead; absent; stale; statements for 240 heartbeats.
     for (does, fresh, ahead, absent, stale, statements) in [
         ("nothing", zero, zero, zero, zero, 240),
         ("never-caches", zero, zero, zero, zero, 240),

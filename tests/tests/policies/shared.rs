@@ -1,4 +1,4 @@
-//! Many caches in one process, as a test suite has them: what they have in common is compiled once.
+//! Many caches in one process, as in a test suite: what they have in common is compiled once.
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -12,7 +12,8 @@ use leasehold_tests::scripted::Scripted;
 
 const THREADS: usize = 24;
 
-/// The policy `ttl` as a component that nobody else has: with a word of its own in it, which does nothing.
+/// Returns the policy `ttl` as a component that nothing else has: with a word of its own in it, which does
+/// nothing.
 fn another_ttl(word: &str) -> Policy {
     let mut component = leasehold_policies::TTL.to_vec();
     let length = |bytes: usize| u8::try_from(bytes).expect("a short word");
@@ -29,13 +30,13 @@ fn builder(policy: Policy) -> Builder {
         .policy_compile_limit(Duration::from_secs(60))
 }
 
-/// The built-in policy is compiled, whichever test is the first.
+/// Waits until the built-in policy is compiled, whichever test is the first.
 async fn with_the_built_in_one() {
     builder(Policy::from_bytes(leasehold_policies::TTL)).build().await.expect("the default policy");
 }
 
-/// Builds a cache in each of so many threads at once, each with a runtime of its own, and says how many
-/// components were compiled for each. None goes before the last one is there.
+/// Builds a cache in each of so many threads at once, each with a runtime of its own, and returns how many
+/// components were compiled for each. None is dropped before the last one is there.
 fn at_once(policy: impl Fn(usize) -> Policy) -> Vec<Result<u64, BuildError>> {
     let all = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
@@ -75,7 +76,7 @@ async fn different_policies_of_many_threads_wait_for_each_other() {
 async fn what_one_cache_holds_is_not_compiled_for_another_and_what_none_holds_is_compiled_again() {
     with_the_built_in_one().await;
     let build = async || {
-        // A policy of its own each time, with the same bytes.
+        // The policy is its own each time, with the same bytes.
         let cache = builder(another_ttl("held by one")).build().await.expect("it is a policy");
         (cache.stats().compilations, cache)
     };
@@ -106,7 +107,7 @@ async fn a_swap_that_is_dropped_while_it_waits_for_the_compiler_is_as_if_it_had_
     let cache =
         builder(Policy::from_bytes(leasehold_policies::TTL)).build().await.expect("the default policy");
     for number in 0..100 {
-        // More than may wait, and each is gone before the next one comes.
+        // There are more than may wait, and each is gone before the next one comes.
         let mut swap = pin!(cache.swap(another_ttl(&format!("dropped {number}"))));
         assert!(poll_fn(|context| Poll::Ready(swap.as_mut().poll(context))).await.is_pending());
     }

@@ -1,7 +1,8 @@
-//! The shipped policies as components in a real cache: what tells each of them from the default one.
+//! The shipped policies as components in a real cache: the differences of each from the default one.
 //!
-//! Their arithmetic is tested natively, beside each. Here it is shown that the component does in the real host what the
-//! policy does on the fake one, refreshes in the background and the operator's ceilings included.
+//! Their arithmetic is tested natively, beside each. The tests here show that the component does in the real
+//! host what the policy does on the fake one, refreshes in the background and the operator's ceilings
+//! included.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// `resilient` with leases of exactly 5 minutes.
+/// Returns `resilient` with leases of exactly 5 minutes.
 fn even() -> Policy {
     Policy::from_bytes(RESILIENT).setting("jitter", "0s").setting("refresh-ahead", "0s")
 }
@@ -35,7 +36,8 @@ impl TestBed {
         self.fails(DatabaseError::Unavailable("down".into()));
     }
 
-    /// Lets so many SELECTs have been sent, and what they found be stored: a refresh runs in the background.
+    /// Waits until so many SELECTs have been sent, and what they found is stored: a refresh runs in the
+    /// background.
     async fn selects_reach(&self, count: u64) {
         let reached = async {
             while self.database.selects() < count || self.cache.stats().in_flight > 0 {
@@ -270,7 +272,7 @@ async fn passthrough_sends_one_select_for_each_read_and_keeps_no_entry() {
     bench.read().await.expect("the row is there");
     assert_eq!(bench.cache.stats().entries, 1);
     bench.cache.swap(Policy::from_bytes(PASSTHROUGH)).await.expect("there are no settings");
-    // First the same value as the one that is stored: another one would be dropped by the host.
+    // The first value is the same as the stored one: another one would be dropped by the host.
     for (n, stored) in (0..).zip(["stored", "a", "a", "b"]) {
         bench.database.store(W, Some(stored));
         assert_eq!(bench.read().await, secret(stored, Status::Miss));
@@ -285,7 +287,7 @@ async fn passthrough_sends_one_select_for_each_read_and_keeps_no_entry() {
 async fn without_a_channel_watched_answers_as_ttl_does_and_sends_as_many_statements() {
     let (ttl, watched) =
         (TestBed::new(Policy::from_bytes(TTL)).await, TestBed::new(Policy::from_bytes(WATCHED)).await);
-    // By xorshift: what happens is the same in each run, and in no order that anyone chose.
+    // The order is by xorshift: it is the same in each run, and was not chosen.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut trace = Vec::new();
     for step in 0..1000 {
@@ -302,7 +304,7 @@ async fn without_a_channel_watched_answers_as_ttl_does_and_sends_as_many_stateme
                 3 | 4 => format!("up {:?}", bench.database.fault(None)),
                 5..=8 => format!("advance {:?}", bench.clock.advance(seconds(random >> 20 & 0xff))),
                 9 => format!("issue {:?}", bench.issue().await.map(drop)),
-                // What each has minted differs; where a secret came from does not.
+                // The minted secrets differ; where a secret came from does not.
                 _ => format!("read {:?}", bench.read().await.map(|(secret, status)| (secret.len(), status))),
             });
         }

@@ -1,4 +1,5 @@
-//! Who may bring a policy: pinned digests and signatures, each refused in words, with the old policy serving on.
+//! The right to bring a policy: pinned digests and signatures, each refused in words, with the old policy
+//! serving on.
 
 use leasehold::{BuildError, Builder, Cause, InvalidKey, Policy, PublicKey, SecretCache, SigningKey, Stage};
 use leasehold_tests::guest_memory::Marker;
@@ -13,7 +14,7 @@ fn builder() -> Builder {
     hostile::builder().database(Scripted::new())
 }
 
-/// A component that no binary brings along, and the same with another byte in it.
+/// Returns a component that no binary brings along, and the same with another byte in it.
 fn components() -> [Policy; 2] {
     // The marker is another one each time.
     [(); 2].map(|()| Policy::from_bytes(hostile::honest(&Marker::new())))
@@ -51,7 +52,8 @@ async fn where_a_key_is_trusted_a_component_needs_its_signature() {
     refused(&cache, policy.clone(), Stage::Signature, &["not signed", &id, "leasehold policy sign"]).await;
     let signed = policy.clone().signed(theirs.sign(policy.digest(), 1));
     refused(&cache, signed, Stage::Signature, &[&theirs.public_key().id(), "not trusted here", &id]).await;
-    // Another key under our name, another component, another revision, another signature of ours.
+    // The bad ones have another key under our name, another component, another revision, another signature of
+    // ours.
     let good = ours.sign(policy.digest(), 1);
     let renamed = theirs.sign(policy.digest(), 1).replace(&theirs.public_key().id(), &id);
     let words: Vec<&str> = good.split(' ').collect();

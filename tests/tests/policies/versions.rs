@@ -1,13 +1,15 @@
-//! The contract's version as a component states it: which ones this host runs, and what it says of the others.
+//! The contract's version as a component states it: which versions this host runs, and its words about the
+//! others.
 //!
-//! The rule is in `wit/world.wit`. The components here are the default policy with the version in its imports and
-//! exports replaced, so that nothing but the version can be the reason.
+//! The rule is in `wit/world.wit`. The components here are the default policy with the version in its imports
+//! and exports replaced, so that nothing but the version can be the reason.
 
 use leasehold::{Policy, Stage, Status};
 
 use super::TestBed;
 
-/// The default policy as if it had been built against the contract of another version, of as many digits.
+/// Returns the default policy as if it had been built against the contract of another version, of as many
+/// digits.
 fn built_against(version: &str) -> Policy {
     let (old, new) = ("@0.1.0", format!("@{version}"));
     assert_eq!(old.len(), new.len(), "or every length in the component would be wrong");

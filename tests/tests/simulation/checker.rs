@@ -1,8 +1,10 @@
-//! The rules: each answer of the cache is held against what the database knows, in the step in which it is given.
+//! The rules: each answer of the cache is held against what the database knows, in the step in which it is
+//! given.
 //!
-//! Every rule is a statement that must be true of any correct cache with these policies, whatever the order of events; each
-//! says in its comment why. None looks inside the cache. A policy may change how old an answer is and what it costs, within
-//! the operator's ceilings; where a rule depends on the policy it asks [`Kind`], and nowhere else.
+//! Every rule is a statement that must be true of any correct cache with these policies, whatever the order
+//! of events; each says in its comment why. None looks inside the cache. A policy may change how old an
+//! answer is and what it costs, within the operator's ceilings; where a rule depends on the policy it asks
+//! [`Kind`], and nowhere else.
 
 mod answer;
 mod history;
@@ -20,7 +22,7 @@ pub(crate) use promise::{claims, swapped, void};
 /// A rule that was broken, and how.
 type Verdict = Result<(), (&'static str, String)>;
 
-/// Ends an operation: checks what it was told, and what it promises to those that begin later.
+/// Ends an operation: checks its answer, and what it promises to operations that begin later.
 pub(crate) fn close(world: &mut World, open: Open, outcome: Outcome) {
     let end = world.moment();
     let record = Record { open, end, generation: world.generation, outcome };

@@ -1,8 +1,8 @@
 //! A client of the cache: one operation after the other, some of them dropped half-way.
 //!
-//! Clients begin in milliseconds of their own, so that no two of them ever begin in the same one: tokio wakes the waiters of
-//! one load in an order that no seed decides. Against the database's answers they may collide as they like, and after a few
-//! steps aside they begin between any two steps of what an answer sets off.
+//! Clients begin in milliseconds of their own, so that no two of them ever begin in the same one: tokio wakes
+//! the waiters of one load in an order that no seed decides. Against the database's answers they may collide
+//! as they like, and after a few steps aside they begin between any two steps of what an answer sets off.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use super::run::Sim;
 use super::time::{cut, step_aside};
 use super::world::{Actor, World};
 
-/// When a caller is dropped.
+/// The limit after which a caller is dropped.
 #[derive(Clone, Copy, Debug)]
 enum Patience {
     Endless,
-    /// In the step in which it has waited so many times.
+    /// The caller is dropped in the step in which it has waited so many times.
     Polls(u64),
-    /// After so many milliseconds.
+    /// The caller is dropped after so many milliseconds.
     For(u64),
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn live(sim: Sim, client: u64, mut rng: Rng) {
 
 async fn act(sim: &Sim, client: u64, rng: &mut Rng) {
     let verb = rng.weighted(&sim.plan.verbs);
-    // Most of it is about one key: what happens to another one at the same time says little.
+    // Most operations are on one key: what happens to another one at the same time says little.
     let key = if rng.percent(65) { 0 } else { usize::try_from(rng.below(sim.plan.keys)).expect("few keys") };
     let patience = Patience::draw(rng);
     match verb {
@@ -108,7 +108,7 @@ async fn verify(sim: &Sim, client: u64, key: usize, patience: Patience, rng: &mu
 fn drop_entries(sim: &Sim, client: u64, verb: Verb, key: usize) {
     let open = sim.open(client, verb, key, None);
     if verb == Verb::Delete {
-        // As a server does it: the row first.
+        // The order is a server's: the row first.
         sim.world().commit(key, Content::NoRow);
     }
     if verb == Verb::Reset {
@@ -121,7 +121,7 @@ fn drop_entries(sim: &Sim, client: u64, verb: Verb, key: usize) {
     sim.close(open, Outcome::Done);
 }
 
-/// Nobody is dropped here: with compiled code to share there is nothing to wait for.
+/// Swaps to a policy. No caller is dropped here: with compiled code to share there is nothing to wait for.
 async fn swap(sim: &Sim, client: u64, policy: Policy) {
     let note = format!("swaps in {:?}", policy.settings());
     sim.world().note(Actor::Client(client), note);

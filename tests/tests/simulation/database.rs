@@ -1,9 +1,9 @@
 //! The scripted database: every statement draws from the seed how long it takes and what becomes of it.
 //!
-//! It keeps the contract of `leasehold::Database`: `Timeout` and `Lost` leave it open whether an issue was committed, and
-//! any other error means that nothing was changed. Everything else that a real database can do to its clients it does:
-//! it is slow before or after the effect, refuses, cannot be reached, commits and loses the acknowledgement, commits long
-//! after the connection was lost, and forgets commits in a failover.
+//! It keeps the contract of `leasehold::Database`: `Timeout` and `Lost` leave it open whether an issue was
+//! committed, and any other error means that nothing was changed. Everything else that a real database can do
+//! to its clients it does: it is slow before or after the effect, refuses, cannot be reached, commits and
+//! loses the acknowledgement, commits long after the connection was lost, and forgets commits in a failover.
 
 use std::future::{Future as _, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ pub(crate) struct SimDatabase {
     statements: Arc<AtomicU64>,
 }
 
-/// What becomes of one statement.
+/// The course of one statement.
 #[derive(Clone, Copy, Debug)]
 struct Script {
     before_ms: u64,
@@ -36,15 +36,15 @@ struct Script {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is carried out and answered.
+    /// The statement is carried out and answered.
     Answers,
-    /// It is refused before it changes anything.
+    /// The statement is refused before it changes anything.
     Refuses,
-    /// As that, with another word for it.
+    /// The statement is refused as well, with another error.
     Overloads,
-    /// The connection is lost before it arrives.
+    /// The connection is lost before the statement arrives.
     LosesStatement,
-    /// It is carried out, and the connection is lost before the answer arrives.
+    /// The statement is carried out, and the connection is lost before the answer arrives.
     LosesAnswer,
     /// The connection is lost, and the database carries it out so many milliseconds later.
     Lingers(u64),
@@ -81,7 +81,7 @@ impl SimDatabase {
         self.answer(sent, ended)
     }
 
-    /// A SELECT of one row, and how it ends once its answer arrives.
+    /// Sends a SELECT of one row, and returns how it ends once its answer arrives.
     async fn carried_out(&self, key: usize) -> (SentSelect<'_>, Ended) {
         let (number, script, failovers) = self.send_select(key);
         let sent = SentSelect { database: self, key, number };
@@ -137,7 +137,7 @@ impl SimDatabase {
                     database.time.pass(linger_ms).await;
                     let mut world = database.world();
                     world.count("commits after the connection was lost");
-                    // Nobody is left to hear how it went.
+                    // No task is left that waits for the result.
                     let _ = world.carry_out(key, number, mode, &minted, script, failovers);
                     world.lingering -= 1;
                 });
@@ -167,7 +167,7 @@ impl SimDatabase {
     }
 }
 
-/// A SELECT that was sent. If it is dropped before it has ended, then because its load has waited long enough.
+/// A SELECT that was sent. If it is dropped before it has ended, its load has waited long enough.
 struct SentSelect<'a> {
     database: &'a SimDatabase,
     key: usize,
@@ -189,7 +189,7 @@ impl Drop for SentSelect<'_> {
 }
 
 impl World {
-    /// What a statement meets at the moment at which it would take effect.
+    /// Looks at what a statement meets at the moment at which it would take effect.
     fn look(&mut self, key: usize, script: Script, failovers: u64) -> Result<Content, Ended> {
         if self.time.ms() < self.unreachable_until_ms {
             self.count("statements while the database was unreachable");
@@ -263,7 +263,7 @@ impl Script {
 
     fn with(rng: &mut Rng, slow: u64, fate: Fate, slowness: &[(u64, u64)]) -> Self {
         let mut wait_ms = || match rng.below(4) {
-            // No wait at all: the effect, or the answer, comes in the same step.
+            // There is no wait at all: the effect, or the answer, comes in the same step.
             0 => 0,
             _ if rng.percent(slow) => {
                 let bound = rng.weighted(slowness);
@@ -297,7 +297,7 @@ impl Database for SimDatabase {
         Box::pin(self.select(key(workspace)))
     }
 
-    /// Each row has its own fate, and all answers arrive once the slowest of them is known.
+    /// Draws a fate for each row; all answers arrive once the slowest of them is known.
     fn select_batch<'a>(&'a self, workspaces: &'a [WorkspaceId]) -> Answers<'a, Option<Secret>> {
         self.world().count("selects of several rows");
         let rows = workspaces.iter().map(|workspace| Box::pin(self.carried_out(key(workspace))));
@@ -335,7 +335,7 @@ impl Database for SimDatabase {
     }
 }
 
-/// The ids of a run are `w0`, `w1` and so on.
+/// Returns the id of a key: `w0`, `w1` and so on.
 pub(crate) fn id(key: usize) -> WorkspaceId {
     WorkspaceId::new(format!("w{key}")).expect("a usable id")
 }

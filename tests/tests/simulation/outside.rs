@@ -1,6 +1,7 @@
-//! What happens behind the cache's back: other writers of the same rows, outages, failovers, a machine that is suspended.
+//! Events behind the cache's back: other writers of the same rows, outages, failovers, a machine that is
+//! suspended.
 //!
-//! The cache is told nothing of it. It may serve what it has under its leases, and no longer.
+//! The cache is not notified of any of it. It may serve what it has under its leases, and no longer.
 
 use super::plan::Plan;
 use super::rng::Rng;
@@ -30,7 +31,7 @@ const INCIDENTS: &[(u64, Incident)] = &[
     (3, Incident::Suspension),
 ];
 
-/// The rows that a run starts with.
+/// Creates the rows that a run starts with.
 pub(crate) fn prepare(world: &mut World, rng: &mut Rng) {
     for key in 0..world.rows.len() {
         match rng.below(10) {
@@ -43,7 +44,7 @@ pub(crate) fn prepare(world: &mut World, rng: &mut Rng) {
 
 pub(crate) async fn happen(sim: Sim, mut rng: Rng) {
     for _ in 0..sim.plan.incidents {
-        // Less often than a client acts, so that the clients meet it.
+        // It acts less often than a client, so that the clients meet it.
         let think_ms = Plan::think_ms(&mut rng) + Plan::think_ms(&mut rng);
         sim.own_millisecond(sim.plan.clients, think_ms).await;
         for _ in 0..rng.below(6) {

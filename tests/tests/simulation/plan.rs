@@ -1,7 +1,8 @@
-//! What a seed decides before anything runs: how many keys and clients, how bad the database is, what the operator set.
+//! The decisions of a seed before anything runs: how many keys and clients, how bad the database is, what the
+//! operator set.
 //!
-//! A run leaves out some kinds of operation altogether: two things that rarely meet in a mixture of everything meet often
-//! in a run that has little else.
+//! A run leaves out some kinds of operation altogether: two things that rarely meet in a mixture of
+//! everything meet often in a run that has little else.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use leasehold::Policy;
 
 use super::rng::Rng;
 
-/// What a policy of `tests/hostile` is told to do. None spins: processor time is real time, and no seed decides it.
+/// Rules that a policy of `tests/hostile` is set to break. None spins: processor time is real time, and no
+/// seed decides it.
 pub(crate) const HOSTILE: &[&str] = &[
     "nothing",
     "traps",
@@ -30,10 +32,11 @@ pub(crate) const HOSTILE: &[&str] = &[
     "never-issues",
 ];
 
-/// As many SELECTs at once as there can ever be in a run, and more.
+/// Number of SELECTs that may be in flight at once so that none waits: as many as there can ever be in a run,
+/// and more.
 const PLACES_FOR_ALL: usize = 12;
 
-/// What a client can do.
+/// The operations of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verb {
     Read,
@@ -63,7 +66,7 @@ const VERBS: &[(u64, Verb)] = &[
     (2, Verb::Rollback),
 ];
 
-/// How much goes wrong, in percent of statements.
+/// The rate of failures, in percent of statements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
     pub(crate) slow: u64,
@@ -75,13 +78,13 @@ pub(crate) struct Weather {
 pub(crate) struct Plan {
     pub(crate) keys: u64,
     pub(crate) clients: u64,
-    /// Operations of each client.
+    /// Number of operations of each client.
     pub(crate) operations: u64,
-    /// What happens behind the cache's back.
+    /// Number of events behind the cache's back.
     pub(crate) incidents: u64,
     pub(crate) verbs: Vec<(u64, Verb)>,
     pub(crate) weather: Weather,
-    /// Whether policies of `tests/hostile` are swapped in.
+    /// True if policies of `tests/hostile` are swapped in.
     pub(crate) hostile: bool,
     pub(crate) timeout_ms: u64,
     pub(crate) max_fresh_ms: u64,
@@ -89,9 +92,9 @@ pub(crate) struct Plan {
     pub(crate) max_absent_ms: u64,
     /// The first policy's settings.
     pub(crate) settings: (&'static str, &'static str),
-    /// How many rows one SELECT reads at most.
+    /// Maximum number of rows that one SELECT reads.
     pub(crate) batch_size: usize,
-    /// How many SELECTs are under way at once at most.
+    /// Maximum number of SELECTs that are in flight at once.
     pub(crate) max_selects: usize,
 }
 
@@ -128,13 +131,14 @@ impl Plan {
         }
     }
 
-    /// How long a client waits before what it does next: mostly so little that everything happens at once.
+    /// Returns how long a client waits before its next operation: mostly so little that everything happens at
+    /// once.
     pub(crate) fn think_ms(rng: &mut Rng) -> u64 {
         let bound = rng.weighted(&[(70, 25), (18, 400), (10, 3_000), (2, 30_000)]);
         rng.below(bound)
     }
 
-    /// A policy to be swapped in.
+    /// Returns a policy to be swapped in.
     pub(crate) fn policy(&self, rng: &mut Rng, ttl: &Policy, hostile: &Policy) -> Policy {
         if self.hostile && rng.percent(60) {
             return hostile.clone().setting("does", *rng.pick(HOSTILE));
@@ -143,8 +147,9 @@ impl Plan {
         ttl.clone().setting("ttl", span).setting("jitter", jitter)
     }
 
-    /// How long a SELECT may have waited for its turn when it is sent. With places for all keys it waits for others of its
-    /// batch alone, as long as `host/cache/src/batcher.rs` has patience.
+    /// Returns how long a SELECT may have waited for its turn when it is sent. With permits for all keys it
+    /// waits for others of its batch alone, as long as `LINGER` in
+    /// `host/cache/src/statements/batcher/queue.rs`.
     pub(crate) fn queued_ms(&self) -> u64 {
         match (self.max_selects, self.batch_size) {
             (PLACES_FOR_ALL.., 1) => 0,
@@ -158,7 +163,7 @@ impl Plan {
     }
 }
 
-/// `ttl` and `jitter`.
+/// Draws `ttl` and `jitter`.
 fn settings(rng: &mut Rng) -> (&'static str, &'static str) {
     *rng.pick(&[
         ("5m", "0s"),

@@ -1,9 +1,10 @@
 //! The only source of chance in a run: everything that a seed decides is drawn here.
 //!
-//! Each actor has a stream of its own, so that what one of them draws does not depend on who happened to run before it.
-//! Nothing else may be random: no hash order, no time of day, no address.
+//! Each actor has a stream of its own, so that its draws do not depend on which actor happened to run before
+//! it. Nothing else may be random: no hash order, no time of day, no address.
 
-/// Splitmix64: one multiplication short of being nothing, and enough to choose between a few branches.
+/// A SplitMix64 generator: one multiplication short of being nothing, and enough to choose between a few
+/// branches.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng(u64);
 
@@ -15,17 +16,17 @@ impl Rng {
         rng
     }
 
-    /// A stream that is told apart by `label`, and does not move this one.
+    /// Returns a stream that `label` distinguishes, and does not move this one.
     pub(crate) fn fork(&self, label: u64) -> Self {
         Self::new(self.0 ^ label.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
-    /// From 0 up to and not including `bound`.
+    /// Returns a number from 0 up to and not including `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// True in so many of a hundred cases.
+    /// Returns true in so many of a hundred cases.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -35,7 +36,7 @@ impl Rng {
         &choices[usize::try_from(index).expect("an index of a slice")]
     }
 
-    /// One of the choices, each as often as its weight says.
+    /// Returns one of the choices, each as often as its weight says.
     pub(crate) fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> T {
         let total = choices.iter().map(|(weight, _)| weight).sum();
         let mut left = self.below(total);

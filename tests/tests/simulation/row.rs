@@ -1,24 +1,24 @@
-//! One row of the scripted database, with everything that ever happened to it.
+//! A row of the scripted database, with everything that ever happened to it.
 //!
-//! It is the ground truth that answers are held against: which secret was stored from when until when, which statements
-//! were sent and what they saw. It knows the contract of an issue (when a cache must have given up on one), and nothing
-//! of how the cache keeps it.
+//! It is the ground truth that answers are held against: which secret was stored from when until when, which
+//! statements were sent and what they saw. It knows the contract of an issue (when a cache must have given up
+//! on one), and nothing of how the cache keeps it.
 
 use super::rng::Rng;
 
-/// How long the cache waits for an issue that is late, and how much longer where the connection was lost. The contract is
-/// in `host/cache/src/source.rs`.
+/// Time for which the cache waits for an issue that is late, and further time where the connection was lost.
+/// The contract is in `host/cache/src/statements/sent_issue.rs`.
 const ISSUE_LIMIT_MS: u64 = 60_000;
 const LOST_LIMIT_MS: u64 = 35_000;
 
-/// A point of a run: no two are the same. Tasks that run in the same millisecond are told apart by `seq`.
+/// A point of a run: no two are the same. Tasks that run in the same millisecond are distinguished by `seq`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(crate) seq: u64,
     pub(crate) ms: u64,
 }
 
-/// Something must have been so after a point, or in or after a millisecond.
+/// A bound: something must have been so after a point, or in or after a millisecond.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Floor {
     pub(crate) seq: u64,
@@ -35,7 +35,8 @@ impl Floor {
     }
 }
 
-/// What a row holds. Secrets are numbered in the order of their commits: minted ones are never the same twice.
+/// The content of a row. Secrets are numbered in the order of their commits: minted ones are never the same
+/// twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     NoRow,
@@ -44,16 +45,16 @@ pub(crate) enum Content {
     Secret(u32),
 }
 
-/// How a statement ended, as the database knows it.
+/// The end of a statement, as the database knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// With this secret.
+    /// The answer with this secret.
     Secret(u32),
-    /// A SELECT that found none.
+    /// The answer of a SELECT that found none.
     Absent,
-    /// Refused; nothing was changed.
+    /// A refusal; nothing was changed.
     Refused(&'static str),
-    /// Nobody can know.
+    /// An outcome that cannot be known.
     Unknown(&'static str),
 }
 
@@ -67,7 +68,8 @@ pub(crate) struct Select {
 pub(crate) struct Issue {
     pub(crate) heals: bool,
     pub(crate) sent: Moment,
-    /// When it took effect, with what the row held from then on; whether it was the issue that stored it.
+    /// The moment at which it took effect, with what the row held from then on; whether it was the issue that
+    /// stored it.
     pub(crate) effect: Option<(Moment, u32)>,
     pub(crate) minted: bool,
     pub(crate) answer: Option<(Moment, Ended)>,
@@ -83,11 +85,11 @@ pub(crate) struct Row {
     pub(crate) issues: Vec<Issue>,
     /// Removals and resets.
     pub(crate) voids: Vec<Moment>,
-    /// Since when the latest secret is stored that any caller has been handed.
+    /// The moment since when the latest secret is stored that any caller has been handed.
     pub(crate) shown_seq: u64,
-    /// A read that starts now must return something that was stored after this.
+    /// The floor after which a secret must have been stored that a read that starts now returns.
     pub(crate) floor: Floor,
-    /// A SELECT that answers a read that starts now must have been sent after this.
+    /// The floor after which a SELECT must have been sent that answers a read that starts now.
     pub(crate) fresh: Floor,
 }
 
@@ -108,22 +110,23 @@ impl Row {
         }
     }
 
-    /// When this content was stored for the first time.
+    /// Returns when this content was stored for the first time.
     pub(crate) fn first_held(&self, content: Content) -> Option<Moment> {
         self.spans.iter().find(|(_, held)| *held == content).map(|(since, _)| *since)
     }
 
-    /// When this content was last stored, up to now. None: never.
+    /// Returns when this content was last stored, up to now; `None` is never.
     pub(crate) fn last_held(&self, content: Content) -> Option<Moment> {
         let index = self.spans.iter().rposition(|(_, held)| *held == content)?;
         Some(self.spans.get(index + 1).map_or(Moment { seq: u64::MAX, ms: u64::MAX }, |(next, _)| *next))
     }
 
-    /// What a read of the cache that starts at `start` may be told at all.
+    /// Returns the floors of a read of the cache that starts at `start`.
     pub(crate) fn floors(&self, start: Moment, timeout_ms: u64) -> (Floor, Floor) {
         let (mut floor, mut fresh) = (self.floor, self.fresh);
         for issue in &self.issues {
-            // A caller may be gone; what became of the statement is seen to all the same, in the same millisecond.
+            // A caller may be gone; the outcome of the statement is handled all the same, in the same
+            // millisecond.
             for void_ms in issue.voids(timeout_ms).into_iter().filter(|void_ms| *void_ms < start.ms) {
                 fresh.rise_to(0, void_ms);
                 match (issue.is_acknowledged(timeout_ms), issue.effect) {
@@ -135,8 +138,9 @@ impl Row {
         (floor, fresh)
     }
 
-    /// When the load that sent this SELECT may have begun: with it, or, since a policy that fails costs a further SELECT of
-    /// the same load, with one that ended in the millisecond in which this one was sent or began to wait for its turn.
+    /// Returns when the load that sent this SELECT may have begun: with it, or, since a policy that fails
+    /// costs a further SELECT of the same load, with one that ended in the millisecond in which this one was
+    /// sent or began to wait for its turn.
     pub(crate) fn load_may_have_begun(&self, select: &Select, queued_ms: u64) -> Vec<Moment> {
         let mut began = vec![select.sent];
         let mut next = 0;
@@ -156,12 +160,12 @@ impl Row {
 }
 
 impl Issue {
-    /// Whether its answer reached whoever sent it: in time, and saying what happened.
+    /// Returns whether its answer reached its sender: in time, and saying what happened.
     pub(crate) fn is_acknowledged(&self, timeout_ms: u64) -> bool {
         matches!(self.answer, Some((at, Ended::Secret(_))) if at.ms <= self.sent.ms + timeout_ms)
     }
 
-    /// The milliseconds in which the entry and the loads under way are voided because of it.
+    /// Returns the milliseconds in which the entry and the loads in flight are voided because of it.
     pub(crate) fn voids(&self, timeout_ms: u64) -> Vec<u64> {
         let deadline_ms = self.sent.ms + timeout_ms;
         match self.answer {
@@ -176,12 +180,13 @@ impl Issue {
         }
     }
 
-    /// Whether the next issue must wait for this one: it has not ended, and has not been given up on.
+    /// Returns whether the next issue must wait for this one: it has not ended, and has not been given up on.
     pub(crate) fn has_the_turn(&self, ms: u64, timeout_ms: u64) -> bool {
         self.answer.is_none() && ms < self.sent.ms + timeout_ms + ISSUE_LIMIT_MS
     }
 
-    /// Whether nothing that is read may be stored in this millisecond, because this issue is under way.
+    /// Returns whether nothing that is read may be stored in this millisecond, because this issue is in
+    /// flight.
     pub(crate) fn forbids_storing_in(&self, ms: u64, timeout_ms: u64) -> bool {
         let refused_ms =
             self.answer.filter(|(_, ended)| matches!(ended, Ended::Refused(_))).map(|(at, _)| at.ms);

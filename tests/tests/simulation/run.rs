@@ -1,7 +1,8 @@
-//! One run: a runtime of one thread with a paused clock, a real cache with real policies, and everyone who uses it.
+//! A run: a runtime of one thread with a paused clock, a real cache with real policies, and all tasks that
+//! use it.
 //!
-//! Each run has all of its own but the compiled code of the policies, which is what makes a thousand of them affordable.
-//! It ends only when nothing is under way any more, and then shows that the cache still works.
+//! Each run has all of its own but the compiled code of the policies, which is what makes a thousand of them
+//! affordable. It ends only when nothing is in flight any more, and then shows that the cache still works.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,7 +21,7 @@ use super::time::Time;
 use super::world::{Actor, Violation, World};
 use super::{client, outside};
 
-/// Longer than anything that a run starts can take.
+/// Time limit: longer than anything that a run starts can take.
 const QUIESCENCE_MS: u64 = 400_000;
 
 /// The policies, compiled once: clones share the code.
@@ -30,7 +31,7 @@ pub(crate) struct Policies {
     pub(crate) hostile: Policy,
 }
 
-/// What everyone in a run shares.
+/// The state that all tasks of a run share.
 #[derive(Clone)]
 pub(crate) struct Sim {
     pub(crate) cache: SecretCache,
@@ -43,7 +44,7 @@ pub(crate) struct Sim {
     seen: Arc<Mutex<(u64, u64)>>,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
@@ -87,7 +88,7 @@ pub(crate) fn run(seed: u64, policies: &Policies) -> Report {
                 .expect("no step panics")
                 .violate("every call ends in time", "somebody waits for ever".into());
         }
-        // The cache is gone, and its housekeeping notices.
+        // The cache is dropped, and its housekeeping notices.
         Time::start().pass(2_000).await;
         let mut world = world.lock().expect("no step panics while it holds the world");
         if Handle::current().metrics().num_alive_tasks() != 0 {
@@ -111,7 +112,8 @@ impl Sim {
         outside::prepare(&mut world, &mut rng.fork(2));
         let world = Arc::new(Mutex::new(world));
         let (ttl, jitter) = plan.settings;
-        // No rehearsal: it has a thread of its own, whose end no seed decides, and turns hostile policies away.
+        // There is no rehearsal: it has a thread of its own, whose end no seed decides, and turns hostile
+        // policies away.
         let cache = leasehold_tests::hostile::builder()
             .database(SimDatabase::new(Arc::clone(&world), time.clone()))
             .clock(time.clone())
@@ -121,7 +123,7 @@ impl Sim {
             .max_absent(Duration::from_millis(plan.max_absent_ms))
             .database_timeout(plan.timeout())
             .max_selects(plan.max_selects)
-            // A swap that nobody asked for would be one that the rules do not know of; it has tests of its own.
+            // A swap by the breaker would be one that the rules do not know of; it has tests of its own.
             .breaker(u32::MAX, Duration::from_secs(1))
             .probation(Probation::NONE)
             // How long a call takes on this machine must decide nothing.
@@ -171,7 +173,7 @@ impl Sim {
         checker::close(&mut self.world(), open, outcome);
     }
 
-    /// Takes note of a policy that has become active, by whatever way.
+    /// Records a policy that has become active, by any cause.
     fn observe(&self) {
         let stats = self.cache.stats();
         let named =
@@ -195,7 +197,7 @@ impl Sim {
         }
     }
 
-    /// The weather clears up, and everything that is under way comes to its end.
+    /// Ends all failures, and lets everything that is in flight come to its end.
     async fn quiesce(&self) {
         let (started_ms, timeout_ms) = (self.time.ms(), self.plan.timeout_ms);
         {
@@ -203,7 +205,8 @@ impl Sim {
             world.plan.weather = Weather { slow: 0, faulty: 0 };
             world.unreachable_until_ms = 0;
         }
-        // Statements that nobody waits for any more go on, and those that linger in the database do so for 34 s.
+        // Statements that no task waits for any more go on, and those that linger in the database do so for
+        // 34 s.
         let is_quiet = || {
             let world = self.world();
             let selects =
@@ -213,7 +216,7 @@ impl Sim {
             };
             selects && world.lingering == 0 && world.rows.iter().flat_map(|row| &row.issues).all(settled)
         };
-        // What the last operation set off may not even have begun.
+        // The tasks that the last operation started may not even have begun.
         self.time.pass(1_000).await;
         while !is_quiet() && self.time.ms() < started_ms + QUIESCENCE_MS {
             self.time.pass(1_000).await;
@@ -226,7 +229,7 @@ impl Sim {
         }
     }
 
-    /// The cache has not lost its use: it reads what is stored, and remembers it.
+    /// Checks that the cache is still of use: it reads what is stored, and remembers it.
     async fn still_works(&self) {
         let policy = self.policies.ttl.clone().setting("ttl", "1m");
         let start = self.world().moment();
@@ -255,7 +258,7 @@ impl Sim {
         }
     }
 
-    /// The cache's own numbers are true, and part of the trace.
+    /// Checks the cache's own numbers, and adds them to the trace.
     fn tell_stats(&self) {
         let stats = self.cache.stats();
         let mut world = self.world();

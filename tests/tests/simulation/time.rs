@@ -1,7 +1,8 @@
 //! Virtual time: the paused clock of the run's own runtime, and the cache's clock read off the same hands.
 //!
-//! Time passes only when every task waits, and then jumps to the next moment that one of them waits for: no real time is
-//! spent. The cache's clock is a view of the runtime's, so that deadlines and leases can never disagree.
+//! Time passes only when every task waits, and then jumps to the next moment that one of them waits for: no
+//! real time is spent. The cache's clock is a view of the runtime's, so that deadlines and leases can never
+//! disagree.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -13,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use leasehold::{Clock, Instant};
 use tokio::time::{Instant as Virtual, timeout_at};
 
-/// Where the cache's clock starts: not at zero, and not on a whole millisecond.
+/// The start of the cache's clock: not at zero, and not on a whole millisecond.
 const EPOCH_NS: u64 = 7_000_654_321;
-/// How coarse the clock is that hits are served by; it rounds up.
+/// The resolution of the clock that hits are served by; it rounds up.
 const COARSE_NS: u64 = 4_000_000;
 
 /// The time of one run. Clones are hands of the same clock.
@@ -31,25 +32,25 @@ impl Time {
         Self { origin: Virtual::now(), suspended_ms: Arc::default() }
     }
 
-    /// Milliseconds since the start.
+    /// Returns the milliseconds since the start.
     pub(crate) fn ms(&self) -> u64 {
         u64::try_from((Virtual::now() - self.origin).as_millis()).expect("a run takes minutes")
     }
 
-    /// Waits for a moment. One that has passed is not waited for at all.
+    /// Waits for a moment. A moment that has passed is not waited for at all.
     pub(crate) async fn until(&self, ms: u64) {
         if ms > self.ms() {
-            // It always ends by the deadline: that is the wait.
+            // The timeout always ends by the deadline: that is the wait.
             let _ = timeout_at(self.origin + Duration::from_millis(ms), pending::<()>()).await;
         }
     }
 
-    /// Waits for so long. Zero is no wait: nobody else runs in between.
+    /// Waits for so long. Zero is no wait: no other task runs in between.
     pub(crate) async fn pass(&self, ms: u64) {
         self.until(self.ms() + ms).await;
     }
 
-    /// Lets the machine be suspended: the clock does not move, and only says so.
+    /// Suspends the machine: the clock does not move, and only says so.
     pub(crate) fn suspend(&self, ms: u64) {
         self.suspended_ms.fetch_add(ms, Ordering::SeqCst);
     }
@@ -74,7 +75,7 @@ impl Clock for Time {
     }
 }
 
-/// Goes to the end of the queue of tasks that can run: everyone else takes one step, at the same moment.
+/// Goes to the end of the queue of tasks that can run: every other task takes one step, at the same moment.
 pub(crate) async fn step_aside() {
     let mut aside = false;
     poll_fn(|context| {

@@ -1,7 +1,8 @@
-//! Everything that is known about a run: the rows, the record of what was done, the trace, and the first violation.
+//! The complete knowledge of a run: the rows, the record of what was done, the trace, and the first
+//! violation.
 //!
-//! It sits behind one lock that is never held across an await. Whoever does something says so here in the same step, so
-//! that the order of `seq` is the order in which things happened.
+//! It sits behind one lock that is never held across an await. A task that acts records it here in the same
+//! step, so that the order of `seq` is the order in which things happened.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -14,8 +15,8 @@ use super::rng::Rng;
 use super::row::{Content, Moment, Row};
 use super::time::Time;
 
-/// Who did something. What happens in one millisecond is listed in this order: within it, tasks that were woken together
-/// may run in any order, and none of them can tell.
+/// The actor of an event. Events of one millisecond are listed in this order: within it, tasks that were
+/// woken together may run in any order, and none of them can detect it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Actor {
     Cache,
@@ -24,7 +25,7 @@ pub(crate) enum Actor {
     Client(u64),
 }
 
-/// The first thing that went wrong, in words.
+/// The first rule that was broken, in words.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) rule: &'static str,
@@ -36,21 +37,23 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) rows: Vec<Row>,
     pub(crate) commits: Vec<(usize, Content)>,
-    /// Counts failovers: a statement that was sent before one may not survive it.
+    /// Number of failovers: a statement that was sent before one may not survive it.
     pub(crate) failovers: u64,
     pub(crate) unreachable_until_ms: u64,
-    /// Statements that the database carries out although it has lost their client: tasks of its own.
+    /// Number of statements that the database carries out although it has lost their client: tasks of its
+    /// own.
     pub(crate) lingering: u64,
     /// Swaps and rollbacks, from their start to their end.
     pub(crate) swaps: Vec<(Moment, Moment)>,
-    /// When it was noticed that another policy was active, by whatever way it became so.
+    /// Moments at which another policy was noticed to be active, by any cause.
     pub(crate) changes: Vec<Moment>,
     pub(crate) suspensions: Vec<Moment>,
     pub(crate) generation: u64,
     pub(crate) kinds: BTreeMap<u64, Kind>,
     pub(crate) history: Vec<Record>,
     pub(crate) violation: Option<Violation>,
-    /// SELECTs that ran beside another one without a reason that is known yet, with the generation of that moment.
+    /// SELECTs that ran beside another one without a reason that is known yet, with the generation of that
+    /// moment.
     pub(crate) suspects: Vec<(u64, String)>,
     pub(crate) tally: BTreeMap<&'static str, u64>,
     trace: Vec<(u64, Actor, String)>,
@@ -84,7 +87,7 @@ impl World {
         }
     }
 
-    /// The next moment.
+    /// Returns the next moment.
     pub(crate) fn moment(&mut self) -> Moment {
         self.seq += 1;
         Moment { seq: self.seq, ms: self.time.ms() }
@@ -133,19 +136,19 @@ impl World {
         }
     }
 
-    /// Which secret this is: whose, and the how manieth.
+    /// Returns which secret this is: its row, and its number.
     pub(crate) fn identify(&self, secret: &Secret) -> Option<(usize, u32)> {
         self.secrets.get(secret.expose_str()?).copied()
     }
 
-    /// The trace in the order that is the same for the same seed.
+    /// Returns the trace in the order that is the same for the same seed.
     pub(crate) fn trace(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.trace.iter().collect();
         lines.sort_by_key(|(ms, actor, _)| (*ms, *actor));
         lines.into_iter().map(render).collect()
     }
 
-    /// The last lines of the trace up to the violation, in the order in which they were written.
+    /// Returns the last lines of the trace up to the violation, in the order in which they were written.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let end = self.trace.iter().position(|(.., text)| text.starts_with("VIOLATION"));
         let end = end.map_or(self.trace.len(), |index| index + 1);

@@ -1,7 +1,8 @@
 use super::*;
 use crate::Author;
 
-/// One nanosecond for each step of a story; what leaves the row is answered for ten more at most.
+/// Time for which a value is answered at most after it has left the row, in stories whose steps take one
+/// nanosecond each.
 const LONGEST: u64 = 10;
 
 fn id(text: &str) -> ValueId {
@@ -34,7 +35,7 @@ fn written(text: &str, start: u64, end: u64) -> Operation {
     did(Did::Written(value(text)), start, end)
 }
 
-/// What is broken, and by the operation that began when.
+/// Returns the broken rules, each with the moment at which its operation began.
 fn broken(operations: &[Operation]) -> Vec<(Rule, u64)> {
     broken_at_rest(operations, 0)
 }

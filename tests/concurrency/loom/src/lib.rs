@@ -1,12 +1,15 @@
-//! The product's active cell under loom: every execution that its atomic orderings allow, not only every interleaving.
+//! The product's active cell under loom: every execution that its atomic orderings allow, not only every
+//! interleaving.
 //!
-//! Shuttle runs each atomic operation as if it were SeqCst, so that it would not notice a `Release` that is missing. Loom
-//! does, and pays for it: only a small piece can be explored. `policy/active.rs` is compiled here from where it is, with
-//! `sync` in place of the product's.
+//! Shuttle runs each atomic operation as if it were SeqCst, so that it would not notice a `Release` that is
+//! missing. Loom does, and pays for it: only a small piece can be explored. `policy/active.rs` is compiled
+//! here from its place, with this crate's `sync` in place of the product's.
 //!
-//! A failing test prints what was asserted. Run it again with `LOOM_LOG=trace LOOM_LOCATION=1` to see the execution.
+//! A failing test prints what was asserted. Run it again with `LOOM_LOG=trace LOOM_LOCATION=1` to see the
+//! execution.
 //!
-//! Under `cfg(test)` the crate is empty: the product's files would bring their unit tests, which run where they belong.
+//! Under `cfg(test)` the crate is empty: the product's files would bring their unit tests, which run where
+//! they belong.
 
 #![cfg(not(test))]
 #![forbid(unsafe_code)]

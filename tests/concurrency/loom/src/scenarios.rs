@@ -1,4 +1,4 @@
-//! What must hold of the active cell in every execution that loom can find.
+//! The properties of the active cell in every execution that loom can find.
 
 use loom::sync::Mutex;
 use loom::thread;
@@ -13,10 +13,11 @@ fn sees_a_value_of_its_generation(cell: &ActiveCell<u64>) {
     assert_eq!(active.activation, active.generation.number(), "a value under another's generation");
 }
 
-/// One who replaces what is active twice, and two who look at the generation first and at the value then.
+/// One thread that replaces what is active twice, and two that look at the generation first and at the value
+/// then.
 pub fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {
     loom::model(|| {
-        // What is active is the number of its own generation.
+        // The active value is the number of its own generation.
         let cell = Arc::new(ActiveCell::new(1_u64));
         let reader = {
             let cell = Arc::clone(&cell);
@@ -37,7 +38,7 @@ pub fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {
     });
 }
 
-/// Two who replace it in turn.
+/// Two threads that replace it in turn.
 pub fn no_generation_is_given_twice() {
     loom::model(|| {
         let cell = Arc::new(ActiveCell::new(1_u64));

@@ -1,7 +1,8 @@
 //! The product's `sync`, as far as the active cell needs it, with loom's atomics.
 //!
-//! The stand-in for `arc_swap::ArcSwap` promises what the original does and no more: a load acquires what the store that
-//! it sees has released. A lock of loom's would promise more, and hide what is looked for.
+//! The stand-in for `arc_swap::ArcSwap` promises what the original does and no more: a load acquires what the
+//! store that it sees has released. A lock of loom's would promise more, and hide the bugs that are looked
+//! for.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,9 +12,9 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use std::sync::Arc;
 
 pub(crate) struct ArcSwap<T> {
-    /// Which value is the current one.
+    /// The index of the current value.
     current: AtomicUsize,
-    /// Every value there ever was. A lock of std, which orders nothing in loom's eyes.
+    /// Every value there ever was. The lock is of std, which orders nothing in loom's eyes.
     values: Mutex<Vec<Arc<T>>>,
 }
 

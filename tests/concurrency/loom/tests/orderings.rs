@@ -1,4 +1,4 @@
-//! Each scenario in every execution that the atomic orderings allow. What must hold is said in the scenarios.
+//! Each scenario in every execution that the atomic orderings allow. The scenarios state what must hold.
 //!
 //! Loom explores to exhaustion by itself: there is nothing to choose here.
 

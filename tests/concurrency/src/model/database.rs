@@ -1,6 +1,7 @@
 //! A database of versions: each statement takes effect at one moment between being sent and being answered.
 //!
-//! A statement that stores runs in a task of its own, as in `source.rs`: dropping whoever waits for it stops nothing.
+//! A statement that stores runs in a task of its own, as in `statements/sent_issue.rs`: dropping the task
+//! that waits for it stops nothing.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -13,20 +14,20 @@ use shuttle::future::spawn;
 use crate::sync::{Arc, point, watch};
 use crate::{Error, WorkspaceId};
 
-/// What becomes of a statement that issues.
+/// The fate of a statement that issues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It is committed, and answered.
+    /// The statement is committed, and answered.
     Committed,
-    /// It changes nothing, and says so.
+    /// The statement changes nothing, and says so.
     Refused,
-    /// It is committed, and answered when nobody waits any more.
+    /// The statement is committed, and answered when no task waits any more.
     Late,
-    /// The connection is lost first, and then it is committed all the same.
+    /// The connection is lost first, and then the statement is committed all the same.
     Lost,
 }
 
-/// Counts the versions of each workspace, and holds the one that is stored.
+/// A count of the versions of each workspace, and the version that is stored.
 #[derive(Default)]
 pub(crate) struct Database {
     rows: Mutex<HashMap<String, Row>>,
@@ -42,29 +43,29 @@ struct Row {
 
 /// A statement that was sent. Dropping it stops nothing.
 pub(crate) struct Sent {
-    /// What the client is told, and when the database is done with it.
+    /// The answer to the client, and whether the database has finished.
     answer: watch::Receiver<Option<Result<u64, Error>>>,
     end: watch::Receiver<bool>,
 }
 
 impl Database {
-    /// What is stored now. Not a statement: for the scenarios to look.
+    /// Returns what is stored now. It is not a statement: it is for the scenarios to look.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<u64> {
         self.rows().get(workspace.as_str()).and_then(|row| row.stored)
     }
 
-    /// How many SELECTs were sent.
+    /// Returns the number of SELECTs that were sent.
     pub(crate) fn selects(&self) -> u64 {
         self.selects.load(Ordering::Relaxed)
     }
 
-    /// The first version, stored before anything begins.
+    /// Stores the first version, before anything begins.
     pub(crate) fn found(&self, workspace: &WorkspaceId) {
         *self.rows().entry(workspace.as_str().to_owned()).or_default() =
             Row { stored: Some(1), deleted: false, minted: 1 };
     }
 
-    /// A row without a secret.
+    /// Creates a row without a secret.
     pub(crate) fn found_empty(&self, workspace: &WorkspaceId) {
         *self.rows().entry(workspace.as_str().to_owned()).or_default() = Row::default();
     }
@@ -91,7 +92,7 @@ impl Database {
         let (answer, answered) = watch::channel(None);
         let (end, ended) = watch::channel(false);
         let (database, workspace) = (Arc::clone(self), workspace.clone());
-        // The receivers say when it is done.
+        // The receivers say when it has finished.
         drop(spawn(async move {
             pause().await;
             if fate == Fate::Lost {
@@ -138,19 +139,19 @@ impl Sent {
         }
     }
 
-    /// Waits until the client knows that there is no more to be heard.
+    /// Waits until the client knows that no more answers will arrive.
     pub(crate) async fn ended(&mut self) {
         let _ = self.answer.wait_for(Option::is_some).await;
     }
 
-    /// Waits until the database is done with it.
+    /// Waits until the database has finished.
     pub(crate) async fn settled(&mut self) {
         let _ = self.end.wait_for(|ended| *ended).await;
     }
 }
 
-/// A moment at which others may go on, and at which whoever waits for this may be dropped. Not a yield, which would tell
-/// the scheduler that this task has nothing to do.
+/// Pauses at a moment at which other tasks may go on, and at which a task that waits for this one may be
+/// dropped. It is not a yield, from which the scheduler would conclude that this task has nothing to do.
 pub(crate) async fn pause() {
     let mut paused = false;
     poll_fn(|context| {

@@ -56,7 +56,8 @@ impl Model {
         self.change(generation, writer, &workspace, false, fate, complete).await;
     }
 
-    /// An issue whose deadline may pass at any moment while it waits for its turn. Says whether it had its turn.
+    /// Issues with a deadline that may pass at any moment while the issue waits for its turn. Returns whether
+    /// it had its turn.
     pub(crate) async fn issue_with_deadline(self: Arc<Self>, workspace: &WorkspaceId) -> bool {
         let mut writer = self.flights.write(workspace);
         let generation = self.active.load().generation;
@@ -151,7 +152,7 @@ impl Model {
     }
 }
 
-/// The time from before a statement is sent until its issue gives back the write lock. No two of them overlap.
+/// The time from before a statement is sent until its issue releases the write lock. No two of them overlap.
 struct Turn<'a>(&'a AtomicBool);
 
 impl<'a> Turn<'a> {
@@ -167,7 +168,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// An issue of which it is not yet known what it did, as in `load.rs`.
+/// The guard of an issue whose outcome is not yet known, as in `load.rs`.
 struct UnknownOutcomeGuard<'a> {
     table: &'a Table,
     writer: &'a Writer,

@@ -1,6 +1,8 @@
-//! Secrets that say where they come from: their workspace, the version in the database, the generation that leased them.
+//! Secrets that state their origin: their workspace, the version in the database, the generation that leased
+//! them.
 //!
-//! A secret that was wiped, or that was read while it was being wiped, says nothing and is found out at once.
+//! A secret that was wiped, or that was read while it was being wiped, states nothing and is found out at
+//! once.
 
 use crate::lease::Generation;
 use crate::{Instant, Lookup, Secret, Status, WorkspaceId};

@@ -1,13 +1,13 @@
-//! The active cell: whoever sees a generation finds what is active under it, or something newer.
+//! The active cell: a reader that sees a generation finds what is active under it, or something newer.
 
 use shuttle::thread;
 
 use crate::active::ActiveCell;
 use crate::sync::{Arc, Mutex};
 
-/// Two who replace it in turn, and two who look at the generation first and at the value then.
+/// Two threads that replace it in turn, and two that look at the generation first and at the value then.
 pub fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {
-    // What is active is the number of its own generation.
+    // The active value is the number of its own generation.
     let cell = Arc::new(ActiveCell::new(1_u64));
     let turn = Arc::new(Mutex::new(()));
     let readers = [(); 2].map(|()| {
@@ -35,7 +35,7 @@ pub fn whoever_sees_a_generation_finds_its_value_or_a_newer_one() {
     assert_eq!(cell.generation().number(), 3);
 }
 
-/// One replaces it, one looks: small enough for every interleaving.
+/// One thread replaces it, another one looks: small enough for every interleaving.
 pub fn one_replacement_and_one_reader() {
     let cell = Arc::new(ActiveCell::new(1_u64));
     let replaces = {

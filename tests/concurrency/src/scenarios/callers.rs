@@ -1,4 +1,4 @@
-//! Whoever is dropped, nobody else hangs, and nothing is left behind.
+//! Dropped callers: no other caller hangs, and nothing is left behind.
 
 use super::{Actor, actor, run, run_actors};
 use crate::flight::{FlightKind, Join};
@@ -14,7 +14,8 @@ fn waits(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     })
 }
 
-/// A flight whose task is ended at any of its steps, and two who may wait for it. Whoever comes later starts another.
+/// A flight whose task is cancelled at any of its steps, and two callers that may wait for it. A caller that
+/// comes later starts another flight.
 pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
@@ -34,7 +35,7 @@ pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     });
 }
 
-/// Three callers, one of whom is dropped at any of its steps: the others are served, by one SELECT for all.
+/// Three callers, one of which is dropped at any of its steps: the others are served, by one SELECT for all.
 pub fn a_caller_that_is_dropped_takes_nothing_from_those_who_wait() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);

@@ -16,7 +16,8 @@ fn store(table: &Table, workspace: &WorkspaceId, version: u64, end: Instant) {
     table.store(workspace, Stamp::new(workspace, version, ACTIVE).entry(lease(FAR, end), ACTIVE));
 }
 
-/// What a hit gives at this moment. Borrows the secret over a few steps, in which others may drop it.
+/// Returns what a hit gives at this moment. Borrows the secret over a few steps, in which other tasks may
+/// drop it.
 fn hit(table: &Table, workspace: &WorkspaceId, now: Instant) -> Option<Stamp> {
     let found = table.lookup(
         workspace,
@@ -34,7 +35,7 @@ fn hit(table: &Table, workspace: &WorkspaceId, now: Instant) -> Option<Stamp> {
     }
 }
 
-/// A reader beside everything that can take its entry away.
+/// A reader beside everything that can drop its entry.
 pub fn a_borrowed_secret_stays_whole_whatever_becomes_of_its_entry() {
     let (table, w) = (Arc::new(Table::new(1)), workspace("w"));
     store(&table, &w, 1, FAR);
@@ -103,13 +104,14 @@ pub fn an_eviction_drops_no_entry_that_replaced_the_one_with_the_least_time_left
     for thread in evicting {
         thread.join().expect("it ends well");
     }
-    // Whichever entry was the last when it was judged: never the one that has come since.
+    // The evicted entry is one that was the last when it was judged, never the entry that has come since.
     assert_eq!(hit(&table, &w, NOW).map(|stamp| stamp.version), Some(2), "it has the most time left");
     table.evict();
     assert_eq!(table.len(), 2);
 }
 
-/// Three evictions of a table that is over its capacity by one: a share of a sixteenth goes, and the one, once.
+/// Three evictions of a table that is over its capacity by one: a sixteenth of the capacity and the one in
+/// excess are dropped, once.
 pub fn evictions_at_once_drop_no_more_than_one_would() {
     let table = Arc::new(Table::new(16));
     for index in 0..17_u64 {
@@ -125,7 +127,7 @@ pub fn evictions_at_once_drop_no_more_than_one_would() {
     assert_eq!(table.len(), 15);
 }
 
-/// Three hits of one entry whose lease asks for a refresh.
+/// Three hits of an entry whose lease asks for a refresh.
 pub fn a_refresh_is_claimed_by_one_of_the_hits_that_find_it_due() {
     let (table, w) = (Arc::new(Table::new(1)), workspace("w"));
     let due = lease(Instant::from_nanos(1), FAR);

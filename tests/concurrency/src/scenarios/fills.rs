@@ -1,4 +1,4 @@
-//! A value that was read before an issue must not be seen after it: neither stored, nor joined, nor renewed.
+//! Values that were read before an issue must not be seen after it: neither stored, nor joined, nor renewed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +7,7 @@ use crate::model::{FAR, Fate, Model, Policy, keep_the_first_version, workspace};
 use crate::sync::Arc;
 use crate::{Instant, WorkspaceId};
 
-/// The latest version that an issue has returned. Of std: to look at it is no step.
+/// The latest version that an issue has returned. The atomic is of std: a look at it is no step.
 type Floor = Arc<AtomicU64>;
 
 fn reads(model: &Arc<Model>, workspace: &WorkspaceId, floor: &Floor) -> Actor {
@@ -64,7 +64,7 @@ pub fn two_issues_and_a_fill_leave_what_the_database_holds() {
     run(run_actors(&model, &[&w], actors));
 }
 
-/// Two callers who find no secret, and a rotation: each gets what was stored when they asked, or newer.
+/// Two callers that find no secret, and a rotation: each gets what was stored when it asked, or newer.
 pub fn heals_mint_once_and_return_nothing_older_than_an_issue() {
     let (model, w, floor) = (Model::new(Policy::Selects), workspace("w"), Floor::default());
     model.database.found_empty(&w);

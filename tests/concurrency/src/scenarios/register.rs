@@ -1,7 +1,7 @@
 //! The register by itself, with one cell in place of the table: small enough for every interleaving.
 //!
-//! A fill reads and lands, an issue commits and finishes. Whatever the order, what is stored in the end is what the
-//! database holds, or nothing.
+//! A fill reads and completes, an issue commits and finishes. Whatever the order, what is stored in the end
+//! is what the database holds, or nothing.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,8 @@ use crate::{Status, WorkspaceId};
 struct Register {
     flights: Arc<Flights>,
     workspace: WorkspaceId,
-    /// What the database holds, and what the cache does. Of std: each access is made a step where it matters.
+    /// The content of the database, and that of the cache. Both are of std: each access is made a step where
+    /// it matters.
     database: AtomicU64,
     stored: Mutex<Option<u64>>,
 }
@@ -39,7 +40,7 @@ impl Register {
         leader
     }
 
-    /// Reads, and lands with what was read.
+    /// Reads, and completes the flight with what was read.
     fn fill(&self, leader: LeaderGuard) {
         point();
         let version = self.database.load(Ordering::Relaxed);
@@ -56,7 +57,7 @@ impl Register {
         point();
         let version = self.database.fetch_add(1, Ordering::Relaxed) + 1;
         let secret = Stamp::new(&self.workspace, version, Generation::FIRST).lookup(Status::Miss).secret;
-        // A fill that has told an older version keeps it from being stored, and nothing worse.
+        // A fill that has delivered an older version keeps this one from being stored, and nothing worse.
         writer.finish(Some(&secret), |may_store| self.set(may_store.then_some(version)));
     }
 
@@ -73,7 +74,7 @@ impl Register {
     }
 }
 
-/// The fill has boarded when the issue begins.
+/// The fill leads a flight when the issue begins.
 pub fn an_issue_begins_during_a_fill() {
     let register = Register::new();
     let leader = register.lead();
@@ -89,7 +90,7 @@ pub fn an_issue_begins_during_a_fill() {
     register.ends_well(issues);
 }
 
-/// The issue has its turn when the fill boards.
+/// The issue has its turn when the fill joins the register as a leader.
 pub fn a_fill_begins_during_an_issue() {
     let register = Register::new();
     let mut writer = register.flights.write(&register.workspace);
@@ -103,7 +104,7 @@ pub fn a_fill_begins_during_an_issue() {
     register.ends_well(issues);
 }
 
-/// The fill has boarded when the workspace is removed.
+/// The fill leads a flight when the workspace is removed.
 pub fn a_removal_during_a_fill() {
     let register = Register::new();
     let leader = register.lead();

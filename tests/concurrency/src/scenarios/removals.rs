@@ -1,6 +1,7 @@
-//! A value that was read before a removal must not be seen after it.
+//! Values that were read before a removal must not be seen after it.
 //!
-//! The server deletes the row and then removes the entry. Once that has returned, the workspace has no secret.
+//! The server deletes the row and then removes the entry. Once that has returned, the workspace has no
+//! secret.
 
 use super::{Actor, actor, run, run_actors};
 use crate::model::{FAR, Fate, Model, Policy, keep_the_first_version, workspace};
@@ -10,7 +11,7 @@ use crate::{Error, WorkspaceId};
 fn reads(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     let (model, workspace) = (Arc::clone(model), workspace.clone());
     actor(async move {
-        // Before the row is deleted or after it: either is right.
+        // The read sees the row from before its deletion, or none: either is right.
         let answer = model.read(&workspace).await;
         assert!(matches!(answer, Ok(_) | Err(Error::Absent)), "{answer:?}");
     })
@@ -23,7 +24,7 @@ async fn has_no_secret(model: &Arc<Model>, workspace: &WorkspaceId) {
     assert!(matches!(answer, Err(Error::Absent)), "the row is gone: {answer:?}");
 }
 
-/// The row is deleted, and then the entry is removed.
+/// Deletes the row, and then removes the entry.
 fn goes(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     let (model, workspace) = (Arc::clone(model), workspace.clone());
     actor(async move {
@@ -33,7 +34,7 @@ fn goes(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     })
 }
 
-/// The rows are deleted, and then every entry is dropped.
+/// Deletes the rows, and then drops every entry.
 fn all_go(model: &Arc<Model>, workspaces: [&WorkspaceId; 2]) -> Actor {
     let (model, workspaces) = (Arc::clone(model), workspaces.map(WorkspaceId::clone));
     actor(async move {
@@ -47,7 +48,8 @@ fn all_go(model: &Arc<Model>, workspaces: [&WorkspaceId; 2]) -> Actor {
     })
 }
 
-/// A workspace with a secret. Where the policy renews, its entry is kept and the policy that leased it has gone.
+/// Returns a workspace with a secret. Where the policy renews, its entry is kept and the policy that leased
+/// it is no longer active.
 fn found(model: &Arc<Model>, policy: Policy, id: &str) -> WorkspaceId {
     let workspace = workspace(id);
     model.database.found(&workspace);
@@ -71,7 +73,7 @@ fn beside_a_reset(policy: Policy) {
     run(run_actors(&model, &[&w, &v], [reads(&model, &w), all_go(&model, [&w, &v]), reads(&model, &v)]));
 }
 
-/// Two readers, and the workspace goes.
+/// Two readers, and a removal of the workspace.
 pub fn a_fill_beside_a_removal_stores_and_shares_nothing_that_was_removed() {
     beside_a_removal(Policy::Selects);
 }
@@ -81,7 +83,7 @@ pub fn a_renewal_beside_a_removal_stores_and_shares_nothing_that_was_removed() {
     beside_a_removal(Policy::Renews);
 }
 
-/// Readers of two workspaces, and both go.
+/// Readers of two workspaces, and a removal of both.
 pub fn a_fill_beside_a_reset_stores_and_shares_nothing_that_was_dropped() {
     beside_a_reset(Policy::Selects);
 }
@@ -91,7 +93,7 @@ pub fn a_renewal_beside_a_reset_stores_and_shares_nothing_that_was_dropped() {
     beside_a_reset(Policy::Renews);
 }
 
-/// An issue, and the workspace goes: what the issue had committed before is not stored after.
+/// An issue, and a removal of the workspace: what the issue had committed before is not stored after.
 pub fn an_issue_beside_a_removal_stores_nothing_that_was_removed() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);

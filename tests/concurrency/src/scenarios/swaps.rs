@@ -1,4 +1,4 @@
-//! After a swap has returned, nothing is answered under an older policy: no hit, and no flight.
+//! Swaps: after a swap has returned, nothing is answered under an older policy, by no hit and by no flight.
 
 use super::{Actor, actor, run, run_actors};
 use crate::WorkspaceId;
@@ -48,7 +48,8 @@ pub fn after_a_swap_a_renewed_entry_is_of_the_new_policy() {
     });
 }
 
-/// A reader, an issue and a swap: an issue that began under the old policy stores nothing that the new one would serve.
+/// A reader, an issue and a swap: an issue that began under the old policy stores nothing that the new one
+/// would serve.
 pub fn an_issue_of_an_older_policy_is_not_served_under_the_new_one() {
     let (model, w) = (Model::new(Policy::Renews), workspace("w"));
     model.database.found(&w);

@@ -1,4 +1,5 @@
-//! Issues take turns. One that gives up, or whose outcome is not known, blocks nobody and leaves nothing behind.
+//! Issues take turns. An issue that gives up, or whose outcome is unknown, blocks no other and leaves nothing
+//! behind.
 
 use super::{Actor, actor, not_older, run, run_actors};
 use crate::model::{Fate, Model, Policy, workspace};
@@ -18,7 +19,7 @@ fn reads(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     actor(async move { drop(model.read(&workspace).await.expect("there is a secret")) })
 }
 
-/// Two issues of which one gives up waiting for its turn at any moment, and another.
+/// Two issues, one of which gives up waiting for its turn at any moment, and another issue.
 pub fn an_issue_that_gives_up_its_turn_blocks_nobody() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
@@ -49,7 +50,8 @@ pub fn after_an_issue_that_is_answered_late_the_cache_holds_what_the_database_do
     with_an_unknown_outcome(Fate::Late);
 }
 
-/// An issue whose connection is lost and that is committed later, at any moment: also after another that began later.
+/// An issue whose connection is lost and that is committed later, at any moment: also after another issue
+/// that began later.
 pub fn after_an_issue_that_is_lost_the_cache_holds_what_the_database_does() {
     with_an_unknown_outcome(Fate::Lost);
 }
@@ -74,7 +76,8 @@ fn hits_nothing_old_after_an_unknown_outcome(fate: Fate) {
     run(run_actors(&model, &[&w], [unknown, reads(&model, &w)]));
 }
 
-/// Whoever was told to read again, to learn whether an issue was committed, is not answered from before it was.
+/// An issue whose outcome is unknown: a caller that reads again, to learn whether it was committed, is not
+/// answered from before it was.
 pub fn after_a_late_answer_nothing_is_hit_that_is_older_than_what_the_database_holds() {
     hits_nothing_old_after_an_unknown_outcome(Fate::Late);
 }

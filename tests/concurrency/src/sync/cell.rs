@@ -1,7 +1,7 @@
 //! A stand-in for `arc_swap::ArcSwap`: one value that is read and replaced in one step.
 //!
-//! It has the part of the API that `policy/active.rs` uses. It promises no more than the original: a reader gets what was
-//! stored last, or whatever came later.
+//! It has the part of the API that `policy/active.rs` uses. It promises no more than the original: a reader
+//! gets what was stored last, or whatever came later.
 
 use std::sync::Mutex;
 
@@ -22,7 +22,7 @@ impl<T> ArcSwap<T> {
     pub(crate) fn store(&self, value: Arc<T>) {
         point();
         let replaced = std::mem::replace(&mut *lock(&self.0), value);
-        // Outside of the lock: what is dropped may run code of anybody's.
+        // Outside of the lock: the drop of the value may run any code.
         drop(replaced);
     }
 }

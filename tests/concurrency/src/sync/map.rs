@@ -1,9 +1,9 @@
-//! A stand-in for `papaya::HashMap`: each operation one step, and entries that outlive their place in the map.
+//! A stand-in for `papaya::HashMap`: each operation is one step, and entries outlive their place in the map.
 //!
-//! It has the part of the API that `table.rs` uses. What a reader has seen under a guard stays whole until that guard
-//! drops, although it is replaced or removed meanwhile, and not a moment longer: earlier than papaya would free it, never
-//! later, so that a use of an entry past its guard shows. An iterator reads one entry at a step, so that the map may
-//! change under it as papaya's may.
+//! It has the part of the API that `table.rs` uses. What a reader has seen under a guard stays whole until
+//! that guard drops, although it is replaced or removed meanwhile, and not a moment longer: earlier than
+//! papaya would free it, never later, so that a use of an entry past its guard shows. An iterator reads one
+//! entry at a step, so that the map may change under it as papaya's may.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use super::seen::Seen;
 use super::{lock, point};
 
-/// An entry with its key, at one address for as long as anyone sees it.
+/// An entry with its key, at one address for as long as any guard sees it.
 type Pair<K, V> = Arc<(K, V)>;
 
 pub(crate) struct ConcurrentMap<K, V, S> {
@@ -21,16 +21,16 @@ pub(crate) struct ConcurrentMap<K, V, S> {
 
 pub(crate) struct Builder<S>(S);
 
-/// What a guard can do by itself.
+/// The operations of a guard by itself.
 pub(crate) trait Guard {
     /// Asks for what was retired to be freed soon. Here it is freed with the last guard that has seen it.
     fn flush(&self);
 
-    /// The number of the thread that holds it, among those that run.
+    /// Returns the number of the thread that holds it, among those that run.
     fn thread_id(&self) -> usize;
 }
 
-/// Keeps whole what was seen under it.
+/// A guard that keeps whole what was seen under it.
 pub(crate) struct Pinning<K, V>(Seen<Pair<K, V>>);
 
 /// The map under a guard of its own.
@@ -104,7 +104,8 @@ impl<K: Clone + Eq + Hash, V, S: BuildHasher> ConcurrentMap<K, V, S> {
         removed.map(|pair| &guard.see(pair).1)
     }
 
-    /// Removes an entry that `goes` agrees to, in one step. An entry that it does not agree to is returned as an error.
+    /// Removes an entry that `goes` agrees to, in one step. An entry that it does not agree to is returned as
+    /// an error.
     pub(crate) fn remove_if<'g>(
         &self,
         key: &K,

@@ -1,7 +1,7 @@
 //! A list that only grows while it is shared, so that what it holds can be borrowed for as long as the list.
 //!
-//! A guard of the map keeps every entry that was seen under it here, which makes the entries' lifetime the guard's without
-//! a line of unsafe code. It knows nothing of the map.
+//! A guard of the map keeps every entry that was seen under it here, which makes the entries' lifetime the
+//! guard's without a line of unsafe code. It knows nothing of the map.
 
 use std::cell::OnceCell;
 

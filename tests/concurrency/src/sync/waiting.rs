@@ -1,7 +1,9 @@
-//! tokio's asynchronous mutex, watch channel and cell that is set once, with a scheduling point before each step that another task could notice.
+//! tokio's asynchronous mutex, watch channel and cell that is set once, with a scheduling point before each
+//! step that another task could notice.
 //!
-//! They are tokio's own: they work with wakers alone, and their inner locks are released before a waker is called, so
-//! that shuttle may run them. By themselves they would run together with whatever precedes them, as one step.
+//! They are tokio's own: they work with wakers alone, and their inner locks are released before a waker is
+//! called, so that shuttle may run them. By themselves they would run together with whatever precedes them,
+//! as one step.
 
 use super::{Arc, point};
 
@@ -77,7 +79,7 @@ pub(crate) mod watch {
 
     impl<T> Drop for Sender<T> {
         fn drop(&mut self) {
-            // What follows closes the channel, if nobody else can send.
+            // The next step closes the channel, if there is no other sender.
             point();
         }
     }

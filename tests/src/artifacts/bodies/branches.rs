@@ -1,4 +1,4 @@
-//! Code of blocks, loops and branches: what it costs to compile grows with the ways through it.
+//! Code of blocks, loops and branches: its cost of compilation grows with the ways through it.
 
 use wasm_encoder::Encode as _;
 
@@ -26,12 +26,12 @@ pub(super) fn nested_ifs(body: &mut Vec<u8>, left: usize) {
     body.extend([GET, 1]);
 }
 
-/// Each local is changed within each loop, so that each loop carries all of them.
+/// Changes each local within each loop, so that each loop carries all of them.
 pub(super) fn loops_over_locals(body: &mut Vec<u8>, left: usize) {
     nested_over_locals(body, left, usize::MAX, 50);
 }
 
-/// The same in nests that are as deep as the gate lets them be.
+/// Makes the same in nests that are as deep as the gate lets them be.
 pub(super) fn nests_over_locals(body: &mut Vec<u8>, left: usize) {
     nested_over_locals(body, left, 16, 12);
 }
@@ -110,7 +110,7 @@ pub(super) fn br_tables(body: &mut Vec<u8>, left: usize, targets: usize) {
     body.extend([GET, 0]);
 }
 
-/// Branch tables to each of many blocks.
+/// Makes branch tables to each of many blocks.
 pub(super) fn br_table_over_blocks(body: &mut Vec<u8>, left: usize) {
     let depth = left / 3 / 3;
     for _ in 0..depth {
@@ -129,7 +129,7 @@ pub(super) fn br_table_over_blocks(body: &mut Vec<u8>, left: usize) {
     body.extend([GET, 0]);
 }
 
-/// Each local has another value in each branch, and all of them are used at the end of each block.
+/// Gives each local another value in each branch, and uses all of them at the end of each block.
 pub(super) fn br_table_over_locals(body: &mut Vec<u8>, left: usize) {
     let depth = (left / 3 / 10).max(1);
     for _ in 0..depth {
@@ -148,14 +148,14 @@ pub(super) fn br_table_over_locals(body: &mut Vec<u8>, left: usize) {
         body.extend([ADD, SET]);
         u32::try_from((n + 1) % 400).unwrap_or(0).encode(body);
         body.extend([GET, 0, BR_IF]);
-        // Over several of the blocks that are still open.
+        // The branch goes over several of the blocks that are still open.
         u32::try_from((depth - n - 1) / 2).unwrap_or(0).encode(body);
         body.push(END);
     }
     body.extend([GET, 3]);
 }
 
-/// Branches to many blocks that all take a value.
+/// Makes branches to many blocks that all take a value.
 pub(super) fn br_table_of_values(body: &mut Vec<u8>, left: usize) {
     let depth = (left / 2 / 6).clamp(1, 1_000);
     for _ in 0..depth {

@@ -1,4 +1,4 @@
-//! Code without a branch of note: what it costs to compile grows with the values that live at once.
+//! Code without a branch of note: its cost of compilation grows with the values that live at once.
 
 use wasm_encoder::Encode as _;
 
@@ -20,7 +20,8 @@ pub(super) fn chain(body: &mut Vec<u8>, left: usize, operators: &[u8]) {
     }
 }
 
-/// What a compiler of a language makes: arithmetic, loads and stores at offsets, a branch now and then, calls.
+/// Makes what the compiler of a language makes: arithmetic, loads and stores at offsets, a branch now and
+/// then, calls.
 pub(super) fn ordinary(body: &mut Vec<u8>, left: usize) {
     let operators = [
         &[GET, 0, GET, 1, ADD, TEE, 2][..],
@@ -64,7 +65,7 @@ pub(super) fn table_grows(body: &mut Vec<u8>, left: usize) {
     repeat(body, left, &[0xd2, 1, GET, 0, 0xfc, 15, 0, DROP]);
 }
 
-/// Values that all live until the end.
+/// Makes values that all live until the end.
 pub(super) fn live(body: &mut Vec<u8>, left: usize) {
     for n in 0..left / 6 {
         body.extend([GET, 0, 0x28, 2]);

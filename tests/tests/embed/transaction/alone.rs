@@ -1,5 +1,5 @@
-//! What only one of the two databases does in a transaction: it rolls back by itself, waits, refuses at the
-//! end.
+//! The behaviour of only one of the two databases in a transaction: it rolls back by itself, waits, refuses
+//! at the end.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn a_transaction_that_the_server_has_given_up_is_an_error_and_not_a_commit
     is_at_rest(&fixture, &cache).await
 }
 
-/// A constraint that is looked at when the transaction is committed, and what its function does then.
+/// Creates a constraint that is checked when the transaction is committed, with a function of this body.
 async fn at_commit(fixture: &Fixture, body: &str) -> Result<()> {
     let function = format!(
         "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$;
@@ -105,7 +105,8 @@ async fn a_commit_that_the_server_refuses_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A trigger that waits for a lock at the end of the transaction, the lock, and an issue in the transaction.
+/// Returns a lock for which a trigger waits at the end of the transaction, that transaction, and what was
+/// issued in it.
 async fn waits_for_a_lock(fixture: &Fixture, cache: &SecretCache) -> Result<(PgLock, Begun, String)> {
     at_commit(fixture, "PERFORM pg_advisory_xact_lock(1);").await?;
     let Fixture::Postgres(database) = fixture else { bail!("it is another engine") };
@@ -145,7 +146,7 @@ async fn what_is_deferred_to_the_end_has_a_limit_and_is_not_committed_after_it()
     is_at_rest(&fixture, &cache).await
 }
 
-/// A COMMIT that meets this fate on its way: the proxy, and the transaction that it ends with what was issued.
+/// Returns a proxy, a transaction whose COMMIT meets this fate, and what was issued in it.
 async fn on_its_way(fixture: &Fixture, cache: &SecretCache, fate: Fate) -> Result<(Proxy, Begun, String)> {
     let Fixture::Postgres(database) = fixture else { bail!("it is another engine") };
     let (proxy, inside) = Proxy::start(&database.options()).await?;
@@ -165,7 +166,7 @@ async fn a_commit_that_is_late_is_in_doubt_until_it_has_ended() -> Result<()> {
     cache.read(&id("w")).await?;
     let (proxy, transaction, issued) = on_its_way(&fixture, &cache, Fate::Held).await?;
     assert!(matches!(transaction.commit().await, Err(Error::OutcomeUnknown(_))));
-    // Where it is not known when it is committed, nothing is cached.
+    // While it is unknown when it is committed, nothing is cached.
     for _ in 0..3 {
         assert_eq!(text(cache.read(&id("w")).await?.secret), issued);
         assert_eq!(cached(&cache), None);

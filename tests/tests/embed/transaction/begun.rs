@@ -1,4 +1,4 @@
-//! A transaction over either database, as a test of both has it.
+//! A transaction over either database, for tests of both.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -9,11 +9,11 @@ use leasehold_tests::proxy::{Fate, Statement};
 use super::{ANSWER, line};
 use crate::faults::{Limits, TestBed, within};
 
-/// Of the ten connections of the pool that the library makes, three quarters are for loads.
+/// Number of connections for loads: three quarters of the ten connections of the pool that the library makes.
 const LOADS: usize = 7;
 
-/// New connections work at once, so service has to be back as fast as after any other outage: within a second of the
-/// deadline of those who met the silence.
+/// Checks that service is back within a second of the deadline of the callers that met the silence: as new
+/// connections work at once, it has to be back as fast as after any other outage.
 async fn is_served_soon(bench: &TestBed, cold: &[WorkspaceId]) -> Result<()> {
     let forgotten_at = tokio::time::Instant::now();
     for key in cold {
@@ -64,13 +64,13 @@ async fn idle_connections_that_the_network_has_forgotten_are_no_miss_at_all() ->
 
 #[tokio::test]
 async fn connections_that_the_network_forgets_on_their_way_back_to_the_pool_are_replaced() -> Result<()> {
-    // Of so few none is kept for the next SELECT: each goes back at once.
+    // Of so few connections none is kept for the next SELECT: each goes back at once.
     let few = Limits { pool: Some((3, Duration::from_secs(1))), ..Limits::default_ones() };
     let line = line(few).await?;
     let bench = &line.bench;
     let cold = bench.rows("cold", 100).await?;
     let (busy, cold) = cold.split_at(8);
-    // More than twice as many as there are connections.
+    // There are more than twice as many as there are connections.
     for (round, key) in busy.iter().enumerate() {
         line.proxy.next(Statement::Select, Fate::ForgottenAfter);
         let asked_at = tokio::time::Instant::now();
@@ -85,7 +85,7 @@ async fn connections_that_the_network_forgets_on_their_way_back_to_the_pool_are_
 
 type Reader = tokio::task::JoinHandle<Result<(), Error>>;
 
-/// A read of each workspace, each with a connection of its own, behind a lock that the transaction holds.
+/// Reads each workspace, each with a connection of its own, behind a lock that the transaction holds.
 async fn readers_at_a_lock(
     bench: &TestBed,
     keys: &[WorkspaceId],
@@ -101,12 +101,13 @@ async fn readers_at_a_lock(
         let one_by_one = async {
             for key in keys {
                 readers.push(read(key));
-                // Those that wait together would share a connection.
+                // Reads that wait together would share a connection.
                 bench.blocked(readers.len() as i64).await?;
             }
             anyhow::Ok(())
         };
-        // All of them before the first has waited for too long. On a busy machine the logins take longer.
+        // All of them have to arrive before the first has waited for too long. On a busy machine the logins
+        // take longer.
         if tokio::time::timeout(ANSWER / 2, one_by_one).await.is_ok() {
             return Ok((readers, holder));
         }

@@ -12,11 +12,11 @@ use leasehold_tests::proxy::{Fate, Statement};
 use super::line_to;
 use crate::faults::{Dice, Limits, TestBed, text, within};
 
-/// What was seen of one workspace during a round.
+/// The observations of one workspace during a round.
 #[derive(Default)]
 struct Seen {
     acknowledged: Vec<String>,
-    /// What was read, and how many issues had been acknowledged before the read began.
+    /// Secrets that were read, each with how many issues had been acknowledged before the read began.
     read: Vec<(usize, String)>,
     unknown: u32,
 }
@@ -78,7 +78,8 @@ async fn hold(bench: &TestBed, workspace: &WorkspaceId, seen: &Seen) -> Result<(
 
 #[tokio::test]
 async fn no_acknowledged_issue_is_lost_and_no_read_goes_back_however_the_network_fails() -> Result<()> {
-    // A server of its own: hundreds of logins and thousands of commits are the test, not what they cost.
+    // The server is the test's own: hundreds of logins and thousands of commits are the test, not what they
+    // cost.
     let cluster = Cluster::create(&[])?;
     let line = line_to(cluster.options(), Limits::patient(4)).await?;
     let mut dice = Dice(0x1ea5_e401d);

@@ -1,6 +1,6 @@
-//! What is done with each case, step by step, and what is held against its row and against the rules that have no row.
+//! The steps of each case, and the checks against its row and against the rules that have no row.
 //!
-//! A step is one call of the cache. It is written down as one letter, so that a row fits a line.
+//! A step is one call of the cache. It is written down as one letter, so that a row stays short.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
@@ -33,9 +33,9 @@ struct Drive {
     watched: Watched,
     /// The steps so far, a letter for each.
     steps: String,
-    /// All that anyone was shown.
+    /// Every text that was shown.
     shown: String,
-    /// What no row may change, and was not so.
+    /// Violations of what no row may change.
     wrong: String,
 }
 
@@ -43,7 +43,7 @@ fn id(workspace: &str) -> WorkspaceId {
     WorkspaceId::new(workspace).expect("a usable id")
 }
 
-/// The default policy, compiled once for all cases: clones share the code.
+/// Returns the default policy, compiled once for all cases: clones share the code.
 fn ttl() -> Policy {
     static TTL: LazyLock<Policy> = LazyLock::new(|| Policy::from_bytes(leasehold_policies::TTL));
     TTL.clone()
@@ -84,15 +84,14 @@ pub(super) async fn drive(case: &Case) -> Result<(), String> {
 }
 
 impl Drive {
-    /// A cache under the default policy, with the neighbour's entry in it.
+    /// Creates a cache under the default policy, with the neighbour's entry in it.
     async fn new() -> Self {
         let watched = Watched::new();
         watched.0.store(W, "canary-of-w-1f0c5b7a9e3d");
         watched.0.store(N, "canary-of-n-84d2e6f1a0b9");
         watched.0.database.store(H, None);
         let builder = hostile::builder().database(watched.clone()).clock(watched.clone());
-        // A slow machine is not to make a case end otherwise.
-        // Nor is the breaker what is tested.
+        // A slow machine is not to make a case end otherwise. Nor is the breaker what is tested.
         let builder = builder.database_timeout(MAX_WAIT).breaker(u32::MAX, MAX_WAIT);
         let cache = builder.policy(ttl()).build().await.expect("the default policy is good");
         let mut drive =
@@ -117,7 +116,7 @@ impl Drive {
         self.heal(H).await;
         self.read(H).await;
         self.read(N).await;
-        // Others write, and the ceilings pass.
+        // Another process writes, and the ceilings pass.
         watch.store(LATE, "canary-of-late-6b21c3d4e5f6");
         watch.clock.advance(MAX_ABSENT);
         self.read(LATE).await;
@@ -139,7 +138,8 @@ impl Drive {
         ]
     }
 
-    /// A read whose SELECT has been answered with a secret that is then replaced: nothing of it may be served afterwards.
+    /// Reads with a SELECT that has been answered with a secret that is then replaced: nothing of it may be
+    /// served afterwards.
     async fn an_issue_while_a_read_waits(&mut self) {
         let database = self.watched.0.database.clone();
         self.watched.0.clock.advance(MAX_KEEP);
@@ -163,7 +163,7 @@ impl Drive {
         self.read(W).await;
     }
 
-    /// A policy that is refused at a swap is refused at the start as well.
+    /// Checks that a policy that is refused at a swap is refused at the start as well.
     async fn refused_at_start(&mut self, policy: Policy, at_swap: &SwapError) {
         let builder = hostile::builder().database(self.watched.clone()).clock(self.watched.clone());
         match builder.policy(policy).build().await {
@@ -199,7 +199,7 @@ impl Drive {
         }
     }
 
-    /// Nothing that anyone can see has a secret in it.
+    /// Checks that nothing that was shown has a secret in it.
     fn nothing_was_shown(&mut self, log: &str) {
         let shown = format!("{:?}{:?}{:?}", self.cache, self.cache.policy(), self.cache.stats());
         self.show(&shown);
@@ -259,7 +259,8 @@ impl Drive {
         }
     }
 
-    /// What is given out is what the database holds for that workspace, and an absence is one.
+    /// Checks that what is given out is what the database holds for that workspace, and that an absence is
+    /// one.
     fn held(&mut self, workspace: &str, outcome: Result<Secret, Error>) {
         let stored = self.watched.0.database.stored(workspace);
         match &outcome {
@@ -292,7 +293,7 @@ impl Drive {
     }
 }
 
-/// The reason of a refusal without the backtrace.
+/// Returns the reason of a refusal without the backtrace.
 fn cause(error: &SwapError) -> &str {
     error.reason.split(" error while executing").next().unwrap_or_default()
 }
@@ -309,7 +310,8 @@ fn letter(status: Status) -> char {
 }
 
 impl Verdict {
-    /// Whether what a case came to is what its row says; the words of a fault are looked for in the log.
+    /// Returns whether the outcome of a case is what its row says; the words of a fault are looked for in the
+    /// log.
     fn fits(&self, row: &Self, log: &str) -> bool {
         match (self, row) {
             (Self::Serves(steps, counts, _), Self::Serves(expected, expected_counts, words)) => {

@@ -1,8 +1,8 @@
-//! Watches a case from outside: the memories of its guests whenever they may have learnt something, and every line that is
-//! logged.
+//! A watch over a case from outside: the memories of its guests whenever they may have learnt something, and
+//! every line that is logged.
 //!
-//! Guests are looked at while they wait, because a failed one is gone when its call has ended. It knows all secrets of the
-//! case, and nothing of what a policy ought to do.
+//! Guests are looked at while they wait, because a failed one is gone when its call has ended. It knows all
+//! secrets of the case, and nothing of what a policy ought to do.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,11 +15,11 @@ use leasehold_tests::scripted::Scripted;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How many readings of the clock are looked at after each statement: a guest that reads it for ever would be looked at for
-/// ever.
+/// Number of readings of the clock that are looked at after each statement: a guest that reads it for ever
+/// would be looked at for ever.
 const LOOKS_AT_CLOCK: u32 = 2;
 
-/// What is known of one case.
+/// The knowledge of one case.
 pub(super) struct Watch {
     pub(super) marker: Marker,
     pub(super) database: Scripted,
@@ -55,7 +55,7 @@ impl Watch {
         self.hide(secret);
     }
 
-    /// Adds a secret to those that nobody may see.
+    /// Adds a secret to those that must not be seen.
     pub(super) fn hide(&self, secret: &str) {
         self.hidden.lock().unwrap().push(secret.to_owned());
     }
@@ -64,7 +64,7 @@ impl Watch {
         self.hidden.lock().unwrap().clone()
     }
 
-    /// Looks into the case's memories, and says how many there are.
+    /// Looks into the case's memories, and returns how many there are.
     pub(super) fn look(&self, when: &str) -> usize {
         let hidden = self.hidden();
         let scan = scan(&self.marker, &hidden).expect("a process may look at itself");
@@ -74,12 +74,12 @@ impl Watch {
         scan.memories
     }
 
-    /// How many memories were looked into in all, and which secrets were in them.
+    /// Returns how many memories were looked into in all, and which secrets were in them.
     pub(super) fn seen(&self) -> (usize, Vec<String>) {
         self.seen.lock().unwrap().clone()
     }
 
-    /// On a thread of its own: the guest's processor time is not to pay for it.
+    /// Looks on a thread of its own: the guest's processor time is not to pay for it.
     fn look_at_clock(&self) {
         let left =
             self.looks_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
@@ -136,12 +136,12 @@ impl Clock for Watched {
     }
 }
 
-/// Every line that is logged on this thread, at every level.
+/// The lines that are logged on this thread, at every level.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Collects until the guard goes.
+    /// Collects lines until the guard is dropped.
     pub(super) fn collect(&self) -> DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

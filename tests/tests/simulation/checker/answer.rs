@@ -1,6 +1,6 @@
-//! What a single answer must satisfy at the moment at which it is given.
+//! The rules for a single answer at the moment at which it is given.
 //!
-//! Where it can have come from is the matter of `origin.rs`; here is what holds wherever it came from.
+//! `origin.rs` is about where it can have come from; the rules here hold wherever it came from.
 
 use leasehold::Error;
 
@@ -29,9 +29,9 @@ pub(super) fn judge(world: &World, record: &Record) -> Verdict {
     }
 }
 
-/// Whoever waits for the database waits for as long as the operator allows: a load once, an issue once more
-/// for its turn; `read_or_issue` may be both, and `verify` a load and two more of what it holds a mismatch
-/// against. What has no await takes no time.
+/// A caller that waits for the database waits for as long as the operator allows: a load once, an issue once
+/// more for its turn; `read_or_issue` may be both, and `verify` a load and two more of what it holds a
+/// mismatch against. An operation that has no await takes no time.
 fn in_time(world: &World, record: &Record) -> Verdict {
     let waits = match record.open.verb {
         Verb::Read => 1,
@@ -56,11 +56,11 @@ fn own_commit(record: &Record, secret: Option<(usize, u32)>) -> Result<u32, (&'s
     }
 }
 
-/// G1, G3: what is returned was in the database at some moment after the last thing that made everything older
-/// unreturnable, as of the start of the read. That is: an issue that was acknowledged (its own secret counts, or one that
-/// was stored later, or one that a failover brought back); an issue whose outcome is unknown; a removal; a reset. Reads and
-/// issues of one key are linearizable by this: between two changes that this process makes a read may be as old as its
-/// lease, but it never reaches back over one.
+/// G1, G3: a secret that is returned was in the database at some moment after the last event that made
+/// everything older unreturnable, as of the start of the read. That is: an issue that was acknowledged (its
+/// own secret counts, or one that was stored later, or one that a failover brought back); an issue whose
+/// outcome is unknown; a removal; a reset. Reads and issues of one key are linearizable by this: between two
+/// changes that this process makes a read may be as old as its lease, but it never reaches back over one.
 fn read_your_issue(world: &World, record: &Record, version: u32) -> Verdict {
     let floor = record.open.floor;
     let held = world.rows[record.open.key].last_held(Content::Secret(version));
@@ -73,9 +73,10 @@ fn read_your_issue(world: &World, record: &Record, version: u32) -> Verdict {
     ))
 }
 
-/// Once a caller has been handed a secret, whoever begins later is not handed one that was gone from the database before
-/// that one was stored, whoever stored it. A policy that stores nothing leaves what an earlier one has stored, and a later
-/// one may answer with that again: so it holds among policies that store what they read.
+/// Once a caller has been handed a secret, a caller that begins later is not handed one that was gone from
+/// the database before that one was stored, by any writer. A policy that stores nothing leaves what an
+/// earlier one has stored, and a later one may answer with that again: so it holds among policies that store
+/// what they read.
 fn never_back(world: &World, record: &Record, version: u32) -> Verdict {
     let held = world.rows[record.open.key].last_held(Content::Secret(version));
     let newer = record.open.shown_seq;
@@ -88,7 +89,7 @@ fn never_back(world: &World, record: &Record, version: u32) -> Verdict {
     ))
 }
 
-/// A `verify` that says no is a read that found another secret or none: there must be one that it can have
+/// A `verify` that answers no is a read that found another secret or none: there must be one that it can have
 /// found, or an absence.
 fn mismatch(world: &World, record: &Record) -> Verdict {
     if origin::of_absence(world, record).is_ok() {
@@ -102,8 +103,8 @@ fn mismatch(world: &World, record: &Record) -> Verdict {
     if found { Ok(()) } else { Err(("read your issue", "there was no other secret to find".into())) }
 }
 
-/// An error is the database's, and of a statement that was under way: a cache invents none. A read never changes
-/// anything, so that nothing about it can be unknown.
+/// An error is the database's, and of a statement that was in flight: a cache invents none. A read never
+/// changes anything, so that nothing about it can be unknown.
 fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
     let row = &world.rows[record.open.key];
     let during = |answer: Option<(Moment, Ended)>, ends: &dyn Fn(Ended) -> bool| {
@@ -115,7 +116,7 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
     let writes = matches!(record.open.verb, Verb::Issue | Verb::ReadOrIssue);
     let unavailable =
         |ended| matches!(ended, Ended::Refused("refused" | "unreachable") | Ended::Unknown("lost"));
-    // Whatever was sent, its answer is not in by the deadline: it may well come later.
+    // A statement that was sent has no answer by the deadline: the answer may well come later.
     let late = |answer: Option<(Moment, Ended)>| {
         let timed_out = |(at, ended)| ended == Ended::Unknown("timeout") && origin::within(at, record);
         answer.is_none_or(|answer| timed_out(answer) || answer.0.ms >= record.end.ms)
@@ -139,7 +140,8 @@ fn explained(world: &World, record: &Record, error: &Error) -> Verdict {
     if good { Ok(()) } else { Err(("an error has a cause", "no statement ended so".into())) }
 }
 
-/// Whether as many SELECTs were under way at the end as the operator allows: one more was not even sent in time.
+/// Returns whether as many SELECTs were in flight at the end as the operator allows: one more was not even
+/// sent in time.
 fn is_busy(world: &World, record: &Record) -> bool {
     let selects = world.rows.iter().flat_map(|row| &row.selects);
     let in_flight = selects.filter(|select| select.answer.is_none_or(|(at, _)| at.ms >= record.end.ms));

@@ -1,4 +1,4 @@
-//! The history: what was asked, of which key, by whom, from when until when, under which policy, and what came of it.
+//! The history: each operation with its key, its caller, its start and end, its policy and its outcome.
 //!
 //! It records, and judges nothing.
 
@@ -18,31 +18,32 @@ pub(crate) struct Open {
     pub(crate) key: usize,
     pub(crate) start: Moment,
     pub(crate) generation: u64,
-    /// Which secret is presented to `verify`.
+    /// The secret that is presented to `verify`.
     pub(crate) presented: Option<u32>,
-    /// A secret that is returned must have been stored after this.
+    /// The floor after which a returned secret must have been stored.
     pub(super) floor: Floor,
-    /// A SELECT that is waited for must have been sent after this.
+    /// The floor after which a SELECT that is waited for must have been sent.
     pub(super) fresh: Floor,
-    /// What is served without asking must have been obtained after this: the last suspension that was noticed.
+    /// The moment after which a value that is served without asking must have been obtained: the last
+    /// suspension that was noticed.
     pub(super) awake: Moment,
-    /// See `Row::shown_seq`.
+    /// The moment of the latest secret that was handed out; see `Row::shown_seq`.
     pub(super) shown_seq: u64,
 }
 
-/// How an operation ended.
+/// The end of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// With a secret, if it is one: whose, and which.
+    /// An answer with a secret, if it is one: its row, and its number.
     Secret(Option<(usize, u32)>, Option<Status>),
-    /// `verify` said no.
+    /// The answer no of `verify`.
     Mismatch,
-    /// `get` or `with` found no lease.
+    /// The answer of `get` or `with` that found no lease.
     Nothing,
-    /// What has no answer was done.
+    /// The end of an operation that has no answer.
     Done,
     Failed(Error),
-    /// The caller was dropped.
+    /// The drop of the caller.
     Dropped,
 }
 
@@ -87,7 +88,7 @@ impl Open {
 }
 
 impl Record {
-    /// What it is counted as.
+    /// Returns the name under which it is counted.
     pub(super) fn label(&self) -> &'static str {
         match (&self.outcome, self.open.verb) {
             (Outcome::Secret(_, Some(status)), _) => match status {

@@ -1,4 +1,4 @@
-//! What a policy is allowed to do to the age of an answer, by the operator's ceilings and its own description.
+//! The allowed age of a policy's answers, by the operator's ceilings and the policy's own description.
 //!
 //! Ages count from when a value was obtained: when its SELECT was sent, or when its issue was answered.
 
@@ -6,16 +6,17 @@ use leasehold::PolicyStatus;
 
 use super::super::plan::Plan;
 
-/// The longest ages, in milliseconds, at which a policy's answers may be given. None: it gives none of that sort.
+/// The longest ages, in milliseconds, at which a policy's answers may be given. `None`: it gives none of that
+/// sort.
 #[derive(Clone, Debug)]
 pub(crate) struct Kind {
-    /// Answered by the host, under the policy's lease.
+    /// Age of an answer of the host, under the policy's lease.
     pub(crate) hit_ms: Option<u64>,
-    /// Answered by the policy with a kept value that it leased again.
+    /// Age of an answer of the policy with a kept value that it leased again.
     pub(crate) renewed_ms: Option<u64>,
-    /// Answered by the policy with a kept value.
+    /// Age of an answer of the policy with a kept value.
     pub(crate) stale_ms: Option<u64>,
-    /// Answered with an absence that is stored.
+    /// Age of an answer with an absence that is stored.
     pub(crate) absent_ms: Option<u64>,
 }
 
@@ -28,13 +29,14 @@ impl Kind {
         if status.name == "ttl" {
             let ttl_ms = milliseconds(setting("ttl"));
             let leased_ms = Some(ttl_ms.min(plan.max_fresh_ms));
-            // Where ttl is longer than the ceiling, a kept value can be young enough for the policy and too old to lease.
+            // Where ttl is longer than the ceiling, a kept value can be young enough for the policy and too
+            // old to lease.
             let kept_ms = (ttl_ms > plan.max_fresh_ms).then_some(ttl_ms.min(plan.max_keep_ms));
             return Self { hit_ms: leased_ms, renewed_ms: leased_ms, stale_ms: kept_ms, ..none };
         }
         match setting("does") {
             "leases-for-ever" => Self { hit_ms: Some(plan.max_fresh_ms), ..none },
-            // The second one answers with what another policy has stored.
+            // The second of them answers with what another policy has stored.
             "puts-absence-over-a-secret" | "says-absent-without-asking" => {
                 Self { absent_ms: Some(plan.max_absent_ms), ..none }
             }
@@ -48,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// One that nothing is known of, but the ceilings.
+    /// Returns the ages of a policy of which only the ceilings are known.
     pub(crate) fn unknown(plan: &Plan) -> Self {
         Self {
             hit_ms: Some(plan.max_fresh_ms),

@@ -1,14 +1,14 @@
-//! How many loads of a key run at once, and how many issues.
+//! The number of loads of a key that run at once, and of issues.
 //!
-//! Checked when a SELECT arrives. Which load sent it the database cannot see, so that a SELECT is excused where any reading
-//! of what it sees excuses it.
+//! Loads are checked when a SELECT arrives. The database cannot see which load sent it, so that a SELECT is
+//! excused where any reading of what the database sees excuses it.
 
 use super::super::row::{Ended, Moment, Row, Select};
 use super::super::world::World;
 
-/// G5: one load at a time for a key, except where an issue, a removal, a reset or a swap came between the beginnings of the
-/// two and made the first one's result too old to be joined, where a third one told something meanwhile, or where the
-/// first one has been given up on.
+/// G5: one load at a time for a key, except where an issue, a removal, a reset or a swap came between the
+/// beginnings of the two and made the first one's result too old to be joined, where a third one delivered
+/// something meanwhile, or where the first one has been given up on.
 pub(crate) fn one_load(world: &mut World, key: usize, sent: &Select) {
     let (row, timeout_ms) = (&world.rows[key], world.plan.timeout_ms);
     let began = row.load_may_have_begun(sent, world.plan.queued_ms());
@@ -34,8 +34,8 @@ pub(crate) fn one_load(world: &mut World, key: usize, sent: &Select) {
     }
 }
 
-/// G1: issues of one key take turns. The next one is sent when the one before it has ended, or has been given up on: else
-/// nobody could say which of the two secrets the database holds.
+/// G1: issues of one key take turns. The next one is sent when the one before it has ended, or has been given
+/// up on: else it would be unknown which of the two secrets the database holds.
 pub(crate) fn one_issue(world: &mut World, key: usize, sent: Moment) {
     let timeout_ms = world.plan.timeout_ms;
     let pending = world.rows[key].issues.iter().position(|issue| issue.has_the_turn(sent.ms, timeout_ms));
@@ -45,8 +45,8 @@ pub(crate) fn one_issue(world: &mut World, key: usize, sent: Moment) {
     }
 }
 
-/// Whether anything may have made a load that sent its SELECT at `first` too old to be joined at `second`. It may have waited
-/// for its turn before that.
+/// Returns whether anything may have made a load that sent its SELECT at `first` too old to be joined at
+/// `second`. It may have waited for its turn before that.
 fn void_between(world: &World, row: &Row, first: Moment, second: Moment) -> bool {
     let timeout_ms = world.plan.timeout_ms;
     let queued_ms = world.plan.queued_ms();
@@ -60,7 +60,9 @@ fn void_between(world: &World, row: &Row, first: Moment, second: Moment) -> bool
         || world.suspensions.iter().any(|at| at.ms + 1_000 >= first_ms && at.ms <= second.ms)
         // Only beside a load that was made too old earlier is there another one that can end meanwhile.
         || row.selects.iter().any(|select| {
-            let answered = select.answer.filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
+            let answered = select
+                .answer
+                .filter(|(_, ended)| matches!(ended, Ended::Secret(_) | Ended::Absent));
             answered.is_some_and(|(at, _)| first_ms <= at.ms && at.ms <= second.ms)
         })
         || row.issues.iter().any(|issue| {

@@ -1,6 +1,8 @@
-//! Where an answer can have come from: for each there must be a statement, and the right to keep what it brought.
+//! The possible origins of an answer: for each there must be a statement, and the right to keep what it
+//! brought.
 //!
-//! A statement that was voided while it was under way brings its answer to those who waited for it, and to nobody else.
+//! A statement that was voided while it was in flight delivers its answer to the callers that waited for it,
+//! and to no other.
 
 use leasehold::Status;
 
@@ -8,7 +10,8 @@ use super::super::row::{Ended, Moment, Row, Select};
 use super::super::world::World;
 use super::{Kind, Record, Verdict};
 
-/// G1, G3: the secret that an issue returns is the one that its own rotation committed, between its start and its end.
+/// G1, G3: the secret that an issue returns is the one that its own rotation committed, between its start and
+/// its end.
 pub(super) fn of_issue(world: &World, record: &Record, version: u32) -> Verdict {
     let row = &world.rows[record.open.key];
     let own = row.issues.iter().any(|issue| {
@@ -27,14 +30,15 @@ pub(super) fn of_issue(world: &World, record: &Record, version: u32) -> Verdict 
 pub(super) fn of_read(world: &World, record: &Record, version: u32, status: Status) -> Verdict {
     let found = Ended::Secret(version);
     match status {
-        // Decided in the first step, by the policy that was active then. After a swap no lease of an older one counts: an
-        // answer as old as only the older policy would allow breaks this.
+        // A hit is decided in the first step, by the policy that was active then. After a swap no lease of an
+        // older one counts: an answer as old as only the older policy would allow breaks this.
         Status::Hit => {
             let kind = kind(world, record.open.generation);
             kept(world, record, found, kind.hit_ms, record.open.start.ms, "a hit under a lease")
         }
-        // Decided by a policy that was active between the start and the end, in the step in which the read ended: those
-        // who join an older load than that would break G6. The policy's clock is rounded down to a millisecond.
+        // A renewal is decided by a policy that was active between the start and the end, in the step in
+        // which the read ended: a read that joins an older load than that would break G6. The policy's clock
+        // is rounded down to a millisecond.
         Status::Renewed => {
             let limit = kinds(world, record).into_iter().filter_map(|kind| kind.renewed_ms).max();
             kept(world, record, found, limit.map(|ms| ms + 1), record.end.ms, "a value leased again")
@@ -44,13 +48,13 @@ pub(super) fn of_read(world: &World, record: &Record, version: u32, status: Stat
             kept(world, record, found, limit.map(|ms| ms + 1), record.end.ms, "a value kept")
         }
         Status::Healed => healed(world, record, version),
-        // From a SELECT (or a heal whose policy failed).
+        // Any other answer is from a SELECT (or a heal whose policy failed).
         _ => asked(world, record, found).or_else(|failed| healed(world, record, version).map_err(|_| failed)),
     }
 }
 
-/// The default policy stores no absence: one that is reported was found by a SELECT that this read waited for. A policy
-/// that does store absence may do so for as long as the operator allows.
+/// The default policy stores no absence: an absence that is reported was found by a SELECT that this read
+/// waited for. A policy that does store absence may do so for as long as the operator allows.
 pub(super) fn of_absence(world: &World, record: &Record) -> Verdict {
     use super::super::plan::Verb::{Read, Verify};
     if !matches!(record.open.verb, Read | Verify) {
@@ -67,8 +71,9 @@ pub(super) fn of_absence(world: &World, record: &Record) -> Verdict {
         .map_err(|(_, story)| ("no absence stored by the default policy", story))
 }
 
-/// G5, G6: there is a SELECT that saw this, that ended while the read waited, and that was sent after everything that
-/// makes a load too old to join: an issue that was answered before the read began, a removal, a reset, a swap.
+/// G5, G6: there is a SELECT that saw this, that ended while the read waited, and that was sent after
+/// everything that makes a load too old to join: an issue that was answered before the read began, a removal,
+/// a reset, a swap.
 fn asked(world: &World, record: &Record, found: Ended) -> Verdict {
     let fresh = record.open.fresh;
     let row = &world.rows[record.open.key];
@@ -99,9 +104,9 @@ fn healed(world: &World, record: &Record, version: u32) -> Verdict {
     }
 }
 
-/// G2, G3, G6: an answer out of the cache came from a statement that brought this value, that had the right to be stored,
-/// and that is young enough by the lease of the policy that answers. Leases live on a clock that stands still in
-/// suspension, so that what was stored before one counts no more.
+/// G2, G3, G6: an answer out of the cache came from a statement that brought this value, that had the right
+/// to be stored, and that is young enough by the lease of the policy that answers. Leases live on a clock
+/// that stands still in suspension, so that what was stored before one counts no more.
 fn kept(
     world: &World,
     record: &Record,
@@ -115,7 +120,7 @@ fn kept(
     };
     let row = &world.rows[record.open.key];
     let selects = row.selects.iter().filter(|select| may_store(world, row, select, found)).map(|select| {
-        // It cannot be stored before it is answered.
+        // A secret cannot be stored before its SELECT is answered.
         (select.answer.map_or(select.sent, |(at, _)| at), select.sent.ms)
     });
     let issues = row.issues.iter().filter_map(|issue| {
@@ -144,8 +149,8 @@ fn kept(
     }
 }
 
-/// Whether a load with this SELECT may have been stored: it was answered in time, nothing has voided it, no issue was
-/// under way when it was answered, and the policy was still the active one.
+/// Returns whether a load with this SELECT may have been stored: it was answered in time, nothing has voided
+/// it, no issue was in flight when it was answered, and the policy was still the active one.
 fn may_store(world: &World, row: &Row, select: &Select, found: Ended) -> bool {
     let timeout_ms = world.plan.timeout_ms;
     let Some((at, ended)) = select.answer else { return false };
@@ -158,15 +163,15 @@ fn may_store(world: &World, row: &Row, select: &Select, found: Ended) -> bool {
         })
 }
 
-/// Whether no removal, no reset and no whole swap came between.
+/// Returns whether no removal, no reset and no whole swap came between.
 fn undisturbed(world: &World, row: &Row, sent: Moment, answered: Moment) -> bool {
     let between = |moment: Moment| sent.seq < moment.seq && moment.seq < answered.seq;
     !row.voids.iter().any(|void| between(*void))
         && !world.swaps.iter().any(|(start, end)| between(*start) && between(*end))
 }
 
-/// Whether a statement's end can be what a caller waited for. One that came just before the call, in the same millisecond,
-/// may not have been passed on yet.
+/// Returns whether a statement's end can be what a caller waited for. An end that came just before the call,
+/// in the same millisecond, may not have been passed on yet.
 pub(super) fn within(at: Moment, record: &Record) -> bool {
     record.open.start.ms <= at.ms && at.seq < record.end.seq
 }
@@ -175,7 +180,7 @@ fn kind(world: &World, generation: u64) -> Kind {
     world.kinds.get(&generation).cloned().unwrap_or_else(|| Kind::unknown(&world.plan))
 }
 
-/// The policies that were active at some moment between the start and the end.
+/// Returns the policies that were active at some moment between the start and the end.
 fn kinds(world: &World, record: &Record) -> Vec<Kind> {
     (record.open.generation..=record.generation).map(|generation| kind(world, generation)).collect()
 }

@@ -1,4 +1,4 @@
-//! What an operation promises to those that begin after it, and what must be true at the end.
+//! The promises of an operation to those that begin after it, and the rules at the end of a run.
 //!
 //! A promise is a floor: a moment after which something must have been so. Floors only rise.
 
@@ -9,7 +9,7 @@ use super::super::row::{Content, Moment};
 use super::super::world::{Actor, World};
 use super::{Outcome, Record, origin};
 
-/// What an operation means for those that begin after it.
+/// Records what an operation means for operations that begin after it.
 pub(super) fn settle(world: &mut World, record: Record) {
     world.note(Actor::Client(record.open.client), record.to_string());
     world.count(record.label());
@@ -22,7 +22,8 @@ pub(super) fn settle(world: &mut World, record: Record) {
     match (record.open.verb, &record.outcome) {
         (Verb::Issue, Outcome::Secret(Some((_, version)), _))
         | (Verb::ReadOrIssue, Outcome::Secret(Some((_, version)), Some(Status::Healed))) => {
-            // Its statement, or the one that was joined: the first that ended with this secret since the start.
+            // The statement is its own, or the one that was joined: the first that ended with this secret
+            // since the start.
             let statement = row.issues.iter().find(|issue| {
                 issue.is_acknowledged(timeout_ms)
                     && issue.effect.is_some_and(|(_, stored)| stored == *version)
@@ -36,7 +37,7 @@ pub(super) fn settle(world: &mut World, record: Record) {
             }
         }
         (Verb::Issue | Verb::ReadOrIssue, Outcome::Failed(Error::OutcomeUnknown(_))) => {
-            // Told in the millisecond of the answer, or in that of the deadline.
+            // The caller was answered in the millisecond of the answer, or in that of the deadline.
             row.floor.rise_to(0, end.ms);
             row.fresh.rise_to(0, end.ms);
         }
@@ -45,7 +46,7 @@ pub(super) fn settle(world: &mut World, record: Record) {
     world.history.push(record);
 }
 
-/// A removal, or a reset: at once, for everyone who begins later.
+/// Records a removal, or a reset: at once, for every operation that begins later.
 pub(crate) fn void(world: &mut World, key: usize) {
     let moment = world.moment();
     let row = &mut world.rows[key];
@@ -54,7 +55,7 @@ pub(crate) fn void(world: &mut World, key: usize) {
     row.fresh.rise_to(moment.seq, 0);
 }
 
-/// A swap that has returned: loads of the older policy are joined no more.
+/// Records a swap that has returned: loads of the older policy are joined no more.
 pub(crate) fn swapped(world: &mut World, start: Moment) {
     let end = world.moment();
     world.swaps.push((start, end));
@@ -63,9 +64,9 @@ pub(crate) fn swapped(world: &mut World, start: Moment) {
     }
 }
 
-/// G3, at the end of the run: each secret that a rotation committed was returned by one issue, or belongs to one that was
-/// told that its outcome is unknown or whose caller was dropped. So an issue that was refused has changed nothing, and
-/// none was sent twice.
+/// G3, at the end of the run: each secret that a rotation committed was returned by one issue, or belongs to
+/// one that was answered that its outcome is unknown or whose caller was dropped. So an issue that was
+/// refused has changed nothing, and none was sent twice.
 pub(crate) fn claims(world: &mut World) {
     for key in 0..world.rows.len() {
         let issues = |record: &&Record| record.open.verb == Verb::Issue && record.open.key == key;
