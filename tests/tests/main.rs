@@ -9,6 +9,7 @@ mod fake;
 mod faults;
 mod faults_sqlite;
 mod field;
+mod house;
 mod http;
 mod plaintext;
 mod policies;

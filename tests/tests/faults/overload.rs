@@ -92,8 +92,7 @@ async fn a_thousand_callers_of_one_cold_key_cost_one_select() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_and_never_too_many_at_once() -> Result<()>
-{
+async fn ten_thousand_keys_that_expire_together_are_each_loaded_once_never_too_many_at_once() -> Result<()> {
     let (database, clock, cache) = scripted().await?;
     let keys: Arc<[WorkspaceId]> = (0..10_000).map(|n| id(&format!("w{n}"))).collect();
     for key in &*keys {

@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 use tokio::sync::oneshot;
 
-type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
+type IoRequest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Requests of one call, which has one at a time.
 #[derive(Clone, Default)]
@@ -21,7 +21,7 @@ pub(crate) struct HostIo(Arc<Mutex<Mailbox>>);
 struct Mailbox {
     /// `true` once the task that makes the call has gone.
     is_closed: bool,
-    handed_in: Option<Request>,
+    handed_in: Option<IoRequest>,
     /// Waker of the task that makes the call, while it waits.
     waits: Option<Waker>,
 }
@@ -44,7 +44,7 @@ impl HostIo {
     /// dropped.
     pub(super) async fn drive<T>(&self, mut call: Pin<&mut impl Future<Output = T>>) -> T {
         let _open = OpenMailbox(self);
-        let mut request: Option<Request> = None;
+        let mut request: Option<IoRequest> = None;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(returned) = call.as_mut().poll(context) {
@@ -65,7 +65,7 @@ impl HostIo {
     }
 
     /// Hands in a request, and returns the waker of the task that runs it, if that task waits.
-    fn hand_in(&self, request: Request) -> Option<Waker> {
+    fn hand_in(&self, request: IoRequest) -> Option<Waker> {
         let mut mailbox = self.mailbox();
         if mailbox.is_closed {
             drop(mailbox);

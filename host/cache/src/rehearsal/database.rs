@@ -14,13 +14,13 @@ pub(super) type Peek = Box<dyn Fn(&WorkspaceId) -> Option<Secret> + Send + Sync>
 
 #[derive(Default)]
 pub(super) struct RehearsalDatabase {
-    state: Mutex<Rows>,
+    state: Mutex<RehearsalRows>,
     observer: OnceLock<Peek>,
 }
 
 #[derive(Default)]
-struct Rows {
-    /// Rows by workspace; `None` is NULL.
+struct RehearsalRows {
+    /// RehearsalRows by workspace; `None` is NULL.
     rows: HashMap<WorkspaceId, Option<Secret>>,
     fault: Option<InjectedFault>,
     journal: Vec<Statement>,
@@ -95,7 +95,7 @@ impl RehearsalDatabase {
         self.state().selects
     }
 
-    fn state(&self) -> MutexGuard<'_, Rows> {
+    fn state(&self) -> MutexGuard<'_, RehearsalRows> {
         // Each change is whole: a panic leaves nothing half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +134,7 @@ impl RehearsalDatabase {
     }
 }
 
-impl Rows {
+impl RehearsalRows {
     fn refusal(&self) -> Result<(), DatabaseError> {
         match &self.fault {
             Some(InjectedFault::Refuses(error)) => Err(error.clone()),
