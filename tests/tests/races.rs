@@ -80,7 +80,7 @@ async fn an_absence_told_after_a_commit_is_not_followed_by_what_was_committed() 
     assert_eq!(bench.read().await, Err(Error::Absent), "another writer has taken it back");
     bench.database.open(Gate::AfterIssue);
     issuer.await.unwrap().unwrap();
-    assert_eq!(bench.read().await, Err(Error::Absent), "it was told that there is none");
+    assert_eq!(bench.read().await, Err(Error::Absent), "it was answered that there is none");
 }
 
 #[tokio::test]

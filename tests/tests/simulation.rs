@@ -9,7 +9,7 @@
 //!
 //! runs one seed and prints its trace; `SEEDS=500` runs so many.
 
-#![expect(clippy::disallowed_methods, reason = "whoever replays a run says so in the environment")]
+#![expect(clippy::disallowed_methods, reason = "a replay says so in the environment")]
 
 mod checker;
 mod client;

@@ -67,7 +67,7 @@ product! {
 /// The amount of work of a test: the suite's own module.
 #[path = "../../src/tier.rs"]
 #[allow(unreachable_pub, reason = "the file is shared; it is public there")]
-#[expect(clippy::disallowed_methods, reason = "the environment says which lane this is")]
+#[expect(clippy::disallowed_methods, reason = "the environment says which tier this is")]
 mod tier;
 
 // The names by which the product's files know each other.

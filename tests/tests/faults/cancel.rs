@@ -218,10 +218,10 @@ async fn check(
     for (operation, answer) in answers {
         match (&answer, case.key) {
             (Ok(Some(secret)), _) if history.contains_key(secret) => {}
-            (Ok(None), _) => ensure!(operation != Operation::Read, "{operation:?} was told nothing"),
+            (Ok(None), _) => ensure!(operation != Operation::Read, "{operation:?} was answered nothing"),
             (Err(Error::Absent), Key::Absent | Key::Unknown) => {}
             (Err(Error::UnknownWorkspace), Key::Unknown) => {}
-            _ => anyhow::bail!("a waiting {operation:?} was told {answer:?}"),
+            _ => anyhow::bail!("a waiting {operation:?} was answered {answer:?}"),
         }
     }
     let (stored, cached) = (bench.stored(workspace).await?, within("a read", bench.read(workspace)).await?);

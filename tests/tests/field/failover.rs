@@ -54,7 +54,7 @@ fn read(client: &Client, workspaces: &[(String, String, String)], shared: &Share
     while !shared.over.load(Ordering::SeqCst) {
         for (id, token, secret) in workspaces {
             let delivered = client.delivered(id, token).with_context(|| format!("{id} within its lease"))?;
-            ensure!(delivered == *secret, "{id} was told another secret");
+            ensure!(delivered == *secret, "{id} was answered another secret");
             shared.delivered.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -166,7 +166,7 @@ impl Load {
             }
             for secret in seen.secrets.get(id).into_iter().flatten() {
                 if Some(secret) != row.as_ref() {
-                    seen.damage.push(format!("{id} was told {secret:?}, and its row holds {row:?}"));
+                    seen.damage.push(format!("{id} was answered {secret:?}, and its row holds {row:?}"));
                 }
             }
         }
@@ -306,7 +306,7 @@ impl Work {
         if row.is_none() {
             self.seen.damage.push(format!("{id} was made, and has no row"));
         } else if delivered.is_some() && row != Some(delivered.clone()) {
-            self.seen.damage.push(format!("{id} was told {delivered:?}, and its row holds {row:?}"));
+            self.seen.damage.push(format!("{id} was answered {delivered:?}, and its row holds {row:?}"));
         }
         let answer = self.client.admin("DELETE", &format!("/workspaces/{id}"), no_body())?;
         if answer.status != 204 {

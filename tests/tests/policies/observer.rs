@@ -66,7 +66,7 @@ async fn it_may_look_at_the_cache_and_have_the_policy_changed() {
         || cache
     });
     cache.on_behalf_of("an operator").swap(ttl("2m")).await.expect("the settings are good");
-    assert_eq!(*notified.lock().unwrap(), [(Some(2), Some(2))], "a swap returns once it was told");
+    assert_eq!(*notified.lock().unwrap(), [(Some(2), Some(2))], "a swap returns once it was notified of");
     while cache.policy().generation < 3 {
         tokio::task::yield_now().await;
     }
@@ -82,7 +82,7 @@ async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_r
         .rehearsal(false)
         .on_policy_change(move |change| {
             let generation = change.record.outcome.clone().unwrap_or_default();
-            assert!(!is_notified.swap(true, Ordering::SeqCst), "two are told at once");
+            assert!(!is_notified.swap(true, Ordering::SeqCst), "two are notified at once");
             // This is long enough for others to come meanwhile.
             for _ in 0..1_000 {
                 std::thread::yield_now();
@@ -105,7 +105,7 @@ async fn changes_at_once_are_told_one_by_one_in_their_order_and_each_before_it_r
                     };
                     if let Ok(report) = changed {
                         let is_notified = notified.lock().unwrap().contains(&report.generation);
-                        assert!(is_notified, "{} was not told", report.generation);
+                        assert!(is_notified, "{} was not notified", report.generation);
                     }
                 }
             })

@@ -41,7 +41,7 @@ async fn a_flight_is_joined_by_its_own_kind_and_generation_and_stores_once() {
     let flights = Arc::new(Flights::new());
     let (first, leader) = lead(&flights);
     let Join::Follower(joined) = join_or_lead(&flights, FlightKind::Fill, Generation::FIRST) else {
-        panic!("it is under way")
+        panic!("it is in flight")
     };
     let Join::Leader(_, heal) = join_or_lead(&flights, FlightKind::Heal, Generation::FIRST) else {
         panic!("another kind")
@@ -145,7 +145,7 @@ fn a_flight_beside_one_that_may_not_store_stores_nothing_else_than_that_one_has_
         assert_eq!(completed_with(beside, brought), may_store, "{brought}");
         assert_eq!(flights.len(), 0);
         let (_waiter, next) = lead(&flights);
-        assert!(completed_with(next, "anything"), "nothing is under way any more");
+        assert!(completed_with(next, "anything"), "nothing is in flight any more");
     }
 }
 
@@ -164,7 +164,7 @@ fn whoever_comes_after_another_value_was_told_joins_no_flight_that_began_before(
     assert!(!completed_with(outrun, "newer"), "it was replaced");
     assert!(
         matches!(join_or_lead(&flights, FlightKind::Fill, Generation::FIRST), Join::Follower(_)),
-        "nothing new was told"
+        "nothing new was delivered"
     );
     assert!(completed_with(later, "newer"));
     assert_eq!(flights.len(), 0);
@@ -172,12 +172,12 @@ fn whoever_comes_after_another_value_was_told_joins_no_flight_that_began_before(
 
 #[tokio::test]
 async fn an_issue_beside_a_fill_that_has_told_another_value_does_not_store() {
-    for (issued, stored) in [("told", true), ("another", false)] {
+    for (issued, stored) in [("delivered", true), ("another", false)] {
         let flights = Arc::new(Flights::new());
         let (_waiter, fill) = lead(&flights);
         let mut writer = flights.write(&id());
         writer.turn().await;
-        assert!(!completed_with(fill, "told"));
+        assert!(!completed_with(fill, "delivered"));
         writer.finish(Some(&Secret::new(issued)), |may_store| assert_eq!(may_store, stored, "{issued}"));
     }
 }

@@ -140,7 +140,9 @@ impl PolicyCard {
             "refresh-ahead" if self.refresh_ahead.max.is_zero() => "none".into(),
             "refresh-ahead" => format!("{} before the end, in the background", self.refresh_ahead),
             "absence" if self.absent.is_zero() => "uncached: a secret that appears is found at once".into(),
-            "absence" => format!("cached: told for up to {} after a secret has appeared", Words(self.absent)),
+            "absence" => {
+                format!("cached: answered for up to {} after a secret has appeared", Words(self.absent))
+            }
             "stale" => format!("no answer was older than {}", Words(self.stale)),
             "on-error" => match self.on_error {
                 OnError::Error => "error: a read that no lease covers says that the database failed".into(),

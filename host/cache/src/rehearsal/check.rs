@@ -20,7 +20,7 @@ pub(super) fn finds_one(read: &Result<Lookup, Error>, secrets: &[&Secret]) -> Ve
             .iter()
             .position(|secret| secret.verify(lookup.secret.expose()))
             .ok_or_else(|| "it was answered with a secret that the database does not hold".into()),
-        Err(Error::Absent) => Err("it was told that there is no secret, and there is one".into()),
+        Err(Error::Absent) => Err("it was answered that there is no secret, and there is one".into()),
         Err(error) => Err(format!("it failed although the database is well: {error}")),
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn survives(read: &Result<Lookup, Error>, stored: &Secret) -> Verdict
     match read {
         Ok(lookup) if lookup.secret.verify(stored.expose()) => Ok(true),
         Ok(_) => Err("it was answered with a secret that the database does not hold".into()),
-        Err(Error::Absent) => Err("an error of the database was told as absence".into()),
+        Err(Error::Absent) => Err("an error of the database was answered as absence".into()),
         Err(_) => Ok(false),
     }
 }
@@ -171,7 +171,7 @@ mod tests {
         let stored = Secret::new("stored");
         assert_eq!(survives(&answered("stored"), &stored), Ok(true));
         assert_eq!(survives(&Err(Error::Unavailable("down".into())), &stored), Ok(false));
-        breaks(survives(&Err(Error::Absent), &stored), "told as absence");
+        breaks(survives(&Err(Error::Absent), &stored), "answered as absence");
         breaks(survives(&answered("other"), &stored), "does not hold");
     }
 

@@ -84,10 +84,10 @@ fn help(name: &str) -> &'static str {
         "absent" => "Reads that found no secret",
         "bypassed" => "Reads and issues past a policy that failed or could not be run",
         "errors" => "Reads and issues that ended in an error",
-        "joined" => "Reads and heals that joined one already under way",
+        "joined" => "Reads and heals that joined one already in flight",
         "selects" => "SELECTs sent",
         "issues" => "Issues sent to the database, rotations and heals",
-        "overloaded" => "Loads and issues that were turned away because too many were waiting",
+        "overloaded" => "Loads and issues that were rejected because too many were waiting",
         "policy_calls" => "Calls of the policy",
         "policy_faults" => "Calls of the policy that trapped, ran for too long or broke a rule",
         "shortages" => {
@@ -107,7 +107,7 @@ fn help(name: &str) -> &'static str {
         "statements" => "SQL statements sent for this cache",
         "entries" => "Entries stored now",
         "held" => "Entries stored no longer that a reader keeps from being wiped",
-        "in_flight" => "Workspaces with a load or an issue under way now",
+        "in_flight" => "Workspaces with a load or an issue in flight now",
         _ => "A number of the cache that has no description yet",
     }
 }

@@ -39,7 +39,7 @@ fn the_card_says_everything_in_aligned_lines() {
          issue-fresh               5m after an issue, without asking the policy\n\
          jitter                    1m, from workspace to workspace\n\
          refresh-ahead             30s before the end, in the background\n\
-         absence                   cached: told for up to 10s after a secret has appeared\n\
+         absence                   cached: answered for up to 10s after a secret has appeared\n\
          stale                     no answer was older than 1h30m\n\
          on-error                  stale: a read that no lease covers may be given the kept secret\n\
          write                     the database first, then the cache\n\

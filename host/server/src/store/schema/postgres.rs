@@ -26,7 +26,7 @@ const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()
     current_setting('transaction_read_only') AS read_only, \
     coalesce((SELECT string_agg(attname, ',') FROM pg_attribute \
         WHERE attrelid = to_regclass('workspaces') AND attnum > 0 AND NOT attisdropped), '') AS columns, \
-    coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text AS is_kept, \
+    coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text AS is_recorded, \
     coalesce((SELECT string_agg(p, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p \
         WHERE NOT has_any_column_privilege(to_regclass('workspaces')::oid, p)), '') AS missing, \
     coalesce(has_table_privilege(to_regclass('workspaces')::oid, 'DELETE'), true)::text AS may_delete";
@@ -145,7 +145,7 @@ async fn look(connection: &mut PgConnection) -> anyhow::Result<Look> {
     let text = |name: &str| row.try_get::<String, _>(name);
     let columns: Vec<String> =
         text("columns")?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let version = match text("is_kept")?.as_str() {
+    let version = match text("is_recorded")?.as_str() {
         "true" => Some(one(connection, KEPT).await?.try_get::<String, _>("version")?.parse()?),
         _ => None,
     };

@@ -8,7 +8,7 @@ use super::{DatabaseReport, FoundSchema, LOCK_TIMEOUT, Migrate, Migrated, PAUSE,
 
 const WORKSPACES: &str = include_str!("../../../migrations/sqlite/0001_workspaces.sql");
 const COLUMNS: &str = "SELECT name FROM pragma_table_info('workspaces')";
-const IS_KEPT: &str = "SELECT count(*) FROM pragma_table_info('leasehold_schema')";
+const IS_RECORDED: &str = "SELECT count(*) FROM pragma_table_info('leasehold_schema')";
 const KEPT: &str = "SELECT max(version) FROM leasehold_schema";
 
 /// Brings the schema up to date, as far as that is allowed.
@@ -75,8 +75,8 @@ pub(in crate::store) async fn check(connection: &mut SqliteConnection, shown: &s
 
 async fn look(connection: &mut SqliteConnection) -> sqlx::Result<FoundSchema> {
     let columns: Vec<String> = sqlx::query_scalar(COLUMNS).fetch_all(&mut *connection).await?;
-    let is_kept: i64 = sqlx::query_scalar(IS_KEPT).fetch_one(&mut *connection).await?;
-    let version = match is_kept {
+    let is_recorded: i64 = sqlx::query_scalar(IS_RECORDED).fetch_one(&mut *connection).await?;
+    let version = match is_recorded {
         0 => None,
         _ => sqlx::query_scalar(KEPT).fetch_one(&mut *connection).await?,
     };

@@ -77,10 +77,10 @@ async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
     for (load, ms, error) in late {
         assert_eq!(text(load).await, Err(error));
         let late_by = after(ms).elapsed();
-        assert!(late_by < LINGER, "the one of {ms} ms was told {late_by:?} too late");
+        assert!(late_by < LINGER, "the one of {ms} ms was answered {late_by:?} too late");
     }
     database.gate.send_replace(TestGate::Open);
     assert!(text(patient).await.is_ok() && text(solo).await.is_ok());
     assert_eq!(batcher.counters.overloaded.load(Ordering::SeqCst), 2);
-    assert_eq!(database.sizes(), [1, 2], "nobody waits for those that were turned away");
+    assert_eq!(database.sizes(), [1, 2], "nobody waits for those that were rejected");
 }
