@@ -19,6 +19,7 @@
 )]
 
 mod admin_token;
+mod api;
 mod app;
 mod auth;
 mod bench;

@@ -3,23 +3,26 @@
 //! A secret is written into its answer once, into memory that is wiped when the answer is sent; it never
 //! passes through a `serde_json::Value`. The text of an error has never seen a secret.
 
-mod change;
 mod error;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
-pub(crate) use change::{change, settings, time};
 pub(crate) use error::ApiError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Makes an answer that every client may see.
-pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
-    (status, [(CONTENT_TYPE, JSON)], value.to_string()).into_response()
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => (status, [(CONTENT_TYPE, JSON)], text).into_response(),
+        // Only a map with keys that are no text fails, and there is none.
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 /// Makes an answer of text fields, one of them a secret: no cache between us and the client may keep it. The

@@ -10,12 +10,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use form_urlencoded::Serializer;
 use leasehold::Policy;
+use serde::Deserialize;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Method, Request};
 
 use super::arguments::{ApplyPolicy, RemoteServer, StatusOfPolicy};
 use crate::admin_token;
+use crate::api::{ErrorBodyJson, ErrorJson, RecordJson, SettingsJson, StatusJson, SwapJson};
 use crate::policy_source::{choose, split};
 
 /// Timeout of a request. A swap compiles and rehearses; the server bounds both.
@@ -46,7 +48,7 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
     }
     let path = format!("/admin/policy?{}", query.finish());
     let answer = send(&apply.server, token, &Method::PUT, &path, component, signature)?;
-    Ok(if apply.json { pretty(&answer) } else { format!("active: {}", named(&answer)) })
+    if apply.json { pretty(&answer) } else { swapped(&answer) }
 }
 
 /// Goes back to the policy before.
@@ -55,8 +57,7 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
 ///
 /// As [`apply`].
 pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
-    let answer = send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new(), None)?;
-    Ok(format!("active: {}", named(&answer)))
+    swapped(&send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new(), None)?)
 }
 
 /// Reports which policy is active, and how it came to be.
@@ -67,49 +68,59 @@ pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::
 pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
     let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new(), None)?;
     if status.json {
-        return Ok(pretty(&answer));
+        return pretty(&answer);
     }
+    let status: StatusJson = read(&answer)?;
     let mut text = format!(
         "active: {}\nsince: {}\nfaults: {}",
-        named(&answer),
-        word(at(&answer, "/since")),
-        at(&answer, "/faults")
+        named(&status.name, &status.version, &status.settings, status.generation, &status.digest),
+        word(&status.since),
+        status.faults
     );
-    if at(&answer, "/execution") == "interpreter" {
+    if status.execution == "interpreter" {
         text += "\nrun by the interpreter";
     }
-    if let Some(left) = at(&answer, "/probation_s").as_f64() {
+    if let Some(left) = status.probation_s {
         write!(text, "\non probation for another {left:.0} s")?;
     }
-    if let Some(trip) = at(&answer, "/breaker/tripped").as_object() {
-        let of = |name: &str| trip.get(name).map(word).unwrap_or_default();
-        write!(text, "\nreplaced: {} at {}: {}", of("policy"), of("at"), of("reason"))?;
+    if let Some(trip) = &status.breaker.tripped {
+        write!(text, "\nreplaced: {} at {}: {}", word(&trip.policy), word(&trip.at), word(&trip.reason))?;
     }
-    if at(&answer, "/last_good").is_object() {
-        let last = at(&answer, "/last_good");
-        write!(text, "\nto go back to: {}{}", word(at(last, "/policy")), settings(at(last, "/settings")))?;
+    if let Some(last) = &status.last_good {
+        let policy = last.policy.as_deref().unwrap_or_default();
+        write!(text, "\nto go back to: {}{}", word(policy), settings(&last.settings))?;
     }
-    for record in at(&answer, "/recent").as_array().into_iter().flatten() {
-        let by = Some(word(at(record, "/by"))).filter(|by| !by.is_empty()).map(|by| format!(" by {by}"));
-        let outcome = match at(record, "/refused") {
-            Value::Null => format!("generation {}", at(record, "/generation")),
-            refused => {
-                format!("refused at stage {}: {}", word(at(refused, "/stage")), word(at(refused, "/message")))
-            }
-        };
-        let policy = at(record, "/policy").as_str().unwrap_or_else(|| short(at(record, "/digest")));
-        let (cause, by) = (word(at(record, "/cause")), by.unwrap_or_default());
-        write!(
-            text,
-            "\n{}  {cause}{by}: {policy}{}: {outcome}",
-            word(at(record, "/at")),
-            settings(at(record, "/settings"))
-        )?;
-        if let Some(reason) = at(record, "/reason").as_str() {
-            write!(text, "; {reason}")?;
-        }
+    for record in &status.recent {
+        text += &recorded(record);
     }
     Ok(text)
+}
+
+/// Formats a change or a refusal of the history.
+fn recorded(record: &RecordJson) -> String {
+    let by = Some(word(&record.by)).filter(|by| !by.is_empty()).map(|by| format!(" by {by}"));
+    let outcome = match &record.refused {
+        None => format!("generation {}", record.generation.unwrap_or_default()),
+        Some(refused) => {
+            format!("refused at stage {}: {}", word(&refused.stage), word(&refused.message))
+        }
+    };
+    let policy = record.policy.as_deref().map_or_else(|| short(&record.digest), word);
+    let reason = record.reason.as_deref().map(|reason| format!("; {}", word(reason)));
+    format!(
+        "\n{}  {}{}: {policy}{}: {outcome}{}",
+        word(&record.at),
+        word(&record.cause),
+        by.unwrap_or_default(),
+        settings(&record.settings),
+        reason.unwrap_or_default()
+    )
+}
+
+/// Formats the answer to a swap or a rollback.
+fn swapped(answer: &str) -> anyhow::Result<String> {
+    let swap: SwapJson = read(answer)?;
+    Ok(format!("active: {}", named(&swap.name, &swap.version, &swap.settings, swap.generation, &swap.digest)))
 }
 
 fn send(
@@ -119,7 +130,7 @@ fn send(
     path: &str,
     body: Vec<u8>,
     signature: Option<&str>,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<String> {
     let url = server.server.trim_end_matches('/');
     anyhow::ensure!(
         url.starts_with("http://"),
@@ -159,20 +170,21 @@ fn send(
     let status = answer.status();
     let text =
         answer.body_mut().read_to_string().with_context(|| format!("the answer from {url} broke off"))?;
-    let value: Value = serde_json::from_str(&text)
-        .with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
+    let is_json = serde_json::from_str::<Value>(&text);
+    is_json.with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
     if status.is_success() {
-        if at(&value, "/persisted") == &Value::Bool(false) {
+        // The status of a policy has no such field.
+        if *method != Method::GET && !read::<SwapJson>(&text)?.persisted {
             eprintln!(
                 "warning: the server cannot keep this: a restart will come back with another policy; see its \
                  log"
             );
         }
-        return Ok(value);
+        return Ok(text);
     }
-    let error = at(&value, "/error");
-    let message = at(error, "/message").as_str().or_else(|| at(&value, "/message").as_str()).unwrap_or(&text);
-    match (status.as_u16(), at(error, "/stage").as_str()) {
+    let ErrorBodyJson { message, stage, .. } = read::<ErrorJson>(&text)?.error;
+    let message = if message.is_empty() { &text } else { &message };
+    match (status.as_u16(), stage) {
         (401, _) => anyhow::bail!(
             "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from \
              leasehold.admin-token in the working directory"
@@ -182,41 +194,37 @@ fn send(
     }
 }
 
+/// Reads an answer, of a server of any version: see `api.rs`.
+fn read<'a, T: Deserialize<'a>>(answer: &'a str) -> anyhow::Result<T> {
+    serde_json::from_str(answer).context("the answer is not one of a Leasehold server")
+}
+
 /// Formats a policy as `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`.
-fn named(policy: &Value) -> String {
+fn named(name: &str, version: &str, given: &SettingsJson, generation: u64, digest: &str) -> String {
     format!(
-        "{} {}{} as generation {}, sha256 {}",
-        word(at(policy, "/name")),
-        word(at(policy, "/version")),
-        settings(at(policy, "/settings")),
-        at(policy, "/generation"),
-        short(at(policy, "/digest"))
+        "{} {}{} as generation {generation}, sha256 {}",
+        word(name),
+        word(version),
+        settings(given),
+        short(digest)
     )
 }
 
-fn settings(settings: &Value) -> String {
-    let pairs = settings.as_object().into_iter().flatten();
-    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", word(value))).collect();
+fn settings(settings: &SettingsJson) -> String {
+    let pairs: Vec<String> =
+        settings.iter().map(|(name, value)| format!("{}={}", word(name), word(value))).collect();
     if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) }
 }
 
-/// Returns a part of an answer; null if there is none.
-fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
-}
-
-fn word(value: &Value) -> &str {
+fn word(text: &str) -> &str {
     // The text's author must not control this terminal.
-    value
-        .as_str()
-        .filter(|text| !text.chars().any(char::is_control))
-        .unwrap_or_else(|| if value.is_string() { "(a text with control characters)" } else { "" })
+    if text.chars().any(char::is_control) { "(a text with control characters)" } else { text }
 }
 
-fn short(digest: &Value) -> &str {
+fn short(digest: &str) -> &str {
     word(digest).get(..12).unwrap_or_default()
 }
 
-fn pretty(value: &Value) -> String {
-    format!("{value:#}")
+fn pretty(answer: &str) -> anyhow::Result<String> {
+    Ok(format!("{:#}", read::<Value>(answer)?))
 }

@@ -9,8 +9,8 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use leasehold::{Error, InvalidWorkspace, Stage, SwapError};
-use serde_json::json;
 
+use crate::api::{ErrorBodyJson, ErrorJson};
 use crate::store::StoreError;
 
 const OVERLOADED: &str = "overloaded";
@@ -72,11 +72,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut error = json!({ "code": self.code, "message": self.message });
-        if let (Some(stage), Some(fields)) = (self.stage, error.as_object_mut()) {
-            fields.insert("stage".to_owned(), stage.as_str().into());
-        }
-        let mut response = super::json(self.status, &json!({ "error": error }));
+        let error = ErrorBodyJson {
+            code: self.code.to_owned(),
+            message: self.message.into_owned(),
+            stage: self.stage.map(|stage| stage.as_str().to_owned()),
+        };
+        let mut response = super::json(self.status, &ErrorJson { error });
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -11,14 +11,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use leasehold::{BreakerStatus, Policy};
-use serde_json::{Value, json};
+use leasehold::Policy;
 
+use crate::api::{StatusJson, SwapJson};
 use crate::app::{App, Swapped};
 use crate::peer::Peer;
-use crate::policy;
 use crate::policy_source::MAX_COMPONENT_BYTES;
-use crate::respond::{self, ApiError, change, settings, time};
+use crate::respond::{self, ApiError};
 use crate::routes::{input, run_to_completion};
 
 /// Header with the operator's name, in the client's own words; for the record, and proof of nothing.
@@ -30,32 +29,7 @@ const MAX_BODY_BYTES: usize = 2 * MAX_COMPONENT_BYTES;
 const MAX_OPERATOR_BYTES: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
-    let active = app.secrets.policy();
-    let tokens = app.tokens.policy();
-    let shown = json!({
-        "generation": active.generation,
-        "digest": active.digest,
-        "name": active.name,
-        "version": active.version,
-        "summary": active.summary,
-        "settings": settings(&active.settings),
-        "execution": active.execution.as_str(),
-        "card": active.card.as_ref().map(policy::json),
-        "since": time(active.since),
-        "faults": active.faults,
-        "highest_revision": active.highest_revision,
-        "probation_s": active.probation.map(|left| left.as_secs_f64()),
-        "breaker": breaker(&active.breaker),
-        "last_good": active.last_good.as_ref().map(change),
-        "recent": active.recent.iter().map(change).collect::<Vec<_>>(),
-        "tokens": {
-            "digest": tokens.digest,
-            "name": tokens.name,
-            "version": tokens.version,
-            "settings": settings(&tokens.settings),
-        },
-    });
-    respond::json(StatusCode::OK, &shown)
+    respond::json(StatusCode::OK, &StatusJson::of(&app.secrets.policy(), app.tokens.policy()))
 }
 
 /// Header with the component's signature.
@@ -117,41 +91,5 @@ fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError
 }
 
 fn done(Swapped { report, persisted }: &Swapped) -> Response {
-    let stages = report.stages.iter().map(|(stage, took)| {
-        // 584,000 years of microseconds fit.
-        json!({ "stage": stage.as_str(), "micros": u64::try_from(took.as_micros()).unwrap_or(u64::MAX) })
-    });
-    let shown = json!({
-        "generation": report.generation,
-        "replaced": report.replaced,
-        "digest": report.digest,
-        "name": report.name,
-        "version": report.version,
-        "settings": settings(&report.settings),
-        "card": report.card.as_ref().map(policy::json),
-        "entries": report.entries,
-        "persisted": persisted,
-        "stages": stages.collect::<Vec<_>>(),
-    });
-    respond::json(StatusCode::OK, &shown)
-}
-
-fn breaker(breaker: &BreakerStatus) -> Value {
-    let tripped = breaker.trip.as_ref().map(|trip| {
-        json!({
-            "at": time(trip.at),
-            "cause": trip.cause.as_str(),
-            "generation": trip.generation,
-            "digest": trip.digest,
-            "policy": trip.policy,
-            "reason": trip.reason,
-        })
-    });
-    json!({
-        "state": if tripped.is_some() { "tripped" } else { "closed" },
-        "faults": breaker.faults,
-        "limit": breaker.limit,
-        "window_s": breaker.window.as_secs_f64(),
-        "tripped": tripped,
-    })
+    respond::json(StatusCode::OK, &SwapJson::of(report, *persisted))
 }

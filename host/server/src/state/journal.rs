@@ -8,11 +8,12 @@ use std::thread;
 
 use anyhow::Context as _;
 use leasehold::{Clock as _, Policy, PolicyChange, SwapError, SystemClock};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::{Checkpoint, Requested, State};
-use crate::{policy, respond};
+use crate::api::{self, AuditJson, RecordJson, RefusedJson, UnreadJson};
+use crate::policy;
 
 /// Handle of the thread that writes changes of the policy in the background.
 #[derive(Clone)]
@@ -42,25 +43,21 @@ impl Journal {
 
     /// Notes a change. If it is not `kept`, the state that was kept before stays.
     pub(crate) fn note(&self, change: &PolicyChange<'_>, kept: bool) {
-        let mut shown = respond::change(change.record);
-        if let Some(fields) = shown.as_object_mut() {
-            fields.insert("card".to_owned(), change.record.card.as_ref().map(policy::json).into());
-        }
+        let card = change.record.card.as_ref().map(policy::json);
+        let line = AuditJson { record: RecordJson::of(change.record), card };
         let checkpoint = kept.then(|| Checkpoint {
             active: change.active.clone(),
             previous: change.previous.clone(),
             highest_revision: change.highest_revision,
         });
-        self.send(JournalCommand::Write(shown.to_string(), checkpoint));
+        self.write(&line, checkpoint);
     }
 
     /// Notes a policy that never got as far as the cache.
     pub(crate) fn note_refused(&self, by: &str, requested: &str, stage: &str, reason: &str) {
-        let at = respond::time(SystemClock::new().wall());
-        let refused = json!({ "stage": stage, "message": reason });
-        let line: Value =
-            json!({ "at": at, "by": by, "policy": requested, "cause": "swap", "refused": refused });
-        self.send(JournalCommand::Write(line.to_string(), None));
+        let at = api::time(SystemClock::new().wall());
+        let refused = RefusedJson { stage: stage.to_owned(), message: reason.to_owned() };
+        self.write(&UnreadJson { at, by, policy: requested, cause: "swap", refused }, None);
     }
 
     /// Notes a kept policy that a start could not use.
@@ -86,6 +83,14 @@ impl Journal {
         let (done, kept) = oneshot::channel();
         self.send(JournalCommand::Close(done));
         let _ = kept.await;
+    }
+
+    fn write(&self, line: &impl Serialize, checkpoint: Option<Checkpoint>) {
+        match serde_json::to_string(line) {
+            Ok(line) => self.send(JournalCommand::Write(line, checkpoint)),
+            // Only a map with keys that are no text fails, and there is none.
+            Err(error) => tracing::error!(%error, "a change of the policy is no JSON"),
+        }
     }
 
     fn send(&self, order: JournalCommand) {
