@@ -10,14 +10,13 @@ mod journal;
 mod policies;
 mod saved;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use leasehold::{Policy, RetainedPolicy};
-use rustix::fs::{FlockOperation, flock};
 
 pub(crate) use self::journal::Journal;
 use self::policies::{FoundState, Policies, SavedPolicy};
@@ -69,13 +68,15 @@ impl State {
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK));
         let lock = lock.with_context(|| format!("cannot use the folder {shown}"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => anyhow::anyhow!(
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => anyhow::anyhow!(
                 "another server uses the folder {shown}; stop it, or give this one another folder with \
                  --state-dir, and its own --database unless it may answer from its cache for as long as a \
                  lease lasts after the other has written"
             ),
-            error => anyhow::Error::new(error).context(format!("cannot lock the folder {shown}")),
+            TryLockError::Error(error) => {
+                anyhow::Error::new(error).context(format!("cannot lock the folder {shown}"))
+            }
         })?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }

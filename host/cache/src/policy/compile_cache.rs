@@ -197,5 +197,5 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }

@@ -54,7 +54,7 @@ pub struct Signed {
 impl PublicKey {
     /// Returns a short name for logs and messages: 16 hexadecimal digits of the key's SHA-256.
     pub fn id(&self) -> String {
-        Sha256::digest(self.0.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(self.0.as_bytes()).get(..8).unwrap_or_default())
     }
 }
 

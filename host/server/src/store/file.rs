@@ -7,7 +7,7 @@
 //! The careless mistake here would be to open or close the database's file itself: closing it gives up every
 //! lock that SQLite holds on it in this process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{Answer, Answers, Database, DatabaseError, IssueMode, Secret, Sqlite, WorkspaceId};
-use rustix::fs::{FlockOperation, flock};
 use sqlx::SqlitePool;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -192,12 +191,12 @@ fn lock(real: &Path, read_only: bool) -> anyhow::Result<Option<File>> {
         Err(_) if read_only => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot use the lock {}", path.display())),
     };
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
+    match file.try_lock_shared() {
         Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(TryLockError::WouldBlock) => {
             anyhow::bail!("a backup is being restored to {}; start again once that is done", real.display())
         }
-        Err(error) => {
+        Err(TryLockError::Error(error)) => {
             tracing::warn!(%error, "no lock can be taken: a restore will not know of this server");
             Ok(None)
         }

@@ -12,7 +12,6 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::fs::{FlockOperation, flock};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::NamedTempFile;
@@ -197,8 +196,7 @@ fn alone(database: &Path) -> anyhow::Result<Option<File>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot use the lock {}", path.display())),
     };
-    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
-    locked.with_context(|| is_open(database))?;
+    file.try_lock().with_context(|| is_open(database))?;
     Ok(Some(file))
 }
 

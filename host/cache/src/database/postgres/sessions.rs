@@ -185,7 +185,7 @@ fn probe() -> Result<(Tagged, Nonce), String> {
     let mut name = [0; 12];
     getrandom::fill(&mut name).map_err(|error| format!("no random bytes: {error}"))?;
     let [a, b, c, d, ..] = name;
-    let purpose = name.iter().fold(String::from("look:"), |text, byte| format!("{text}{byte:02x}"));
+    let purpose = format!("look:{}", hex::encode(name));
     Ok((Tagged::read(&purpose, |guard| format!("{guard} AND $4 = ''")), Nonce::new([a, b, c, d], 0)))
 }
 

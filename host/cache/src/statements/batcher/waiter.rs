@@ -5,17 +5,17 @@
 //! within the single poll that they get there; a load that has to wait goes on in a task of its own. Nothing
 //! here knows what a load does.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, poll};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use crate::clock::monotonic;
-use crate::statements::contained::poll_contained;
 use crate::statements::obtained::Read;
 
 /// Maximum of loads that go on in one task: so many that the task hardly counts, and so few that each thread
@@ -71,7 +71,7 @@ async fn go_on(runtime: Handle, loads: Vec<(Load, Read)>) {
     let mut since = monotonic();
     for (load, read) in loads {
         let mut running = load(read);
-        let polled = poll_fn(|context| Poll::Ready(poll_contained(running.as_mut(), context))).await;
+        let polled = poll!(AssertUnwindSafe(running.as_mut()).catch_unwind());
         // A load that panicked ends here, and its waiters are notified by its being dropped. The others go
         // on.
         if polled.is_pending() {
