@@ -12,7 +12,7 @@ use crate::admission::{Admission, QueueSlot};
 use crate::flight::{Flights, LeaderGuard, ReadOutcome, Writer};
 use crate::lease::{Ceilings, Generation};
 use crate::policy::activation::ActivePolicy;
-use crate::policy::call::{Call, CallError, Change, PolicyAnswer, Request};
+use crate::policy::call::{Call, CallError, Change, JudgedIssue, JudgedRead, PolicyAnswer, Request};
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
@@ -132,17 +132,17 @@ impl Core {
         };
         let (mut call, answer) = self.ask(&active, &workspace, Request::Read, snapshot, read, deadline).await;
         let outcome = match answer.and_then(|answer| Ok(call.judge_read(answer)?)) {
-            Ok(Ok(lookup)) => Ok(lookup),
-            Ok(Err(None)) => Err(Error::Absent),
-            Ok(Err(Some(error))) => Err(read_error(error)),
+            Ok(JudgedRead::Found(lookup)) => Ok(lookup),
+            Ok(JudgedRead::Absent) => Err(Error::Absent),
+            Ok(JudgedRead::Failed(error)) => Err(read_error(error)),
             Err(error) => {
                 self.note_failed(&active, &workspace, Request::Read, &error);
                 // The puts of a failed call are not worth storing.
-                call.change();
+                call.discard_change();
                 Box::pin(self.select_directly(&workspace, deadline)).await
             }
         };
-        let change = call.change();
+        let change = call.take_change();
         let delivered = match &outcome {
             Ok(lookup) => Some(Some(lookup.secret.clone())),
             Err(Error::Absent) => Some(None),
@@ -243,16 +243,18 @@ impl Core {
         if let Err(error) = &judged {
             self.note_failed(active, workspace, request, error);
             count(&self.counters.bypassed);
-            call.change();
+            call.discard_change();
         }
         let (sent, state) = match (call.sent_issue().cloned(), judged) {
             // The call has waited for its answer, and waiting on would bring no more.
             (Some(sent), _) => (sent.clone(), sent.state()),
             // The policy found the stored secret with a select, or could not reach the database for it.
-            (None, Ok(outcome)) => {
-                let (changed, change) = (outcome.is_ok(), call.change());
-                let outcome = outcome.map(|value| Obtained { value, at: asked_at }).map_err(read_error);
-                return IssueResult { outcome, status, change, changed, pending: None };
+            (None, Ok(judged)) => {
+                let (outcome, changed) = match judged {
+                    JudgedIssue::Secret(value) => (Ok(Obtained { value, at: asked_at }), true),
+                    JudgedIssue::Failed(error) => (Err(read_error(error)), false),
+                };
+                return IssueResult { outcome, status, change: call.take_change(), changed, pending: None };
             }
             // The policy failed before it sent an issue.
             (None, Err(_)) => {
@@ -263,7 +265,7 @@ impl Core {
             }
         };
         let (outcome, change, changed, pending) = match state {
-            IssueState::Committed(obtained) => (Ok(obtained), call.change(), true, None),
+            IssueState::Committed(obtained) => (Ok(obtained), call.take_change(), true, None),
             IssueState::Refused(error) => (Err(read_error(error)), None, false, None),
             IssueState::Unknown(error) => (Err(error.into_unknown_outcome()), None, true, Some(sent)),
         };

@@ -30,6 +30,7 @@ pub(crate) mod pool;
 mod printable;
 mod priority;
 pub(crate) mod probation;
+mod record;
 mod report;
 pub(crate) mod rollout;
 mod shortage;
@@ -88,7 +89,7 @@ impl Policy {
     /// has it; the code of the policies that come with this crate stays.
     pub fn from_bytes(component: impl Into<Cow<'static, [u8]>>) -> Self {
         let component = component.into();
-        let digest = Sha256::digest(&component).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = hex::encode(Sha256::digest(&component));
         let source = PolicySource { component, digest, compiled: Each::default() };
         Self {
             source: Arc::new(source),
