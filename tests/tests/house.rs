@@ -6,6 +6,7 @@ mod modules;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -43,6 +44,32 @@ fn files(folder: &str, suffix: &str) -> Result<Vec<PathBuf>> {
 
 fn shown(path: &Path) -> String {
     path.strip_prefix(repository()).unwrap_or(path).display().to_string()
+}
+
+/// Returns whether a file has a test, or is named by one that has: a module's tests may be beside it.
+fn tests_something(name: &str) -> bool {
+    let paths = [repository().join(name), repository().join("tests").join(name)];
+    let texts = paths.iter().filter_map(|path| fs::read_to_string(path).ok());
+    let words =
+        ["#[test]", "#[tokio::test", "mod tests;", "on_both!", "pub(crate) enum Rule", "pub enum Rule"];
+    texts.into_iter().any(|text| words.iter().any(|word| text.contains(word)))
+}
+
+#[test]
+fn every_seeded_bug_applies_and_says_what_catches_it() -> Result<()> {
+    let mut count = 0;
+    for patch in files("tests/seeded-bugs", ".patch")? {
+        let text = fs::read_to_string(&patch)?;
+        ensure!(text.contains("\nCaught-by: "), "{}: no Caught-by", shown(&patch));
+        let mut git = Command::new("git");
+        let git = git.current_dir(repository()).args(["apply", "--check"]).arg(&patch);
+        let checked = git.output().context("git looks whether a patch applies")?;
+        let said = String::from_utf8_lossy(&checked.stderr);
+        ensure!(checked.status.success(), "{} does not apply: re-base it: {said}", shown(&patch));
+        count += 1;
+    }
+    ensure!(count > 20, "{count} seeded bugs");
+    Ok(())
 }
 
 #[test]
@@ -140,6 +167,8 @@ fn each_guarantee_has_tests_and_a_seeded_bug_that_are_there() -> Result<()> {
                 let is_path = [repository().join(name), repository().join("tests").join(name)]
                     .iter()
                     .any(|path| path.exists());
+                let is_tested = !name.ends_with(".rs") || tests_something(name);
+                ensure!(is_tested, "{}: {name} has no test", cells[0]);
                 let function = format!("fn {}", name.rsplit("::").next().unwrap_or(name));
                 let is_test = sources.iter().any(|source| source.contains(&function))
                     || sources.iter().any(|source| source.contains(&format!("    {name},\n")));

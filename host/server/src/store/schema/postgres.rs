@@ -26,7 +26,8 @@ const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()
     current_setting('transaction_read_only') AS read_only, \
     coalesce((SELECT string_agg(attname, ',') FROM pg_attribute \
         WHERE attrelid = to_regclass('workspaces') AND attnum > 0 AND NOT attisdropped), '') AS columns, \
-    coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text AS is_recorded, \
+    coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text \
+        AS is_recorded, \
     coalesce((SELECT string_agg(p, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p \
         WHERE NOT has_any_column_privilege(to_regclass('workspaces')::oid, p)), '') AS missing, \
     coalesce(has_table_privilege(to_regclass('workspaces')::oid, 'DELETE'), true)::text AS may_delete";
