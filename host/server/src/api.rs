@@ -61,7 +61,7 @@ pub(crate) struct SwapJson {
     pub(crate) card: Option<Value>,
     pub(crate) entries: u64,
     /// `false` if a restart would come back with an earlier policy.
-    pub(crate) persisted: bool,
+    pub(crate) persisted: Option<bool>,
     pub(crate) stages: Vec<StageJson>,
 }
 
@@ -211,7 +211,7 @@ impl SwapJson {
             settings: settings(&report.settings),
             card: report.card.as_ref().map(policy::json),
             entries: report.entries,
-            persisted,
+            persisted: Some(persisted),
             stages: stages.collect(),
         }
     }

@@ -20,6 +20,8 @@ use crate::admin_token;
 use crate::api::{ErrorBodyJson, ErrorJson, RecordJson, SettingsJson, StatusJson, SwapJson};
 use crate::policy_source::{choose, split};
 
+const NOT_OURS: &str = "the answer is not one of a Leasehold server; does --server name one?";
+
 /// Timeout of a request. A swap compiles and rehearses; the server bounds both.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -71,6 +73,7 @@ pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::
         return pretty(&answer);
     }
     let status: StatusJson = read(&answer)?;
+    anyhow::ensure!(!status.digest.is_empty(), NOT_OURS);
     let mut text = format!(
         "active: {}\nsince: {}\nfaults: {}",
         named(&status.name, &status.version, &status.settings, status.generation, &status.digest),
@@ -120,6 +123,7 @@ fn recorded(record: &RecordJson) -> String {
 /// Formats the answer to a swap or a rollback.
 fn swapped(answer: &str) -> anyhow::Result<String> {
     let swap: SwapJson = read(answer)?;
+    anyhow::ensure!(!swap.digest.is_empty(), NOT_OURS);
     Ok(format!("active: {}", named(&swap.name, &swap.version, &swap.settings, swap.generation, &swap.digest)))
 }
 
@@ -174,7 +178,7 @@ fn send(
     is_json.with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
     if status.is_success() {
         // The status of a policy has no such field.
-        if *method != Method::GET && !read::<SwapJson>(&text)?.persisted {
+        if *method != Method::GET && read::<SwapJson>(&text)?.persisted == Some(false) {
             eprintln!(
                 "warning: the server cannot keep this: a restart will come back with another policy; see its \
                  log"
@@ -182,21 +186,24 @@ fn send(
         }
         return Ok(text);
     }
-    let ErrorBodyJson { message, stage, .. } = read::<ErrorJson>(&text)?.error;
-    let message = if message.is_empty() { &text } else { &message };
+    // Another server's error may have any form.
+    let ErrorBodyJson { message, stage, .. } = read::<ErrorJson>(&text).unwrap_or_default().error;
+    let message = word(if message.is_empty() { &text } else { &message });
     match (status.as_u16(), stage) {
         (401, _) => anyhow::bail!(
             "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from \
              leasehold.admin-token in the working directory"
         ),
-        (_, Some(stage)) => anyhow::bail!("refused at stage {stage}: {message}; the active policy serves on"),
+        (_, Some(stage)) => {
+            anyhow::bail!("refused at stage {}: {message}; the active policy serves on", word(&stage))
+        }
         _ => anyhow::bail!("{url} answered {status}: {message}"),
     }
 }
 
 /// Reads an answer, of a server of any version: see `api.rs`.
 fn read<'a, T: Deserialize<'a>>(answer: &'a str) -> anyhow::Result<T> {
-    serde_json::from_str(answer).context("the answer is not one of a Leasehold server")
+    serde_json::from_str(answer).context(NOT_OURS)
 }
 
 /// Formats a policy as `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`.
