@@ -27,7 +27,9 @@ use crate::{Clock, Database, DatabaseError, IssueMode, Secret, WorkspaceId};
 
 pub(crate) use self::contained::{Panicked, contained};
 pub(crate) use self::obtained::{Obtained, Read};
-pub(crate) use self::sent_issue::{ISSUE_LIMIT, IssueState, LOST_LIMIT, SentIssue};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use self::sent_issue::{ISSUE_LIMIT, LOST_LIMIT};
+pub(crate) use self::sent_issue::{IssueState, SentIssue};
 
 /// Share of its time that an issue may wait for a connection. After that it is never sent.
 const SHARE_BEFORE_SENDING: f32 = 0.8;
