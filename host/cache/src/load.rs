@@ -4,10 +4,13 @@
 //! have to read, ask, hold the answer against the record of the call, change the table in the critical
 //! section of `flight.rs`, notify. A policy that fails costs its caller a direct statement and nothing else.
 
+mod unknown_outcome;
+
 use std::sync::Arc;
 
 use tokio::time::{Instant as Deadline, timeout_at};
 
+use self::unknown_outcome::UnknownOutcomeGuard;
 use crate::admission::{Admission, QueueSlot};
 use crate::flight::{Flights, LeaderGuard, ReadOutcome, Writer};
 use crate::lease::{Ceilings, Generation};
@@ -359,25 +362,6 @@ impl Core {
 
     fn make_room(&self) {
         add(&self.counters.evicted, self.table.evict() as u64);
-    }
-}
-
-/// An issue whose effect is not known yet. Should its task end here, by a panic or with its runtime, the
-/// entry goes, as after any issue whose outcome is unknown.
-struct UnknownOutcomeGuard<'a> {
-    table: &'a Table,
-    writer: &'a Writer,
-}
-
-impl UnknownOutcomeGuard<'_> {
-    fn resolve(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for UnknownOutcomeGuard<'_> {
-    fn drop(&mut self) {
-        self.writer.finish(None, |_| self.table.remove(self.writer.workspace()));
     }
 }
 

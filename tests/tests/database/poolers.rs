@@ -1,6 +1,5 @@
-//! The detection of a pooler, and the fate of statements behind one that mixes them up.
-//!
-//! The tags alone are tried without a look at the pooler: then everything may fail, and nothing may be wrong.
+//! The detection of a pooler, and the fate of statements behind one that mixes them up. The tags alone are
+//! tried without a look at the pooler: then everything may fail, and nothing may be wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

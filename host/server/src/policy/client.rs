@@ -50,7 +50,8 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
     }
     let path = format!("/admin/policy?{}", query.finish());
     let answer = send(&apply.server, token, &Method::PUT, &path, component, signature)?;
-    if apply.json { pretty(&answer) } else { swapped(&answer) }
+    let active = swapped(&answer)?;
+    if apply.json { pretty(&answer) } else { Ok(active) }
 }
 
 /// Goes back to the policy before.
@@ -120,10 +121,15 @@ fn recorded(record: &RecordJson) -> String {
     )
 }
 
-/// Formats the answer to a swap or a rollback.
+/// Formats the answer to a swap or a rollback, and warns where a restart would not come back with it.
 fn swapped(answer: &str) -> anyhow::Result<String> {
     let swap: SwapJson = read(answer)?;
     anyhow::ensure!(!swap.digest.is_empty(), NOT_OURS);
+    if swap.persisted == Some(false) {
+        eprintln!(
+            "warning: the server cannot keep this: a restart will come back with another policy; see its log"
+        );
+    }
     Ok(format!("active: {}", named(&swap.name, &swap.version, &swap.settings, swap.generation, &swap.digest)))
 }
 
@@ -177,18 +183,13 @@ fn send(
     let is_json = serde_json::from_str::<Value>(&text);
     is_json.with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
     if status.is_success() {
-        // The status of a policy has no such field.
-        if *method != Method::GET && read::<SwapJson>(&text)?.persisted == Some(false) {
-            eprintln!(
-                "warning: the server cannot keep this: a restart will come back with another policy; see its \
-                 log"
-            );
-        }
         return Ok(text);
     }
     // Another server's error may have any form.
     let ErrorBodyJson { message, stage, .. } = read::<ErrorJson>(&text).unwrap_or_default().error;
-    let message = word(if message.is_empty() { &text } else { &message });
+    let message = if message.is_empty() { text } else { message };
+    // As `word`, but for a text of several lines, which is still worth reading.
+    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match (status.as_u16(), stage) {
         (401, _) => anyhow::bail!(
             "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from \
