@@ -89,7 +89,7 @@ pub fn scan(marker: &Marker, texts: &[String]) -> io::Result<Scan> {
     }
     let own = Own { memory: File::open("/proc/self/mem")?, pages: File::open("/proc/self/pagemap")? };
     let mut scan = Scan::default();
-    for region in regions(&fs::read_to_string("/proc/self/maps")?) {
+    for region in regions(&fs::read_to_string("/proc/self/smaps")?) {
         let bytes = region.len();
         // It may have been unmapped since: then it belonged to another test.
         let read = own.read(region, &mut buffer).unwrap_or_default();
@@ -143,10 +143,9 @@ impl Own {
 /// Returns the places that may be a guest's memory: private and writable, whole pages of WebAssembly, not too
 /// large, and with inaccessible address space behind it, where it could have grown. Mappings that touch are
 /// one, because the kernel keeps the part that came from the component's image apart from the rest.
-fn regions(maps: &str) -> Vec<Range<usize>> {
+fn regions(smaps: &str) -> Vec<Range<usize>> {
     let mut regions: Vec<(Range<usize>, bool)> = Vec::new();
-    for line in maps.lines() {
-        let Some((range, mapping)) = mapping(line) else { continue };
+    for (range, mapping) in mappings(smaps) {
         match (regions.last_mut(), mapping) {
             (Some((last, _)), Mapping::Candidate) if last.end == range.start => last.end = range.end,
             (_, Mapping::Candidate) => regions.push((range, false)),
@@ -169,16 +168,33 @@ enum Mapping {
     Other,
 }
 
-/// Parses a line such as `7f0000000000-7f0000010000 rw-p 00000000 00:01 1 /memfd:wasm-memory-image
-/// (deleted)`.
-fn mapping(line: &str) -> Option<(Range<usize>, Mapping)> {
-    let mut words = line.split_ascii_whitespace();
+/// Parses `/proc/self/smaps`: a line such as `7f0000000000-7f0000010000 rw-p 00000000 00:01 1
+/// /memfd:wasm-memory-image (deleted)`, and the lines about it, of which `VmFlags:` is the last.
+fn mappings(smaps: &str) -> impl Iterator<Item = (Range<usize>, Mapping)> {
+    let mut head = "";
+    smaps.lines().filter_map(move |line| match line.strip_prefix("VmFlags:") {
+        Some(flags) => mapping(head, flags),
+        None => {
+            // Every other line about a mapping begins with a word and a colon.
+            if !line.split_ascii_whitespace().next().is_some_and(|word| word.ends_with(':')) {
+                head = line;
+            }
+            None
+        }
+    })
+}
+
+/// Returns the kind of a mapping. Address space that wasmtime reserves is marked as such (`nr`); a buffer or
+/// a thread's stack that happens to lie below a memory, and touches it, is not.
+fn mapping(head: &str, flags: &str) -> Option<(Range<usize>, Mapping)> {
+    let mut words = head.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
     let rights = words.next()?;
     let name = words.nth(3).unwrap_or_default();
     let address = |text| usize::from_str_radix(text, 16).ok();
+    let is_reserved = flags.split_ascii_whitespace().any(|flag| flag == "nr");
     let mapping = match rights {
-        "rw-p" if name.is_empty() || name.starts_with("/memfd:") => Mapping::Candidate,
+        "rw-p" if name.starts_with("/memfd:") || name.is_empty() && is_reserved => Mapping::Candidate,
         "---p" => Mapping::Guard,
         _ => Mapping::Other,
     };
@@ -202,4 +218,20 @@ fn positions(bytes: &[u8], wanted: u8) -> impl Iterator<Item = usize> {
         at += skipped;
         found
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::regions;
+
+    #[test]
+    fn a_buffer_that_touches_a_memory_is_no_part_of_it() {
+        let smaps = "7f0000000000-7f0000101000 rw-p 00000000 00:00 0\nRss: 8 kB\nVmFlags: rd wr mr mw me ac\n\
+             7f0000101000-7f0000111000 rw-p 00000000 00:00 0\nRss: 8 kB\nVmFlags: rd wr mr mw me nr\n\
+             7f0000111000-7f0000113000 rw-p 00000000 00:01 1 /memfd:wasm-memory-image (deleted)\n\
+             VmFlags: rd wr mr mw me ac\n\
+             7f0000113000-7f0000121000 rw-p 00000000 00:00 0\nVmFlags: rd wr mr mw me nr\n\
+             7f0000121000-7f0000200000 ---p 00000000 00:00 0\nVmFlags: mr mw me nr\n";
+        assert_eq!(regions(smaps), [0x7f00_0010_1000..0x7f00_0012_1000]);
+    }
 }
