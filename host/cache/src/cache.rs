@@ -20,12 +20,11 @@ use tracing::{Instrument as _, Span, debug_span, field};
 
 use crate::error::RUNTIME_ENDED;
 use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::lease::Generation;
 use crate::load::Core;
 use crate::policy::activation::ActivePolicy;
 use crate::stats::{Gauges, count};
-use crate::table::Found;
-use crate::{Error, Instant, Lookup, Secret, Stats, Status, WorkspaceId};
+use crate::table::{Found, Value};
+use crate::{Error, Lookup, Secret, Stats, Status, WorkspaceId};
 
 pub use builder::{BuildError, Builder};
 pub use many::WarmReport;
@@ -71,7 +70,7 @@ impl SecretCache {
     /// [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
-        self.covered(workspace, answer).flatten()
+        self.covered(workspace, answer)?.present()
     }
 
     /// Returns a handle of the secret, as [`with`](Self::with) would lend it. Two threads that both hit share
@@ -90,8 +89,8 @@ impl SecretCache {
     /// [`Error::Absent`] if the workspace has no secret; the other variants if that could not be found out.
     pub async fn read(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
         let outcome = match self.hit(workspace) {
-            Some(Some(lookup)) => return Ok(lookup),
-            Some(None) => Err(Error::Absent),
+            Some(Value::Present(lookup)) => return Ok(lookup),
+            Some(Value::Absent) => Err(Error::Absent),
             None => self.join_or_lead(workspace, FlightKind::Fill).await,
         };
         self.count_read(outcome)
@@ -185,33 +184,26 @@ impl SecretCache {
         core.counters.snapshot(core.table.hits(), core.statements.database.statements(), gauges)
     }
 
-    /// Applies `answer` to the value that a lease covers: `Some(None)` where that value is absence, `None`
-    /// where no lease covers one.
+    /// Applies `answer` to the value that a lease covers, if one does.
     #[inline]
-    fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Option<R>> {
-        let found = self.core.table.lookup(workspace, || self.terms(), answer);
+    fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Value<R>> {
+        let found = self.core.table.lookup(workspace, || self.core.moment(), answer);
         self.found(workspace, found)
     }
 
-    /// Returns the value that a lease covers, as the answer of a read: `Some(None)` where that value is
-    /// absence.
+    /// Returns the value that a lease covers, if one does, as the answer of a read.
     #[inline]
-    fn hit(&self, workspace: &WorkspaceId) -> Option<Option<Lookup>> {
+    fn hit(&self, workspace: &WorkspaceId) -> Option<Value<Lookup>> {
         let found = self.core.table.lookup_dated(
             workspace,
-            || self.terms(),
+            || self.core.moment(),
             |secret, obtained_at, now| Lookup::new(secret.clone(), Status::Hit, obtained_at, now),
         );
         self.found(workspace, found)
     }
 
     #[inline]
-    fn terms(&self) -> (Generation, Instant) {
-        (self.core.rollout.generation(), self.core.clock.now_coarse())
-    }
-
-    #[inline]
-    fn found<R>(&self, workspace: &WorkspaceId, found: Found<R>) -> Option<Option<R>> {
+    fn found<R>(&self, workspace: &WorkspaceId, found: Found<R>) -> Option<Value<R>> {
         match found {
             Found::Hit(value) => Some(value),
             Found::Refresh(value) => {

@@ -47,6 +47,17 @@ pub(crate) struct Ceilings {
     pub(crate) max_absent: Duration,
 }
 
+/// The moment of a read, as far as a lease asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment<W> {
+    /// The active policy.
+    pub(crate) generation: Generation,
+    pub(crate) now: Instant,
+    /// Whether each change up to `now` would be known. It is asked past `fresh_until` only: a hit before that
+    /// does not pay for it.
+    pub(crate) watched: W,
+}
+
 /// The action that a lease allows the host at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cover {
@@ -78,10 +89,12 @@ impl Lease {
     }
 }
 
-/// Returns how far an entry that `granted` leased answers a read at `now` under the policy `active`.
+/// Returns how far an entry that `granted` leased answers a read at this moment.
 #[inline]
-pub(crate) fn cover(lease: &Lease, granted: Generation, active: Generation, now: Instant) -> Cover {
-    if granted != active || now >= lease.fresh_until {
+pub(crate) fn cover<W: FnOnce() -> bool>(lease: &Lease, granted: Generation, moment: Moment<W>) -> Cover {
+    let Moment { generation, now, watched } = moment;
+    let answers = || now < lease.fresh_until || (now < lease.watched_until && watched());
+    if granted != generation || !answers() {
         Cover::Expired
     } else if now > lease.refresh_after {
         Cover::Refresh
@@ -111,19 +124,36 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_served_before_fresh_until_and_under_its_own_generation_only() {
+    fn an_entry_is_served_within_its_lease_and_under_its_own_generation_only() {
         let (one, two) = (Generation::FIRST, Generation::FIRST.next());
-        for (lease, granted, now, expected) in [
-            (lease(100, 100, 100), one, 99, Cover::Hit),
-            (lease(100, 100, 100), one, 100, Cover::Expired),
-            (lease(100, 100, 100), two, 99, Cover::Expired),
-            (lease(50, 100, 100), one, 50, Cover::Hit),
-            (lease(50, 100, 100), one, 51, Cover::Refresh),
-            (lease(50, 100, 100), one, 100, Cover::Expired),
-            (lease(0, 0, u64::MAX), one, 0, Cover::Expired),
-            (lease(u64::MAX, u64::MAX, 0), one, u64::MAX - 1, Cover::Hit),
+        let watch = |lease: Lease, end| Lease { watched_until: Instant::from_nanos(end), ..lease };
+        let (seen, blind) = (Some(true), Some(false));
+        // `None`: the watch is not asked.
+        for (lease, granted, now, watched, expected) in [
+            (lease(100, 100, 100), one, 99, None, Cover::Hit),
+            (lease(100, 100, 100), one, 100, None, Cover::Expired),
+            (lease(100, 100, 100), two, 99, None, Cover::Expired),
+            (lease(50, 100, 100), one, 50, None, Cover::Hit),
+            (lease(50, 100, 100), one, 51, None, Cover::Refresh),
+            (lease(50, 100, 100), one, 100, None, Cover::Expired),
+            (lease(0, 0, u64::MAX), one, 0, None, Cover::Expired),
+            (lease(u64::MAX, u64::MAX, 0), one, u64::MAX - 1, None, Cover::Hit),
+            (watch(lease(300, 100, 100), 200), one, 99, None, Cover::Hit),
+            (watch(lease(300, 100, 100), 200), one, 100, seen, Cover::Hit),
+            (watch(lease(300, 100, 100), 200), one, 100, blind, Cover::Expired),
+            (watch(lease(300, 100, 100), 200), one, 200, None, Cover::Expired),
+            (watch(lease(300, 100, 100), 200), two, 100, None, Cover::Expired),
+            (watch(lease(150, 100, 100), 200), one, 151, seen, Cover::Refresh),
+            (watch(lease(300, 100, 100), 50), one, 99, None, Cover::Hit),
         ] {
-            assert_eq!(cover(&lease, granted, one, Instant::from_nanos(now)), expected, "{lease:?} at {now}");
+            let mut asked = None;
+            let watch = || {
+                asked = watched;
+                watched.expect("the watch is not asked here")
+            };
+            let moment = Moment { generation: one, now: Instant::from_nanos(now), watched: watch };
+            assert_eq!(cover(&lease, granted, moment), expected, "{lease:?} at {now}");
+            assert_eq!(asked, watched, "{lease:?} at {now}");
         }
     }
 

@@ -13,14 +13,14 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use self::unknown_outcome::UnknownOutcomeGuard;
 use crate::admission::{Admission, QueueSlot};
 use crate::flight::{Flights, LeaderGuard, ReadOutcome, Writer};
-use crate::lease::{Ceilings, Generation};
+use crate::lease::{Ceilings, Generation, Moment};
 use crate::policy::activation::ActivePolicy;
 use crate::policy::call::{Call, CallError, Change, JudgedIssue, JudgedRead, PolicyAnswer, Request};
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::statements::{IssueState, Obtained, Read, SentIssue, Statements};
 use crate::stats::{Counters, add, count};
-use crate::table::{Entry, Snapshot, Table};
+use crate::table::{Entry, Snapshot, Table, Value};
 use crate::{Cause, Clock, DatabaseError, Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
 
 /// The parts of a cache, as its tasks share them.
@@ -64,10 +64,19 @@ struct IssueResult {
 impl Core {
     /// Returns the answer of the table at this moment, without asking the policy or the database.
     pub(crate) fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
-        let (generation, now) = (self.rollout.generation(), self.clock.now_coarse());
-        let value = self.table.peek(workspace, generation, now)?;
-        let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, now);
-        Some(value.map(hit).ok_or(Error::Absent))
+        let moment = self.moment();
+        let now = moment.now;
+        Some(match self.table.peek(workspace, moment)? {
+            Value::Present((secret, obtained_at)) => Ok(Lookup::new(secret, Status::Hit, obtained_at, now)),
+            Value::Absent => Err(Error::Absent),
+        })
+    }
+
+    /// Returns the moment of a read. There is no channel by which the changes of others would be known: no
+    /// read is under the watch.
+    #[inline]
+    pub(crate) fn moment(&self) -> Moment<impl FnOnce() -> bool + use<>> {
+        Moment { generation: self.rollout.generation(), now: self.clock.now_coarse(), watched: || false }
     }
 
     /// Starts to load one workspace for all its waiters.

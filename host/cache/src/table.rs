@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::hits::Hits;
-use crate::lease::{Cover, Generation, Lease, cover};
+use crate::lease::{Cover, Generation, Lease, Moment, cover};
 use crate::sync::{Arc, AtomicU32, ConcurrentMap, Guard as _, Mutex, Ordering, RandomState, TryLockError};
 use crate::{Instant, Secret, WorkspaceId};
 
@@ -54,12 +54,31 @@ pub(crate) struct Snapshot {
     pub(crate) lease: Lease,
 }
 
+/// The value of an entry that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<R> {
+    /// A secret, or what a caller's function makes of it.
+    Present(R),
+    /// A policy stored that there is none.
+    Absent,
+}
+
+impl<R> Value<R> {
+    /// Returns the secret, or what was made of it.
+    pub(crate) fn present(self) -> Option<R> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent => None,
+        }
+    }
+}
+
 /// The result of a read of the table.
 pub(crate) enum Found<R> {
-    /// The entry answers: the caller's function was applied to its value, or absence is stored.
-    Hit(Option<R>),
+    /// The entry answers: the caller's function was applied to its secret.
+    Hit(Value<R>),
     /// The entry answers as for `Hit`, and this hit has to ask the policy again.
-    Refresh(Option<R>),
+    Refresh(Value<R>),
     /// There is no entry, or no lease that covers this read.
     Expired,
 }
@@ -95,40 +114,43 @@ impl Table {
     /// Looks an entry up for a hit. It borrows the value under the map's guard: cloning it would bounce its
     /// reference count between cores.
     ///
-    /// `terms` returns the active generation and the time. It is called once the entry is found: all of it is
-    /// done while the entry is on its way from memory, where the guard's barriers would have it wait before
-    /// and after.
+    /// `moment` is called once the entry is found: all of it is done while the entry is on its way from
+    /// memory, where the guard's barriers would have it wait before and after.
     #[inline]
-    pub(crate) fn lookup<R>(
+    pub(crate) fn lookup<R, W: FnOnce() -> bool>(
         &self,
         workspace: &WorkspaceId,
-        terms: impl FnOnce() -> (Generation, Instant),
+        moment: impl FnOnce() -> Moment<W>,
         answer: impl FnOnce(&Secret) -> R,
     ) -> Found<R> {
-        self.lookup_dated(workspace, terms, |secret, _, _| answer(secret))
+        self.lookup_dated(workspace, moment, |secret, _, _| answer(secret))
     }
 
     /// Does the same for a caller that needs the age of the value: `answer` is also given when the value was
     /// obtained, and the time.
     #[inline]
-    pub(crate) fn lookup_dated<R>(
+    pub(crate) fn lookup_dated<R, W: FnOnce() -> bool>(
         &self,
         workspace: &WorkspaceId,
-        terms: impl FnOnce() -> (Generation, Instant),
+        moment: impl FnOnce() -> Moment<W>,
         answer: impl FnOnce(&Secret, Instant, Instant) -> R,
     ) -> Found<R> {
         let guard = self.entries.guard();
         let Some(entry) = self.entries.get(workspace, &guard) else { return Found::Expired };
-        let (active, now) = terms();
-        let refreshes = match cover(&entry.lease, entry.generation, active, now) {
+        let moment = moment();
+        let now = moment.now;
+        let refreshes = match cover(&entry.lease, entry.generation, moment) {
             Cover::Hit => false,
             Cover::Refresh => entry.claim_refresh(now),
             Cover::Expired => return Found::Expired,
         };
-        let value = entry.value.as_ref().map(|secret| {
-            self.hits.count_own(guard.thread_id());
-            answer(secret, entry.obtained_at, now)
-        });
+        let value = match &entry.value {
+            Some(secret) => {
+                self.hits.count_own(guard.thread_id());
+                Value::Present(answer(secret, entry.obtained_at, now))
+            }
+            None => Value::Absent,
+        };
         if refreshes { Found::Refresh(value) } else { Found::Hit(value) }
     }
 
@@ -145,23 +167,25 @@ impl Table {
 
     /// Returns the value that covers a read at this moment, and when it was obtained, without counting as the
     /// hit that a refresh waits for.
-    pub(crate) fn peek(
+    pub(crate) fn peek<W: FnOnce() -> bool>(
         &self,
         workspace: &WorkspaceId,
-        active: Generation,
-        now: Instant,
-    ) -> Option<Option<(Secret, Instant)>> {
+        moment: Moment<W>,
+    ) -> Option<Value<(Secret, Instant)>> {
         let entries = self.entries.pin();
         let entry = entries.get(workspace)?;
-        let covered = cover(&entry.lease, entry.generation, active, now) != Cover::Expired;
-        covered.then(|| Some((entry.value.clone()?, entry.obtained_at)))
+        let covered = cover(&entry.lease, entry.generation, moment) != Cover::Expired;
+        covered.then(|| match &entry.value {
+            Some(secret) => Value::Present((secret.clone(), entry.obtained_at)),
+            None => Value::Absent,
+        })
     }
 
-    /// Returns how far a read at `now` would be covered, without being one.
-    pub(crate) fn cover(&self, workspace: &WorkspaceId, active: Generation, now: Instant) -> Cover {
+    /// Returns how far a read at this moment would be covered, without being one.
+    pub(crate) fn cover<W: FnOnce() -> bool>(&self, workspace: &WorkspaceId, moment: Moment<W>) -> Cover {
         let entries = self.entries.pin();
         let entry = entries.get(workspace);
-        entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, active, now))
+        entry.map_or(Cover::Expired, |entry| cover(&entry.lease, entry.generation, moment))
     }
 
     /// Returns the entry, if it is still kept: what a policy may see.

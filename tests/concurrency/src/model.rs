@@ -20,13 +20,18 @@ pub(crate) use stamp::Stamp;
 
 use crate::active::ActiveCell;
 use crate::flight::{FlightKind, Flights, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::lease::{Generation, Lease};
+use crate::lease::{Generation, Lease, Moment};
 use crate::sync::Arc;
 use crate::table::{Entry, Found, Snapshot, Table};
 use crate::{Error, Instant, Lookup, Status, WorkspaceId};
 
 /// The current time, which stands still: leases that end are the table's own scenarios.
 pub(crate) const NOW: Instant = Instant::from_nanos(1_000);
+
+/// Returns the moment of a read under this policy; no channel tells of changes.
+pub(crate) fn now(generation: Generation) -> Moment<impl FnOnce() -> bool> {
+    Moment { generation, now: NOW, watched: || false }
+}
 
 /// The answer of the policy to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +72,11 @@ impl Model {
 
     /// Returns what a lease covers at this moment: a hit.
     pub(crate) fn covered(self: &Arc<Self>, workspace: &WorkspaceId) -> Option<Stamp> {
-        match self.table.lookup(workspace, || (self.active.generation(), NOW), Stamp::of) {
-            Found::Hit(stamp) => stamp,
-            Found::Refresh(stamp) => {
+        match self.table.lookup(workspace, || now(self.active.generation()), Stamp::of) {
+            Found::Hit(value) => value.present(),
+            Found::Refresh(value) => {
                 self.refresh(workspace);
-                stamp
+                value.present()
             }
             Found::Expired => None,
         }
@@ -148,7 +153,7 @@ impl Model {
     }
 
     fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
-        let value = self.table.peek(workspace, self.active.generation(), NOW)?;
+        let value = self.table.peek(workspace, now(self.active.generation()))?.present();
         let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, NOW);
         Some(value.map(hit).ok_or(Error::Absent))
     }

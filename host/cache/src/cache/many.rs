@@ -11,6 +11,7 @@ use super::SecretCache;
 use crate::admission::QueueSlot;
 use crate::flight::{FlightKind, Join, ReadOutcome, Waiter};
 use crate::stats::count;
+use crate::table::Value;
 use crate::{Error, Lookup, WorkspaceId};
 
 /// Maximum of attempts of a read that was rejected all the same, because of what other callers do: it joined
@@ -104,7 +105,8 @@ impl SecretCache {
                 // Other tasks have their turn, too, where thousands of hits follow each other.
                 consume_budget().await;
                 match self.hit(workspace) {
-                    Some(lookup) => deliver(index, lookup.ok_or(Error::Absent)),
+                    Some(Value::Present(lookup)) => deliver(index, Ok(lookup)),
+                    Some(Value::Absent) => deliver(index, Err(Error::Absent)),
                     None => window.begin(index, workspace, &mut deliver).await,
                 }
             }

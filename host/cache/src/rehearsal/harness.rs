@@ -16,7 +16,7 @@ use super::database::RehearsalDatabase;
 use super::refused;
 use crate::admission::Admission;
 use crate::flight::Flights;
-use crate::lease::{Ceilings, Cover, Generation, Lease};
+use crate::lease::{Ceilings, Cover, Generation, Lease, Moment};
 use crate::load::Core;
 use crate::policy::call::Shortage;
 use crate::policy::pool::Loaded;
@@ -176,7 +176,10 @@ impl Harness {
     pub(super) fn life(&self, workspace: &WorkspaceId) -> (Duration, Duration) {
         let now = self.clock.now();
         let generation = self.core.rollout.generation();
-        let cover = |after| self.core.table.cover(workspace, generation, now.saturating_add(after));
+        let cover = |after| {
+            let moment = Moment { generation, now: now.saturating_add(after), watched: || false };
+            self.core.table.cover(workspace, moment)
+        };
         // By the ceilings no lease reaches any further.
         let ceiling = self.ceilings.max_fresh.max(self.ceilings.max_absent);
         let life = nanos_while(ceiling, |after| cover(after) != Cover::Expired);

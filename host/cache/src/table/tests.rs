@@ -18,18 +18,21 @@ fn entry(value: &str, refresh: u64, fresh: u64, keep: u64) -> Entry {
     Entry::new(Snapshot { value: Some(Secret::new(value)), obtained_at: at(0), lease }, Generation::FIRST)
 }
 
+fn at(generation: Generation, now: u64) -> Moment<impl FnOnce() -> bool> {
+    Moment { generation, now: Instant::from_nanos(now), watched: || false }
+}
+
 fn read(table: &Table, n: usize, now: u64) -> Found<String> {
-    let terms = || (Generation::FIRST, Instant::from_nanos(now));
-    table.lookup(&id(n), terms, |secret| secret.expose_str().unwrap().to_string())
+    table.lookup(&id(n), || at(Generation::FIRST, now), |secret| secret.expose_str().unwrap().to_string())
 }
 
 #[test]
 fn only_the_first_hit_after_refresh_after_refreshes() {
     let table = Table::new(10);
     table.store(&id(1), entry("a", 50, 100, 100));
-    assert!(matches!(read(&table, 1, 50), Found::Hit(Some(value)) if value == "a"));
-    assert!(matches!(read(&table, 1, 51), Found::Refresh(Some(_))));
-    assert!(matches!(read(&table, 1, 52), Found::Hit(Some(_))));
+    assert!(matches!(read(&table, 1, 50), Found::Hit(Value::Present(value)) if value == "a"));
+    assert!(matches!(read(&table, 1, 51), Found::Refresh(Value::Present(_))));
+    assert!(matches!(read(&table, 1, 52), Found::Hit(Value::Present(_))));
     assert!(matches!(read(&table, 1, 100), Found::Expired));
     assert!(matches!(read(&table, 2, 1), Found::Expired));
 }
@@ -39,8 +42,8 @@ fn a_lease_that_is_due_for_months_does_not_refresh_with_each_hit() {
     let table = Table::new(10);
     let now = 100 * 24 * 3_600 * 1_000_000_000;
     table.store(&id(1), entry("a", 0, u64::MAX, u64::MAX));
-    assert!(matches!(read(&table, 1, now), Found::Refresh(Some(_))));
-    assert!(matches!(read(&table, 1, now + 1), Found::Hit(Some(_))));
+    assert!(matches!(read(&table, 1, now), Found::Refresh(Value::Present(_))));
+    assert!(matches!(read(&table, 1, now + 1), Found::Hit(Value::Present(_))));
 }
 
 /// Counts the milliseconds up to `end` at which a hit asks for a refresh that puts the same value again: as
@@ -84,7 +87,7 @@ fn what_is_newer_or_from_another_policy_is_refreshed_by_its_own_lease() {
         table.store(&id(1), entry("a", 50, 100, 100));
         assert!(matches!(read(&table, 1, 51), Found::Refresh(_)));
         table.store(&id(1), next(51));
-        let read = |now| table.lookup(&id(1), || (generation, Instant::from_nanos(now)), |_| ());
+        let read = |now| table.lookup(&id(1), || at(generation, now), |_| ());
         assert!(matches!(read(60), Found::Hit(_)) && matches!(read(61), Found::Refresh(_)));
     }
 }
@@ -158,15 +161,18 @@ fn what_is_replaced_beside_an_answer_that_does_not_return_is_wiped_once_it_has_r
         table.store(&id(n), entry);
         secret
     };
-    let terms = || (Generation::FIRST, Instant::from_nanos(0));
-    let found = table.lookup(&id(1), terms, |_| {
-        // Other threads go on as ever: with the same workspace, and with another one.
-        std::thread::scope(|threads| {
-            let stores = || (0..1_000).flat_map(|_| [store(1), store(2)]).collect::<Vec<_>>();
-            threads.spawn(stores).join().unwrap()
-        })
-    });
-    let Found::Hit(Some(replaced)) = found else { panic!("a lease covers it") };
+    let found = table.lookup(
+        &id(1),
+        || at(Generation::FIRST, 0),
+        |_| {
+            // Other threads go on as ever: with the same workspace, and with another one.
+            std::thread::scope(|threads| {
+                let stores = || (0..1_000).flat_map(|_| [store(1), store(2)]).collect::<Vec<_>>();
+                threads.spawn(stores).join().unwrap()
+            })
+        },
+    );
+    let Found::Hit(Value::Present(replaced)) = found else { panic!("a lease covers it") };
     store(1);
     store(2);
     let left = replaced.iter().filter(|secret| secret.handles() > 1).count();
@@ -179,15 +185,21 @@ fn what_an_answer_that_does_not_return_holds_back_is_bounded() {
     let store = |n: usize| table.store(&id(n), entry("a", 50, 100, 100));
     store(1);
     store(2);
-    let terms = || (Generation::FIRST, Instant::from_nanos(0));
-    table.lookup(&id(1), terms, |_| {
-        std::thread::scope(|threads| {
-            threads.spawn(|| (0..10 * MIN_HELD).for_each(|_| store(2)));
-        });
-        assert!(table.held().abs_diff(MIN_HELD) <= 4, "{} are held", table.held());
-        assert!(matches!(read(&table, 2, 0), Found::Expired), "what is old is gone though nothing is stored");
-        assert!(matches!(read(&table, 1, 0), Found::Hit(_)), "what is stored is answered");
-    });
+    table.lookup(
+        &id(1),
+        || at(Generation::FIRST, 0),
+        |_| {
+            std::thread::scope(|threads| {
+                threads.spawn(|| (0..10 * MIN_HELD).for_each(|_| store(2)));
+            });
+            assert!(table.held().abs_diff(MIN_HELD) <= 4, "{} are held", table.held());
+            assert!(
+                matches!(read(&table, 2, 0), Found::Expired),
+                "what is old is gone though nothing is stored"
+            );
+            assert!(matches!(read(&table, 1, 0), Found::Hit(_)), "what is stored is answered");
+        },
+    );
     store(1);
     store(2);
     assert!(table.held() <= 4, "{} are still held", table.held());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shuttle::thread;
 
-use crate::lease::Generation;
+use crate::lease::{Generation, Moment};
 use crate::model::{FAR, NOW, Stamp, lease, workspace};
 use crate::sync::Arc;
 use crate::table::{Found, Table};
@@ -21,7 +21,7 @@ fn store(table: &Table, workspace: &WorkspaceId, version: u64, end: Instant) {
 fn hit(table: &Table, workspace: &WorkspaceId, now: Instant) -> Option<Stamp> {
     let found = table.lookup(
         workspace,
-        || (ACTIVE, now),
+        || Moment { generation: ACTIVE, now, watched: || false },
         |secret| {
             let before = Stamp::of(secret);
             crate::sync::point();
@@ -30,7 +30,7 @@ fn hit(table: &Table, workspace: &WorkspaceId, now: Instant) -> Option<Stamp> {
         },
     );
     match found {
-        Found::Hit(stamp) | Found::Refresh(stamp) => stamp,
+        Found::Hit(stamp) | Found::Refresh(stamp) => stamp.present(),
         Found::Expired => None,
     }
 }
@@ -135,7 +135,7 @@ pub fn a_refresh_is_claimed_by_one_of_the_hits_that_find_it_due() {
     let claimed = Arc::new(AtomicUsize::new(0));
     let hits = [(); 3].map(|()| {
         let (table, w, claimed) = (Arc::clone(&table), w.clone(), Arc::clone(&claimed));
-        thread::spawn(move || match table.lookup(&w, || (ACTIVE, NOW), Stamp::of) {
+        thread::spawn(move || match table.lookup(&w, || crate::model::now(ACTIVE), Stamp::of) {
             Found::Refresh(_) => drop(claimed.fetch_add(1, Ordering::Relaxed)),
             Found::Hit(_) => {}
             Found::Expired => panic!("its lease covers this"),
