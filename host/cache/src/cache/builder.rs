@@ -223,7 +223,7 @@ impl Builder {
 
     /// Sets how long a swap waits for its component to be compiled, and for other components that are being
     /// compiled in this process: one at a time, whatever the number of caches, and the same component once
-    /// for all of them; 10 s by default, by the machine's clock. A swap whose component is not compiled by
+    /// for all of them; 30 s by default, by the machine's clock. A swap whose component is not compiled by
     /// then is refused. The compiler itself cannot be stopped, and is busy until it has finished.
     pub fn policy_compile_limit(mut self, span: Duration) -> Self {
         self.gate.compile_limit = span;

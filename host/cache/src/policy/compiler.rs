@@ -20,7 +20,7 @@ use super::shortage::{is_forbidden, is_shortage};
 use crate::{Stage, SwapError};
 
 /// Maximum number of components in the queue, all different. At 150 ms for each, the last of them waits for
-/// as long as a caller does by default.
+/// 10 s, a third of what a caller does by default.
 const MAX_QUEUE: usize = 64;
 /// Stack of the thread. The parsers of wasmtime recurse for types within types, as deep as the inspection
 /// lets them.

@@ -1,8 +1,8 @@
-//! The gate: all checks of a component before anything of it is compiled.
+//! The gate: all checks of a component before it is compiled, and the wait for the compiler.
 //!
 //! The order is from cheap to expensive, and from what an operator decides to what the bytes are: size,
-//! digest, signature, inspection. The gate runs nothing of the component, and knows nothing of what is
-//! active.
+//! digest, signature, inspection, compilation. The gate runs nothing of the component, and knows nothing of
+//! what is active.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +19,10 @@ use crate::{Clock, Instant, Stage, SwapError, blocking};
 /// Maximum size of a component. The shipped ones are below 40 KB.
 const MAX_COMPONENT_BYTES: usize = 4 << 20;
 
-/// Default wait for the compiler: twice what the costliest component that passes the inspection takes.
-const COMPILE_LIMIT: Duration = Duration::from_secs(10);
+/// Default wait for the compiler: six times what the costliest component that passes the inspection takes on
+/// a processor of its own. The compiler's thread gives way to all others, and on a busy machine it may have
+/// a tenth of a processor.
+const COMPILE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The operator's demands on a component.
 #[derive(Debug)]
