@@ -17,11 +17,11 @@ use crate::{
     missing_docs,
     unreachable_pub,
     clippy::all,
-    reason = "generated from wit/, where the documentation is"
+    reason = "generated from wit/0.1, where the documentation is"
 )]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "../../wit/0.1",
         world: "leasehold:policy/cache-policy",
         pub_export_macro: true,
         export_macro_name: "export_component",

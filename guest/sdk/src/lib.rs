@@ -44,7 +44,7 @@
 //! assert_eq!(host.selects(), 1);
 //! ```
 //!
-//! The contract itself, with what it promises and what it does not, is the WIT package in `wit/`.
+//! The contract itself, with what it promises and what it does not, is the WIT package in `wit/0.1`.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 

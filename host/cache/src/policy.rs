@@ -11,6 +11,7 @@ pub(crate) mod card;
 mod compile_cache;
 mod compiled;
 mod compiler;
+mod contract;
 mod describe;
 mod engine;
 mod error;

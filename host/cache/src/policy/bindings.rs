@@ -1,22 +1,3 @@
-//! The contract in Rust, generated from `wit/`. Everything that a policy may import can trap; the database
-//! may wait.
+//! The contract in Rust: one module for each minor version of it, generated from its folder in `wit/`.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::indexing_slicing,
-    reason = "generated from wit/"
-)]
-
-wasmtime::component::bindgen!({
-    path: "../../wit",
-    world: "leasehold:policy/cache-policy",
-    imports: {
-        "leasehold:policy/database": async | trappable,
-        "leasehold:policy/log": async | trappable,
-        default: trappable,
-    },
-    exports: { default: async },
-    with: { "leasehold:policy/types.secret": crate::policy::call::Handle },
-});
+pub(super) mod v0_1;

@@ -12,10 +12,11 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine};
 
-use super::bindings::{CachePolicy, CachePolicyPre};
+use super::bindings::v0_1::{CachePolicy, CachePolicyPre};
 use super::compile_cache::CompileCache;
 use super::compiled::{Bytes, Compiled, Register};
 use super::compiler::Compiler;
+use super::contract::Contract;
 use super::execution::{Each, Execution, allowed};
 use super::fuel;
 use super::imports::HostState;
@@ -136,52 +137,40 @@ impl PolicyEngine {
     /// types.
     pub(crate) fn link(&self, component: &Component) -> Result<CachePolicyPre<HostState>, SwapError> {
         let refuse = |reason: String| SwapError::new(Stage::World, reason);
-        let extra = self.extra_imports(component);
+        let component_type = component.component_type();
+        let imports: Vec<_> = component_type.imports(&self.engine).map(|(name, _)| name).collect();
+        let exports: Vec<_> = component_type.exports(&self.engine).collect();
+        let names = imports.iter().copied().chain(exports.iter().map(|(name, _)| *name));
+        let contract = Contract::of(names).map_err(|reason| refuse(printable(&reason)))?;
+        let extra: Vec<_> = imports.into_iter().filter(|name| !contract.offers(name)).collect();
         if !extra.is_empty() {
             return Err(refuse(format!(
-                "it imports {}, and this host offers leasehold:policy/{{clock, database, entry, log, \
-                 types}}@0.1.0 only; a policy gets no files, network, environment or clock of its own",
-                printable(&extra.join(", "))
+                "it imports {}, and this host offers {} only; a policy gets no files, network, environment or \
+                 clock of its own",
+                printable(&extra.join(", ")),
+                contract.offered()
             )));
         }
-        let missing = self.missing_exports(component);
+        let missing = contract.missing_exports(|wanted| {
+            exports.iter().any(|(name, item)| {
+                name.split('@').next() == Some(wanted)
+                    && matches!(item.ty, ComponentItem::ComponentInstance(_))
+            })
+        });
         if !missing.is_empty() {
             return Err(refuse(format!(
-                "it does not export {}; expected a component of the world \
-                 leasehold:policy/cache-policy@0.1.0",
-                missing.join(", ")
+                "it does not export {}; expected a component of the world {}",
+                missing.join(", "),
+                contract.world()
             )));
         }
         let linked = self.linker.instantiate_pre(component).and_then(CachePolicyPre::new);
         linked.map_err(|error| {
             refuse(format!(
-                "its types are not those of leasehold:policy@0.1.0: {}",
+                "its types are not those of {}: {}",
+                contract.package,
                 printable(&format!("{error:#}"))
             ))
         })
-    }
-
-    fn extra_imports(&self, component: &Component) -> Vec<String> {
-        let offered = |name: &str| {
-            let interface = name.strip_prefix("leasehold:policy/").and_then(|rest| rest.split('@').next());
-            matches!(interface, Some("clock" | "database" | "entry" | "log" | "types"))
-        };
-        let component_type = component.component_type();
-        let imports = component_type.imports(&self.engine);
-        imports.map(|(name, _)| name).filter(|name| !offered(name)).map(str::to_owned).collect()
-    }
-
-    fn missing_exports(&self, component: &Component) -> Vec<&'static str> {
-        let component_type = component.component_type();
-        let is_exported = |wanted: &str| {
-            component_type.exports(&self.engine).any(|(name, item)| {
-                name.split('@').next() == Some(wanted)
-                    && matches!(item.ty, ComponentItem::ComponentInstance(_))
-            })
-        };
-        ["leasehold:policy/control", "leasehold:policy/policy"]
-            .into_iter()
-            .filter(|wanted| !is_exported(wanted))
-            .collect()
     }
 }

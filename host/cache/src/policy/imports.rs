@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Result, format_err};
 
-use super::bindings::leasehold::policy::{clock, database, entry, log, types};
+use super::bindings::v0_1::leasehold::policy::{clock, database, entry, log, types};
 use super::call::{Call, Fault, Handle};
 use super::limits::Limits;
 use crate::lease::Lease;

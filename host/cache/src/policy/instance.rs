@@ -11,9 +11,9 @@ use std::time::Duration;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, StoreLimitsBuilder, Trap};
 
-use super::bindings::exports::leasehold::policy::control::Description;
-use super::bindings::leasehold::policy::types;
-use super::bindings::{CachePolicy, CachePolicyPre};
+use super::bindings::v0_1::exports::leasehold::policy::control::Description;
+use super::bindings::v0_1::leasehold::policy::types;
+use super::bindings::v0_1::{CachePolicy, CachePolicyPre};
 use super::call::{Call, CallError, Fault, Handle, PolicyAnswer, Request, Shortage};
 use super::engine::PolicyEngine;
 use super::fuel;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tracing::warn;
 
 use super::Policy;
-use super::bindings::CachePolicyPre;
-use super::bindings::exports::leasehold::policy::control::Description;
+use super::bindings::v0_1::CachePolicyPre;
+use super::bindings::v0_1::exports::leasehold::policy::control::Description;
 use super::call::{Call, CallError, Fault, PolicyAnswer, Request, Shortage};
 use super::card::PolicyCard;
 use super::compiled::Compiled;
