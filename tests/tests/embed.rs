@@ -2,6 +2,7 @@
 //! at once.
 
 mod broken;
+mod changes;
 mod many;
 mod runtime;
 mod seen;

@@ -5,6 +5,7 @@
 //! would be to do work on the hit path, or to let a caller's fate reach a task that others depend on.
 
 mod builder;
+mod changes;
 mod housekeeping;
 mod issue;
 mod many;

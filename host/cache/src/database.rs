@@ -26,6 +26,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::Stream;
 use tokio::time::Instant as Deadline;
 
 use crate::{DatabaseError, Secret, WorkspaceId};
@@ -54,6 +55,19 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> +
 
 /// The answers for the workspaces of a batch, in their order.
 pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseError>>> + Send + 'a>>;
+
+/// A change of the column that was committed, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowChange {
+    /// The row of this workspace was inserted, deleted, or given another secret.
+    One(WorkspaceId),
+    /// Any row may have changed.
+    Any,
+}
+
+/// The changes of a column, in any order, for as long as the database can tell of them.
+pub type Changes = Pin<Box<dyn Stream<Item = RowChange> + Send>>;
 
 /// A column of secrets, by workspace.
 ///
@@ -132,6 +146,18 @@ pub trait Database: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Returns the changes that are committed from now on, by this process or any other; `None`, as by
+    /// default, if the database does not tell of them. The cache drops the entry of a row that has changed,
+    /// and does not store or share what it was reading of it meanwhile; without this stream it sees another
+    /// process's change when the lease ends.
+    ///
+    /// The cache asks for it once, and again a second after the stream has ended; every entry goes then, for
+    /// what changed in between is not known. It is polled all the time: a change that waits to be taken is
+    /// for the stream to keep, or to fold into [`RowChange::Any`].
+    fn changes(&self) -> Option<Changes> {
+        None
+    }
+
     /// The number of statements that were sent since the start.
     fn statements(&self) -> u64;
 
@@ -183,6 +209,10 @@ impl<D: Database + ?Sized> Database for Arc<D> {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn prepare_commit<'a>(&'a self, connection: TransactionConnection<'a>) -> Answer<'a, ()> {
         (**self).prepare_commit(connection)
+    }
+
+    fn changes(&self) -> Option<Changes> {
+        (**self).changes()
     }
 
     fn statements(&self) -> u64 {

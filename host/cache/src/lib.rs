@@ -122,7 +122,7 @@ pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 #[cfg(feature = "sqlite")]
 pub use database::Sqlite;
-pub use database::{Answer, Answers, Database, IssueMode};
+pub use database::{Answer, Answers, Changes, Database, IssueMode, RowChange};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use database::{Column, Engine, TransactionConnection};
 #[cfg(feature = "postgres")]

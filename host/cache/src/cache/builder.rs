@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use self::runtime::check_runtime;
-use super::{SecretCache, housekeeping};
+use super::{SecretCache, changes, housekeeping};
 use crate::admission::Admission;
 use crate::flight::Flights;
 use crate::lease::Ceilings;
@@ -361,6 +361,7 @@ impl Builder {
             writing: Admission::new(max_issues, self.max_queue),
             rereads: Rereads::default(),
         });
+        changes::start(&core);
         housekeeping::start(&core);
         Ok(SecretCache { core })
     }
