@@ -232,6 +232,6 @@ mod tests {
              VmFlags: rd wr mr mw me ac\n\
              7f0000113000-7f0000121000 rw-p 00000000 00:00 0\nVmFlags: rd wr mr mw me nr\n\
              7f0000121000-7f0000200000 ---p 00000000 00:00 0\nVmFlags: mr mw me nr\n";
-        assert_eq!(regions(smaps), [0x7f00_0010_1000..0x7f00_0012_1000]);
+        assert_eq!(regions(smaps).as_slice(), &[0x7f00_0010_1000..0x7f00_0012_1000; 1]);
     }
 }
