@@ -1,6 +1,7 @@
 //! The rules of the house, held against its sources: arrows in one direction, rooms of a bounded size, one
 //! meaning for one name, lines that a reader need not scroll, and a test for each guarantee.
 
+mod licences;
 mod modules;
 
 use std::collections::BTreeMap;
@@ -129,6 +130,14 @@ fn defined_type(line: &str) -> Option<&str> {
     let name = words.next()?;
     let end = name.find(|c: char| !c.is_alphanumeric()).unwrap_or(name.len());
     (is_type || is_alias).then(|| name.split_at(end).0).filter(|name| name.starts_with(char::is_uppercase))
+}
+
+#[test]
+fn what_is_linked_has_a_licence_that_is_allowed() -> Result<()> {
+    let rules = fs::read_to_string(repository().join("deny.toml"))?;
+    let refused = licences::refused(&rules, repository())?;
+    ensure!(refused.is_empty(), "deny.toml does not allow: {refused:#?}");
+    Ok(())
 }
 
 #[test]

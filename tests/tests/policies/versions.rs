@@ -1,8 +1,8 @@
 //! The contract's version as a component states it: which versions this host runs, and its words about the
 //! others.
 //!
-//! The rule is in `wit/0.1/world.wit`. The components here are the default policy with the version in its imports
-//! and exports replaced, so that nothing but the version can be the reason.
+//! The rule is in `wit/0.1/world.wit`. The components here are the default policy with the version in its
+//! imports and exports replaced, so that nothing but the version can be the reason.
 
 use leasehold::{Policy, Stage, Status};
 

@@ -1,7 +1,8 @@
 //! The versions of the contract that this host speaks, and which of them a component was built against.
 //!
 //! A component states it in the name of each import and export: `leasehold:policy/clock@0.1.0`. The rule of
-//! versions is in `world.wit`. Each version has a folder in `wit/`, a module in `bindings/` and a constant here.
+//! versions is in `world.wit`. Each version has a folder in `wit/`, a module in `bindings/` and a constant
+//! here.
 
 /// The name of the package, without a version.
 const PACKAGE: &str = "leasehold:policy";
@@ -41,8 +42,8 @@ impl Contract {
         spoken.ok_or_else(|| {
             let packages: Vec<_> = SPOKEN.iter().map(|contract| contract.package).collect();
             format!(
-                "it was built against {PACKAGE}@{version}, and this host speaks {}; build it against that, or \
-                 give it to a host that speaks its version",
+                "it was built against {PACKAGE}@{version}, and this host speaks {}; build it against that, \
+                 or give it to a host that speaks its version",
                 packages.join(", ")
             )
         })

@@ -145,8 +145,8 @@ impl PolicyEngine {
         let extra: Vec<_> = imports.into_iter().filter(|name| !contract.offers(name)).collect();
         if !extra.is_empty() {
             return Err(refuse(format!(
-                "it imports {}, and this host offers {} only; a policy gets no files, network, environment or \
-                 clock of its own",
+                "it imports {}, and this host offers {} only; a policy gets no files, network, environment \
+                 or clock of its own",
                 printable(&extra.join(", ")),
                 contract.offered()
             )));

@@ -17,7 +17,7 @@ use leasehold::{Measure, PolicyCard};
 pub struct Expectation {
     figure: &'static str,
     operator: Comparison,
-    value: Value,
+    value: FigureValue,
     /// The expectation as it was written.
     text: String,
 }
@@ -37,7 +37,7 @@ enum Comparison {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Value {
+enum FigureValue {
     Word(&'static str),
     Time(Duration),
     Number(f64),
@@ -96,14 +96,18 @@ has to hold for the maximum and a lower one for the minimum.";
         // Every known figure is on the card: a test checks that.
         let found = found.unwrap_or(Measure::Word("nothing"));
         let (min, max) = match (found, self.value) {
-            (Measure::Time(found), Value::Time(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
-            (Measure::Range(found), Value::Time(wanted)) => (found.min.cmp(&wanted), found.max.cmp(&wanted)),
-            (Measure::Bytes(found), Value::Bytes(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
-            (Measure::Number(found), Value::Number(wanted)) => {
+            (Measure::Time(found), FigureValue::Time(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
+            (Measure::Range(found), FigureValue::Time(wanted)) => {
+                (found.min.cmp(&wanted), found.max.cmp(&wanted))
+            }
+            (Measure::Bytes(found), FigureValue::Bytes(wanted)) => (found.cmp(&wanted), found.cmp(&wanted)),
+            (Measure::Number(found), FigureValue::Number(wanted)) => {
                 let order = found.total_cmp(&wanted);
                 (order, order)
             }
-            (Measure::Word(found), Value::Word(wanted)) => return (found == wanted, Measure::Word(found)),
+            (Measure::Word(found), FigureValue::Word(wanted)) => {
+                return (found == wanted, Measure::Word(found));
+            }
             _ => return (false, found),
         };
         (self.operator.holds(min, max), found)
@@ -157,23 +161,23 @@ impl FromStr for Expectation {
 
 impl FigureKind {
     /// Parses a value. The error describes the value that was expected.
-    fn parse(self, given: &str) -> Result<Value, String> {
+    fn parse(self, given: &str) -> Result<FigureValue, String> {
         match self {
             Self::Words(words) => {
                 let word = words.iter().find(|word| **word == given);
-                word.map(|word| Value::Word(word)).ok_or_else(|| format!("one of {}", words.join(", ")))
+                word.map(|word| FigureValue::Word(word)).ok_or_else(|| format!("one of {}", words.join(", ")))
             }
             Self::Time => humantime::parse_duration(given)
-                .map(Value::Time)
+                .map(FigureValue::Time)
                 .map_err(|_| "a duration such as 250ms, 30s, 5m or 1h30m".into()),
             Self::Number => given
                 .parse()
                 .ok()
                 .filter(|number: &f64| number.is_finite() && *number >= 0.0)
-                .map(Value::Number)
+                .map(FigureValue::Number)
                 .ok_or_else(|| "a number such as 0.25".into()),
             Self::Bytes => {
-                bytes(given).map(Value::Bytes).ok_or_else(|| "a size such as 512KiB or 2MiB".into())
+                bytes(given).map(FigureValue::Bytes).ok_or_else(|| "a size such as 512KiB or 2MiB".into())
             }
         }
     }
