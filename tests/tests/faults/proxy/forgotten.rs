@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use leasehold::{Error, WorkspaceId};
 use leasehold_tests::proxy::{Fate, Statement};
 
-use super::{ANSWER, line};
+use super::line;
 use crate::faults::{Limits, TestBed, within};
 
 /// Number of connections for loads: three quarters of the ten connections of the pool that the library makes.
@@ -107,8 +107,9 @@ async fn readers_at_a_lock(
             anyhow::Ok(())
         };
         // All of them have to arrive before the first has waited for too long. On a busy machine the logins
-        // take longer.
-        if tokio::time::timeout(ANSWER / 2, one_by_one).await.is_ok() {
+        // take longer: then the lock is released while all connections still have their answers, which go
+        // back to the pool for the next round.
+        if tokio::time::timeout(Limits::default_ones().answer / 2, one_by_one).await.is_ok() {
             return Ok((readers, holder));
         }
         holder.rollback().await?;
