@@ -1,7 +1,7 @@
 //! The right to bring a policy: pinned digests and signatures, each refused in words, with the old policy
 //! serving on.
 
-use leasehold::{BuildError, Builder, Cause, InvalidKey, Policy, PublicKey, SecretCache, SigningKey, Stage};
+use leasehold::{BuildError, Builder, Cause, Policy, SecretCache, SigningKey, Stage};
 use leasehold_tests::guest_memory::Marker;
 use leasehold_tests::hostile;
 use leasehold_tests::scripted::Scripted;
@@ -52,26 +52,12 @@ async fn where_a_key_is_trusted_a_component_needs_its_signature() {
     refused(&cache, policy.clone(), Stage::Signature, &["not signed", &id, "leasehold policy sign"]).await;
     let signed = policy.clone().signed(theirs.sign(policy.digest(), 1));
     refused(&cache, signed, Stage::Signature, &[&theirs.public_key().id(), "not trusted here", &id]).await;
-    // The bad ones have another key under our name, another component, another revision, another signature of
-    // ours.
+    // What else does not hold, or cannot be read, is in the library's tables.
     let good = ours.sign(policy.digest(), 1);
-    let renamed = theirs.sign(policy.digest(), 1).replace(&theirs.public_key().id(), &id);
-    let words: Vec<&str> = good.split(' ').collect();
-    let later = format!("{} 2 {} {}", words[0], words[2], words[3]);
-    for wrong in [renamed, ours.sign(other.digest(), 1), later] {
-        refused(&cache, policy.clone().signed(wrong), Stage::Signature, &["does not hold", policy.digest()])
-            .await;
-    }
-    for (text, what) in [
-        (String::new(), "four words"),
-        (good.replace("-v1", "-v2"), "first word"),
-        (good.replace(" 1 ", " one "), "no number"),
-        (good.replace(&id, "somebody"), "16 hexadecimal digits"),
-        (good[..good.len() - 4].to_owned(), "64 bytes in base64"),
-        (format!("{good} x"), "four words"),
-    ] {
-        refused(&cache, policy.clone().signed(text), Stage::Signature, &["cannot be read", what]).await;
-    }
+    let of_other = policy.clone().signed(ours.sign(other.digest(), 1));
+    refused(&cache, of_other, Stage::Signature, &["does not hold", policy.digest()]).await;
+    let longer = policy.clone().signed(format!("{good} x"));
+    refused(&cache, longer, Stage::Signature, &["cannot be read", "four words"]).await;
     let report = cache.swap(policy.clone().signed(format!("{good}\n"))).await.expect("it is signed");
     let record = cache.policy().recent[0].clone();
     let signed = record.signed.expect("who signed it is on record");
@@ -128,21 +114,6 @@ async fn the_breaker_falls_back_on_the_built_in_policy_whatever_is_asked_of_othe
     let id = leasehold::WorkspaceId::new("w").expect("a usable id");
     let _ = cache.read(&id).await;
     assert_eq!(cache.policy().name, "ttl");
-}
-
-#[test]
-fn a_key_is_read_back_from_its_text_and_a_text_that_is_none_is_refused() {
-    let public = key(3).public_key();
-    assert_eq!(public.to_string().parse(), Ok(public));
-    assert_eq!(format!(" {public}\n").parse(), Ok(public));
-    for text in ["", "AAAA", "not base64 at all", &public.to_string()[1..], &format!("{public}AAAA")] {
-        assert_eq!(text.parse::<PublicKey>(), Err(InvalidKey::Malformed), "{text:?}");
-        assert!(matches!(text.parse::<SigningKey>(), Err(InvalidKey::Malformed)), "{text:?}");
-    }
-    // The neutral element, under which everything is signed.
-    let neutral = format!("AQ{}=", "A".repeat(41));
-    assert_eq!(neutral.parse::<PublicKey>(), Err(InvalidKey::NoPoint));
-    assert!(!format!("{:?}", key(3)).contains(&"Aw".repeat(3)), "a secret key is not printed");
 }
 
 #[tokio::test]

@@ -151,3 +151,6 @@ impl SwapRecord {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -188,3 +188,6 @@ impl Signature {
 pub(super) fn ids(keys: &[PublicKey]) -> String {
     keys.iter().map(PublicKey::id).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,3 +248,6 @@ fn describe_answer(error: &PgDatabaseError) -> String {
         _ => format!("the server refused the statement (SQLSTATE {code})"),
     }
 }
+
+#[cfg(test)]
+mod tests;

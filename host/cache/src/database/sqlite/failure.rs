@@ -90,3 +90,6 @@ pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
     };
     format!("{words} (SQLite code {code})").into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,6 @@ impl Rollout {
         Some(fallback)
     }
 }
+
+#[cfg(test)]
+mod tests;
