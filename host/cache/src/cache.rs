@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use tracing::{Instrument as _, Span, debug_span, field};
 
+use crate::core::Core;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::load::Core;
 use crate::policy::activation::ActivePolicy;
 use crate::stats::{Gauges, count};
 use crate::table::{Found, Value};

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
 use super::SecretCache;
-use crate::load::Core;
+use crate::core::Core;
 use crate::{Changes, RowChange};
 
 /// Interval at which the task looks whether there still is a cache.

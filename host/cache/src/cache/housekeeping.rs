@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use super::SecretCache;
 use crate::blocking;
-use crate::load::Core;
+use crate::core::Core;
 use crate::stats::add;
 
 /// Interval at which the machine is asked whether it was suspended.

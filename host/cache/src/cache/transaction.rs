@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{Instrument as _, debug_span, field};
 
 use super::SecretCache;
+use crate::core::{Core, read_error};
 use crate::database::Engine;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::Writer;
-use crate::load::{Core, read_error};
 use crate::statements::{ISSUE_LIMIT, LOST_LIMIT};
 use crate::statements::{Panicked, contained};
 use crate::stats::count;
