@@ -7,7 +7,6 @@
 mod builder;
 mod changes;
 mod housekeeping;
-mod issue;
 mod many;
 mod operator;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -21,10 +20,9 @@ use tracing::{Instrument as _, Span, debug_span, field};
 
 use crate::core::Core;
 use crate::error::RUNTIME_ENDED;
-use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::policy::activation::ActivePolicy;
+use crate::flight::{FlightKind, ReadOutcome, Waiter};
 use crate::stats::{Gauges, count};
-use crate::table::{Found, Value};
+use crate::table::Value;
 use crate::{Error, Lookup, Secret, Stats, Status, WorkspaceId};
 
 pub use builder::{BuildError, Builder};
@@ -71,7 +69,7 @@ impl SecretCache {
     /// [`get`](Self::get).
     #[inline]
     pub fn with<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<R> {
-        self.covered(workspace, answer)?.present()
+        self.core.covered(workspace, answer)?.present()
     }
 
     /// Returns a handle of the secret, as [`with`](Self::with) would lend it. Two threads that both hit share
@@ -89,7 +87,7 @@ impl SecretCache {
     ///
     /// [`Error::Absent`] if the workspace has no secret; the other variants if that could not be found out.
     pub async fn read(&self, workspace: &WorkspaceId) -> Result<Lookup, Error> {
-        let outcome = match self.hit(workspace) {
+        let outcome = match self.core.hit(workspace) {
             Some(Value::Present(lookup)) => return Ok(lookup),
             Some(Value::Absent) => Err(Error::Absent),
             None => self.join_or_lead(workspace, FlightKind::Fill).await,
@@ -132,7 +130,7 @@ impl SecretCache {
     /// committed. After any other error nothing has changed.
     pub async fn issue(&self, workspace: &WorkspaceId) -> Result<Secret, Error> {
         let span = debug_span!(target: "leasehold", "issue", %workspace, error = field::Empty);
-        let outcome = self.rotate(workspace, span.clone()).instrument(span.clone()).await;
+        let outcome = self.core.rotate_in_task(workspace, span.clone()).instrument(span.clone()).await;
         record(&span, &outcome);
         self.count_error(outcome).map(|lookup| lookup.secret)
     }
@@ -165,12 +163,12 @@ impl SecretCache {
     /// Drops the workspace's entry, and voids any read in flight for it: the next read asks the database. For
     /// a server that has just deleted the row.
     pub fn remove(&self, workspace: &WorkspaceId) {
-        self.core.flights.void(workspace, || self.core.table.remove(workspace));
+        self.core.remove(workspace);
     }
 
     /// Drops every entry, and voids every read in flight.
     pub fn reset(&self) {
-        self.core.flights.void_all(|| self.core.table.clear());
+        self.core.reset();
     }
 
     /// Counters and gauges of the cache's work so far.
@@ -185,39 +183,9 @@ impl SecretCache {
         core.counters.snapshot(core.table.hits(), core.statements.database.statements(), gauges)
     }
 
-    /// Applies `answer` to the value that a lease covers, if one does.
-    #[inline]
-    fn covered<R>(&self, workspace: &WorkspaceId, answer: impl FnOnce(&Secret) -> R) -> Option<Value<R>> {
-        let found = self.core.table.lookup(workspace, || self.core.moment(), answer);
-        self.found(workspace, found)
-    }
-
-    /// Returns the value that a lease covers, if one does, as the answer of a read.
-    #[inline]
-    fn hit(&self, workspace: &WorkspaceId) -> Option<Value<Lookup>> {
-        let found = self.core.table.lookup_dated(
-            workspace,
-            || self.core.moment(),
-            |secret, obtained_at, now| Lookup::new(secret.clone(), Status::Hit, obtained_at, now),
-        );
-        self.found(workspace, found)
-    }
-
-    #[inline]
-    fn found<R>(&self, workspace: &WorkspaceId, found: Found<R>) -> Option<Value<R>> {
-        match found {
-            Found::Hit(value) => Some(value),
-            Found::Refresh(value) => {
-                self.refresh(workspace);
-                Some(value)
-            }
-            Found::Expired => None,
-        }
-    }
-
     /// Waits for a flight of this kind, starting it if there is none.
     async fn join_or_lead(&self, workspace: &WorkspaceId, kind: FlightKind) -> ReadOutcome {
-        match self.find_or_start(workspace, kind) {
+        match self.core.find_or_start(workspace, kind) {
             Ok(waiter) => self.wait_for(workspace, kind, waiter).await,
             Err(outcome) => {
                 if outcome.is_ok() {
@@ -247,53 +215,6 @@ impl SecretCache {
         };
         record(&span, &outcome);
         outcome
-    }
-
-    /// Returns a waiter for a flight of this kind, or the answer if it has just been stored.
-    fn find_or_start(&self, workspace: &WorkspaceId, kind: FlightKind) -> Result<Waiter, ReadOutcome> {
-        let core = &self.core;
-        let active = core.rollout.active();
-        let generation = active.generation;
-        let stored = || core.stored(workspace).filter(|outcome| kind == FlightKind::Fill || outcome.is_ok());
-        match core.flights.join_or_lead(workspace, kind, generation, stored) {
-            Join::Cached(outcome) => Err(outcome),
-            Join::Follower(waiter) => {
-                count(&core.counters.joined);
-                Ok(waiter)
-            }
-            Join::Leader(waiter, leader) => {
-                self.start(kind, active, leader);
-                Ok(waiter)
-            }
-        }
-    }
-
-    /// Starts a flight, or ends it here where too many loads wait already.
-    fn start(&self, kind: FlightKind, active: Arc<ActivePolicy>, leader: LeaderGuard) {
-        let core = Arc::clone(&self.core);
-        let admission = match kind {
-            FlightKind::Fill => &self.core.reading,
-            FlightKind::Heal => &self.core.writing,
-        };
-        let slot = match admission.try_enqueue() {
-            Ok(slot) => slot,
-            Err(error) => return leader.complete_without_store(Err(core.reject(error))),
-        };
-        match kind {
-            FlightKind::Fill => core.begin_fill(active, leader, slot),
-            FlightKind::Heal => drop(self.core.statements.runtime.spawn(core.heal(active, leader, slot))),
-        }
-    }
-
-    /// Asks the policy again while the entry still answers.
-    #[cold]
-    fn refresh(&self, workspace: &WorkspaceId) {
-        let active = self.core.rollout.active();
-        let join = self.core.flights.join_or_lead(workspace, FlightKind::Fill, active.generation, || None);
-        if let Join::Leader(_, leader) = join {
-            count(&self.core.counters.refreshes);
-            self.start(FlightKind::Fill, active, leader);
-        }
     }
 
     fn count_read(&self, outcome: ReadOutcome) -> ReadOutcome {

@@ -110,6 +110,7 @@ mod policy;
 mod rehearsal;
 mod reread;
 mod secret;
+mod start;
 mod statements;
 mod stats;
 mod sync;

@@ -104,7 +104,7 @@ impl SecretCache {
             for (index, workspace) in left {
                 // Other tasks have their turn, too, where thousands of hits follow each other.
                 consume_budget().await;
-                match self.hit(workspace) {
+                match self.core.hit(workspace) {
                     Some(Value::Present(lookup)) => deliver(index, Ok(lookup)),
                     Some(Value::Absent) => deliver(index, Err(Error::Absent)),
                     None => window.begin(index, workspace, &mut deliver).await,
