@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use tokio::time::{Instant as Deadline, timeout_at};
 
 use crate::Error;
+use crate::sync::{Deadline, timeout_at};
 
 /// Permits, and a queue in front of them.
 pub(crate) struct Admission {

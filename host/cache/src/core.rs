@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant as Deadline;
-
 use crate::admission::Admission;
 use crate::flight::{Flights, ReadOutcome};
 use crate::lease::{Ceilings, Generation, Moment};
@@ -17,6 +15,7 @@ use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
 use crate::statements::{Read, Statements};
 use crate::stats::{Counters, add, count};
+use crate::sync::Deadline;
 use crate::table::{Entry, Snapshot, Table, Value};
 use crate::{Cause, Clock, DatabaseError, Error, Lookup, Status, WorkspaceId};
 

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant as Deadline;
-
 use crate::admission::QueueSlot;
 use crate::core::{Core, read_error};
 use crate::flight::{LeaderGuard, ReadOutcome};
@@ -15,6 +13,7 @@ use crate::policy::activation::ActivePolicy;
 use crate::policy::call::{JudgedRead, Request};
 use crate::statements::{Obtained, Read};
 use crate::stats::count;
+use crate::sync::Deadline;
 use crate::table::Snapshot;
 use crate::{Error, Lookup, Status, WorkspaceId};
 

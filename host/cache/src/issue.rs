@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout_at;
-
 use crate::admission::QueueSlot;
 use crate::core::{Core, read_error};
 use crate::flight::{LeaderGuard, ReadOutcome, Writer};
@@ -15,6 +13,7 @@ use crate::policy::activation::ActivePolicy;
 use crate::policy::call::{Change, JudgedIssue, Request};
 use crate::statements::{IssueState, Obtained, SentIssue};
 use crate::stats::count;
+use crate::sync::timeout_at;
 use crate::table::Table;
 use crate::{Error, IssueMode, Lookup, Secret, Status, WorkspaceId};
 

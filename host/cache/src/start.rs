@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use crate::core::Core;
@@ -15,6 +14,7 @@ use crate::error::RUNTIME_ENDED;
 use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
 use crate::policy::activation::ActivePolicy;
 use crate::stats::count;
+use crate::sync::oneshot;
 use crate::table::{Found, Value};
 use crate::{Error, Lookup, Secret, Status, WorkspaceId};
 

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant as Deadline;
-
 use super::host_io::HostIo;
 use super::record::Record;
 use crate::lease::{Ceilings, Lease};
 use crate::statements::{IssueState, Read, SentIssue, Statements};
+use crate::sync::Deadline;
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode, WorkspaceId};
 
