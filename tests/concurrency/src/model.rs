@@ -1,206 +1,141 @@
-//! The steps of `load.rs` and `cache.rs` around the register, the table and the active cell, without a policy
-//! engine.
+//! A cache of the product's own parts, over a policy and a database that are a few lines each.
 //!
-//! Each function has the order of steps of its original, and its name but for `start`: `Core::{fill, issue,
-//! store}` and `SecretCache::{covered, find_or_start, refresh, remove, reset}`. The policy is one of three
-//! that matter for interleavings, and the database a row with a version. One thing is asserted here, that
-//! issues take turns, because it cannot be seen anywhere else: everything else that must hold is stated in
-//! `scenarios/`.
+//! What a caller starts, how a read and an issue go on and what they store is the product's `start.rs`,
+//! `fill.rs`, `issue.rs` and `core.rs`. Repeated by hand are two compositions of `SecretCache`, which has
+//! counters and spans around them: a read is a hit or a flight, and a heal follows a read that found no
+//! secret.
 
-mod database;
-mod issue;
 mod stamp;
 
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use shuttle::future::{JoinHandle, spawn};
+use shuttle::current::{me, remove_label_for_task, set_label_for_task};
+use tracing::Span;
 
-pub(crate) use database::{Database, Fate};
+pub(crate) use crate::database::Fate;
+pub(crate) use crate::policy::Kind as Policy;
 pub(crate) use stamp::Stamp;
 
-use crate::active::ActiveCell;
-use crate::flight::{FlightKind, Flights, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::lease::{Generation, Lease, Moment};
-use crate::sync::Arc;
-use crate::table::{Entry, Found, Snapshot, Table};
-use crate::{Error, Instant, Lookup, Status, WorkspaceId};
+use crate::admission::Admission;
+use crate::clock::ManualClock;
+use crate::core::Core;
+use crate::database::Database;
+use crate::flight::{FlightKind, Flights};
+use crate::lease::{Ceilings, Generation, Lease, Moment};
+use crate::policy::rollout::Rollout;
+use crate::reread::Rereads;
+use crate::statements::{Runtime, Statements};
+use crate::stats::Counters;
+use crate::sync::{Arc, Deadline};
+use crate::table::{Entry, Snapshot, Table};
+use crate::{Clock, Error, Instant, WorkspaceId};
 
-/// The current time, which stands still: leases that end are the table's own scenarios.
-pub(crate) const NOW: Instant = Instant::from_nanos(1_000);
+/// The current time of a [`ManualClock`], which stands still: leases that end are the table's own scenarios.
+pub(crate) const NOW: Instant = Instant::from_nanos(1_000_000_000);
 
 /// Returns the moment of a read under this policy; no channel tells of changes.
 pub(crate) fn now(generation: Generation) -> Moment<impl FnOnce() -> bool> {
     Moment { generation, now: NOW, watched: || false }
 }
 
-/// The answer of the policy to a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// The policy answers with a SELECT.
-    Selects,
-    /// The policy answers with the kept entry under a new lease, where there is one: as after a swap.
-    Renews,
-    /// The policy answers with a SELECT, and under a lease that asks for a refresh with its first hit.
-    Refreshes,
-}
+/// Leases are as long as a policy asks for.
+const CEILINGS: Ceilings =
+    Ceilings { max_fresh: Duration::MAX, max_keep: Duration::MAX, max_absent: Duration::MAX };
+
+/// Permits and places in a queue: more than any scenario has loads.
+const ROOM: usize = 100;
 
 pub(crate) struct Model {
-    pub(crate) table: Table,
-    pub(crate) flights: Arc<Flights>,
-    pub(crate) active: ActiveCell<()>,
+    pub(crate) core: Arc<Core>,
     pub(crate) database: Arc<Database>,
-    policy: Policy,
-    /// True while an issue has its turn. A scenario issues for a single workspace.
-    in_turn: AtomicBool,
-    /// The tasks of the host, to be waited for at the end. The lock is of std: no task is switched away from
-    /// under it.
-    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) runtime: Runtime,
 }
 
 impl Model {
     pub(crate) fn new(policy: Policy) -> Arc<Self> {
-        Arc::new(Self {
+        let (database, runtime) = (Arc::<Database>::default(), Runtime::default());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+        let statements = Statements {
+            database: Arc::clone(&database),
+            clock: Arc::clone(&clock),
+            runtime: runtime.clone(),
+        };
+        let core = Arc::new(Core {
             table: Table::new(100),
             flights: Arc::new(Flights::new()),
-            active: ActiveCell::new(()),
-            database: Arc::default(),
-            policy,
-            in_turn: AtomicBool::default(),
-            tasks: std::sync::Mutex::default(),
-        })
+            rollout: Rollout::new(policy),
+            clock,
+            statements: Arc::new(statements),
+            counters: Arc::new(Counters::default()),
+            ceilings: CEILINGS,
+            reading: Admission::new(ROOM, ROOM),
+            answered: Admission::new(ROOM, ROOM),
+            writing: Admission::new(ROOM, ROOM),
+            rereads: Rereads::default(),
+        });
+        Arc::new(Self { core, database, runtime })
     }
 
     /// Returns what a lease covers at this moment: a hit.
-    pub(crate) fn covered(self: &Arc<Self>, workspace: &WorkspaceId) -> Option<Stamp> {
-        match self.table.lookup(workspace, || now(self.active.generation()), Stamp::of) {
-            Found::Hit(value) => value.present(),
-            Found::Refresh(value) => {
-                self.refresh(workspace);
-                value.present()
-            }
-            Found::Expired => None,
-        }
+    pub(crate) fn covered(&self, workspace: &WorkspaceId) -> Option<Stamp> {
+        self.core.covered(workspace, Stamp::of)?.present()
     }
 
-    pub(crate) async fn read(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
-        match self.covered(workspace) {
-            Some(stamp) => Ok(stamp),
+    pub(crate) async fn read(&self, workspace: &WorkspaceId) -> Result<Stamp, Error> {
+        match self.core.covered(workspace, Stamp::of) {
+            Some(value) => value.present().ok_or(Error::Absent),
             None => self.join_or_lead(workspace, FlightKind::Fill).await,
         }
     }
 
-    pub(crate) async fn read_or_issue(self: &Arc<Self>, workspace: &WorkspaceId) -> Result<Stamp, Error> {
+    pub(crate) async fn read_or_issue(&self, workspace: &WorkspaceId) -> Result<Stamp, Error> {
         match self.read(workspace).await {
             Err(Error::Absent) => self.join_or_lead(workspace, FlightKind::Heal).await,
             answer => answer,
         }
     }
 
+    /// Rotates the secret, by statements with this fate.
+    pub(crate) async fn issue(&self, workspace: &WorkspaceId, fate: Fate) -> Result<Stamp, Error> {
+        set_label_for_task(me(), fate);
+        let outcome = self.core.rotate_in_task(workspace, Span::none()).await;
+        remove_label_for_task::<Fate>(me());
+        outcome.map(|lookup| Stamp::of(&lookup.secret))
+    }
+
+    /// Rotates the secret, with deadlines that may pass at any moment: while it waits for its turn, and while
+    /// it waits for the answer.
+    pub(crate) async fn issue_with_deadline(&self, workspace: &WorkspaceId) -> Result<Stamp, Error> {
+        set_label_for_task(me(), Deadline::AnyMoment);
+        let outcome = self.issue(workspace, Fate::Committed).await;
+        remove_label_for_task::<Deadline>(me());
+        outcome
+    }
+
     pub(crate) fn remove(&self, workspace: &WorkspaceId) {
-        self.flights.void(workspace, || self.table.remove(workspace));
+        self.core.remove(workspace);
     }
 
     pub(crate) fn reset(&self) {
-        self.flights.void_all(|| self.table.clear());
+        self.core.reset();
+    }
+
+    /// Makes another policy of the same kind active.
+    pub(crate) fn swap(&self) -> Generation {
+        self.core.rollout.swap()
     }
 
     /// Waits until the tasks of the host, and those that they started, have ended.
     pub(crate) async fn settle(&self) {
-        while let Some(task) = self.pop_task() {
-            // A task that was cancelled early has ended.
-            let _ = task.await;
-        }
+        self.runtime.settle().await;
     }
 
-    async fn join_or_lead(
-        self: &Arc<Self>,
-        workspace: &WorkspaceId,
-        kind: FlightKind,
-    ) -> Result<Stamp, Error> {
-        let outcome = match self.start(workspace, kind) {
+    async fn join_or_lead(&self, workspace: &WorkspaceId, kind: FlightKind) -> Result<Stamp, Error> {
+        let outcome = match self.core.find_or_start(workspace, kind) {
             Ok(waiter) => waiter.outcome().await,
             Err(outcome) => outcome,
         };
         outcome.map(|lookup| Stamp::of(&lookup.secret))
-    }
-
-    pub(crate) fn start(
-        self: &Arc<Self>,
-        workspace: &WorkspaceId,
-        kind: FlightKind,
-    ) -> Result<Waiter, ReadOutcome> {
-        let generation = self.active.load().generation;
-        let stored = || self.stored(workspace).filter(|outcome| kind == FlightKind::Fill || outcome.is_ok());
-        match self.flights.join_or_lead(workspace, kind, generation, stored) {
-            Join::Cached(outcome) => Err(outcome),
-            Join::Follower(waiter) => Ok(waiter),
-            Join::Leader(waiter, leader) => {
-                match kind {
-                    FlightKind::Fill => self.host(Arc::clone(self).fill(generation, leader)),
-                    FlightKind::Heal => self.host(Arc::clone(self).heal(generation, leader)),
-                }
-                Ok(waiter)
-            }
-        }
-    }
-
-    fn refresh(self: &Arc<Self>, workspace: &WorkspaceId) {
-        let generation = self.active.load().generation;
-        let join = self.flights.join_or_lead(workspace, FlightKind::Fill, generation, || None);
-        if let Join::Leader(_, leader) = join {
-            self.host(Arc::clone(self).fill(generation, leader));
-        }
-    }
-
-    fn stored(&self, workspace: &WorkspaceId) -> Option<ReadOutcome> {
-        let value = self.table.peek(workspace, now(self.active.generation()))?.present();
-        let hit = |(secret, obtained_at)| Lookup::new(secret, Status::Hit, obtained_at, NOW);
-        Some(value.map(hit).ok_or(Error::Absent))
-    }
-
-    pub(crate) async fn fill(self: Arc<Self>, generation: Generation, leader: LeaderGuard) {
-        let workspace = leader.workspace().clone();
-        let snapshot = self.table.snapshot(&workspace, NOW).filter(|_| self.policy == Policy::Renews);
-        let version = match snapshot.and_then(|kept| kept.value) {
-            Some(secret) => Some(Stamp::of(&secret).version),
-            None => self.database.select(&workspace).await,
-        };
-        let stamp = version.map(|version| Stamp::new(&workspace, version, generation));
-        let outcome = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss)).ok_or(Error::Absent);
-        let delivered = stamp.as_ref().map(|stamp| stamp.lookup(Status::Miss).secret);
-        leader.complete(outcome, |may_store| {
-            if may_store {
-                self.store(&workspace, stamp.as_ref(), generation);
-            }
-            self.table.remove_other(&workspace, delivered.as_ref());
-        });
-        self.table.evict();
-    }
-
-    /// Stores what the policy put, unless that policy is no longer the active one. The caller holds the
-    /// stripe's lock.
-    pub(crate) fn store(&self, workspace: &WorkspaceId, put: Option<&Stamp>, generation: Generation) {
-        if generation != self.active.generation() {
-            return;
-        }
-        if let Some(stamp) = put {
-            self.table.store(workspace, stamp.entry(self.lease(), generation));
-        }
-    }
-
-    fn lease(&self) -> Lease {
-        let asks_at_once = self.policy == Policy::Refreshes;
-        lease(if asks_at_once { Instant::default() } else { FAR }, FAR)
-    }
-
-    /// Runs a task of the host.
-    pub(crate) fn host(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let task = spawn(task);
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(task);
-    }
-
-    fn pop_task(&self) -> Option<JoinHandle<()>> {
-        self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop()
     }
 }
 
@@ -221,7 +156,7 @@ impl Stamp {
 /// Stores the entry of the first version, under a lease that the first policy granted.
 pub(crate) fn keep_the_first_version(model: &Model, workspace: &WorkspaceId, refresh_after: Instant) {
     let stamp = Stamp::new(workspace, 1, Generation::FIRST);
-    model.table.store(workspace, stamp.entry(lease(refresh_after, FAR), Generation::FIRST));
+    model.core.table.store(workspace, stamp.entry(lease(refresh_after, FAR), Generation::FIRST));
 }
 
 /// Returns the id of a workspace.

@@ -37,7 +37,7 @@ async fn run_actors<const N: usize>(model: &Arc<Model>, workspaces: &[&Workspace
         let _ = actor.await;
     }
     model.settle().await;
-    assert_eq!(model.flights.len(), 0, "something is left under way");
+    assert_eq!(model.core.flights.len(), 0, "something is left under way");
     for workspace in workspaces {
         agrees(model, workspace);
     }

@@ -32,6 +32,7 @@ explored! {
         a_fill_beside_an_issue_stores_and_shares_nothing_older_than_the_issue
         a_refresh_beside_an_issue_stores_nothing_older_than_the_issue
         a_renewal_beside_an_issue_stores_nothing_older_than_the_issue
+        a_fill_past_a_policy_that_fails_stores_nothing_beside_an_issue
         two_issues_and_a_fill_leave_what_the_database_holds
         heals_mint_once_and_return_nothing_older_than_an_issue
     }

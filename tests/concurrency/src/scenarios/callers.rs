@@ -1,7 +1,7 @@
 //! Dropped callers: no other caller hangs, and nothing is left behind.
 
 use super::{Actor, actor, run, run_actors};
-use crate::flight::{FlightKind, Join};
+use crate::flight::FlightKind;
 use crate::model::{Model, Policy, workspace};
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
@@ -19,10 +19,8 @@ fn waits(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
 pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
-    let generation = model.active.load().generation;
-    let join = model.flights.join_or_lead(&w, FlightKind::Fill, generation, || None);
-    let Join::Leader(waiter, leader) = join else { panic!("there is no other flight") };
-    let leads = shuttle::future::spawn(Arc::clone(&model).fill(generation, leader));
+    let Ok(waiter) = model.core.find_or_start(&w, FlightKind::Fill) else { panic!("nothing is stored") };
+    let leads = model.runtime.newest();
     let leader = actor(async move {
         let answer = waiter.outcome().await;
         assert!(matches!(answer, Ok(_) | Err(Error::Internal(_))), "{answer:?}");

@@ -52,7 +52,18 @@ pub fn a_refresh_beside_an_issue_stores_nothing_older_than_the_issue() {
 pub fn a_renewal_beside_an_issue_stores_nothing_older_than_the_issue() {
     beside_an_issue(Policy::Renews, |model, w| {
         keep_the_first_version(model, w, FAR);
-        model.active.replace(());
+        model.swap();
+    });
+}
+
+/// The same, past a policy that puts what it has read and fails then: nothing of it is stored.
+pub fn a_fill_past_a_policy_that_fails_stores_nothing_beside_an_issue() {
+    let (model, w, floor) = (Model::new(Policy::Fails), workspace("w"), Floor::default());
+    model.database.found(&w);
+    let actors = [reads(&model, &w, &floor), issues(&model, &w, &floor), reads(&model, &w, &floor)];
+    run(async {
+        run_actors(&model, &[&w], actors).await;
+        assert!(model.covered(&w).is_none(), "the put of a call that failed");
     });
 }
 

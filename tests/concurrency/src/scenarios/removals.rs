@@ -62,14 +62,14 @@ fn found(model: &Arc<Model>, policy: Policy, id: &str) -> WorkspaceId {
 fn beside_a_removal(policy: Policy) {
     let model = Model::new(policy);
     let w = found(&model, policy, "w");
-    model.active.replace(());
+    model.swap();
     run(run_actors(&model, &[&w], [reads(&model, &w), goes(&model, &w), reads(&model, &w)]));
 }
 
 fn beside_a_reset(policy: Policy) {
     let model = Model::new(policy);
     let (w, v) = (found(&model, policy, "w"), found(&model, policy, "v"));
-    model.active.replace(());
+    model.swap();
     run(run_actors(&model, &[&w, &v], [reads(&model, &w), all_go(&model, [&w, &v]), reads(&model, &v)]));
 }
 

@@ -10,7 +10,7 @@ use crate::sync::Arc;
 fn reads(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     let (model, workspace) = (Arc::clone(model), workspace.clone());
     actor(async move {
-        let generation = model.active.generation();
+        let generation = model.core.rollout.generation();
         answers_under(&model, &workspace, generation).await;
     })
 }
@@ -26,7 +26,7 @@ async fn answers_under(model: &Arc<Model>, workspace: &WorkspaceId, generation: 
 fn swaps(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
     let (model, workspace) = (Arc::clone(model), workspace.clone());
     actor(async move {
-        let generation = model.active.replace(());
+        let generation = model.swap();
         answers_under(&model, &workspace, generation).await;
     })
 }

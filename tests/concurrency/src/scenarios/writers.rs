@@ -26,7 +26,9 @@ pub fn an_issue_that_gives_up_its_turn_blocks_nobody() {
     let gives_up = {
         let (model, w) = (Arc::clone(&model), w.clone());
         actor(async move {
-            model.issue_with_deadline(&w).await;
+            let answer = model.issue_with_deadline(&w).await;
+            let gave_up = matches!(answer, Err(Error::Overloaded | Error::OutcomeUnknown(_)));
+            assert!(gave_up || answer.is_ok(), "{answer:?}");
         })
     };
     run(run_actors(&model, &[&w], [issues(&model, &w), gives_up, issues(&model, &w)]));

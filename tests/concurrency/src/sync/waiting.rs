@@ -1,4 +1,4 @@
-//! tokio's asynchronous mutex, watch channel and cell that is set once, with a scheduling point before each
+//! tokio's asynchronous mutex, channels and cell that is set once, with a scheduling point before each
 //! step that another task could notice.
 //!
 //! They are tokio's own: they work with wakers alone, and their inner locks are released before a waker is
@@ -91,6 +91,57 @@ pub(crate) mod watch {
         ) -> Result<watch::Ref<'_, T>, watch::error::RecvError> {
             point();
             self.0.wait_for(done).await
+        }
+
+        pub(crate) fn borrow(&self) -> watch::Ref<'_, T> {
+            point();
+            self.0.borrow()
+        }
+    }
+}
+
+/// `tokio::sync::oneshot`, as far as it is used.
+pub(crate) mod oneshot {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::sync::oneshot;
+
+    use super::point;
+
+    /// The sender, until it has sent.
+    pub(crate) struct Sender<T>(Option<oneshot::Sender<T>>);
+
+    pub(crate) struct Receiver<T>(oneshot::Receiver<T>);
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (Sender(Some(sender)), Receiver(receiver))
+    }
+
+    impl<T> Sender<T> {
+        pub(crate) fn send(mut self, value: T) -> Result<(), T> {
+            point();
+            match self.0.take() {
+                Some(sender) => sender.send(value),
+                None => Err(value),
+            }
+        }
+    }
+
+    impl<T> Drop for Sender<T> {
+        fn drop(&mut self) {
+            // The next step closes the channel, if nothing was sent.
+            point();
+        }
+    }
+
+    impl<T> Future for Receiver<T> {
+        type Output = Result<T, oneshot::error::RecvError>;
+
+        fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+            point();
+            Pin::new(&mut self.0).poll(context)
         }
     }
 }

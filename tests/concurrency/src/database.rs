@@ -1,23 +1,33 @@
 //! A database of versions: each statement takes effect at one moment between being sent and being answered.
 //!
-//! A statement that stores runs in a task of its own, as in `statements/sent_issue.rs`: dropping the task
-//! that waits for it stops nothing.
+//! A statement that stores runs in a task of its own: dropping the task that waits for it stops nothing. One
+//! thing is asserted here, that issues of a workspace take turns, because it cannot be seen anywhere else:
+//! everything else that must hold is stated in `scenarios/`.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
+use shuttle::current::{get_label_for_task, me, set_label_for_task};
 use shuttle::future::spawn;
 
-use crate::sync::{Arc, point, watch};
-use crate::{Error, WorkspaceId};
+use crate::lease::Generation;
+use crate::statements::{Obtained, SentIssue};
+use crate::sync::{Arc, pause, point, watch};
+use crate::{DatabaseError, Secret, WorkspaceId};
 
-/// The fate of a statement that issues.
+/// The action of an issue when a secret is stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IssueMode {
+    Rotate,
+    Heal,
+}
+
+/// The fate of the statements that issue in a task, and in those that it spawns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The statement is committed, and answered.
+    #[default]
     Committed,
     /// The statement changes nothing, and says so.
     Refused,
@@ -39,13 +49,13 @@ struct Row {
     stored: Option<u64>,
     deleted: bool,
     minted: u64,
+    /// True from when an issue is sent until its client is answered.
+    in_turn: bool,
 }
 
-/// A statement that was sent. Dropping it stops nothing.
-pub(crate) struct Sent {
-    /// The answer to the client, and whether the database has finished.
-    answer: watch::Receiver<Option<Result<u64, Error>>>,
-    end: watch::Receiver<bool>,
+/// States under which policy the issues of this task are sent.
+pub(crate) fn issues_under(generation: Generation) {
+    set_label_for_task(me(), generation);
 }
 
 impl Database {
@@ -62,7 +72,7 @@ impl Database {
     /// Stores the first version, before anything begins.
     pub(crate) fn found(&self, workspace: &WorkspaceId) {
         *self.rows().entry(workspace.as_str().to_owned()).or_default() =
-            Row { stored: Some(1), deleted: false, minted: 1 };
+            Row { stored: Some(1), minted: 1, ..Row::default() };
     }
 
     /// Creates a row without a secret.
@@ -87,37 +97,49 @@ impl Database {
         }
     }
 
-    /// Sends the statement that stores a new version; where `heals`, only if none is stored.
-    pub(crate) fn send_issue(self: &Arc<Self>, workspace: &WorkspaceId, heals: bool, fate: Fate) -> Sent {
+    /// Sends the statement that stores a new version; as a heal, only if none is stored. `obtain` makes the
+    /// answer of a version, for the policy under which it was sent.
+    pub(crate) fn send_issue(
+        self: &Arc<Self>,
+        workspace: &WorkspaceId,
+        mode: IssueMode,
+        obtain: impl FnOnce(&WorkspaceId, u64, Generation) -> Obtained<Secret> + Send + 'static,
+    ) -> SentIssue {
+        let fate = get_label_for_task(me()).unwrap_or_default();
+        let generation = get_label_for_task(me()).unwrap_or(Generation::FIRST);
         let (answer, answered) = watch::channel(None);
         let (end, ended) = watch::channel(false);
         let (database, workspace) = (Arc::clone(self), workspace.clone());
+        database.begin_turn(&workspace);
         // The receivers say when it has finished.
         drop(spawn(async move {
             pause().await;
             if fate == Fate::Lost {
-                let _ = answer.send(Some(Err(Error::OutcomeUnknown("lost".into()))));
+                database.end_turn(&workspace);
+                let _ = answer.send(Some(Err(DatabaseError::Lost("lost".into()))));
                 pause().await;
             }
             let result = match fate {
-                Fate::Refused => Err(Error::Unavailable("refused".into())),
-                _ => database.commit(&workspace, heals),
+                Fate::Refused => Err(DatabaseError::Unavailable("refused".into())),
+                _ => database.commit(&workspace, mode),
             };
             pause().await;
             if fate != Fate::Lost {
-                let _ = answer.send(Some(result));
+                database.end_turn(&workspace);
+                let issued = result.map(|version| obtain(&workspace, version, generation));
+                let _ = answer.send(Some(issued));
             }
             let _ = end.send(true);
         }));
-        Sent { answer: answered, end: ended }
+        SentIssue { fate, answer: answered, end: ended }
     }
 
-    fn commit(&self, workspace: &WorkspaceId, heals: bool) -> Result<u64, Error> {
+    fn commit(&self, workspace: &WorkspaceId, mode: IssueMode) -> Result<u64, DatabaseError> {
         let mut rows = self.rows();
         let row = rows.get_mut(workspace.as_str()).filter(|row| !row.deleted);
-        let row = row.ok_or(Error::UnknownWorkspace)?;
+        let row = row.ok_or(DatabaseError::UnknownWorkspace)?;
         match row.stored {
-            Some(version) if heals => Ok(version),
+            Some(version) if mode == IssueMode::Heal => Ok(version),
             _ => {
                 row.minted += 1;
                 row.stored = Some(row.minted);
@@ -126,40 +148,22 @@ impl Database {
         }
     }
 
+    fn begin_turn(&self, workspace: &WorkspaceId) {
+        let has_turn = self.set_turn(workspace, true);
+        assert!(!has_turn, "two issues have their turn at once");
+    }
+
+    fn end_turn(&self, workspace: &WorkspaceId) {
+        self.set_turn(workspace, false);
+    }
+
+    fn set_turn(&self, workspace: &WorkspaceId, begins: bool) -> bool {
+        let mut rows = self.rows();
+        let row = rows.entry(workspace.as_str().to_owned()).or_default();
+        std::mem::replace(&mut row.in_turn, begins)
+    }
+
     fn rows(&self) -> MutexGuard<'_, HashMap<String, Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Sent {
-    pub(crate) async fn answer(&mut self) -> Result<u64, Error> {
-        match self.answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().unwrap_or(Err(Error::OutcomeUnknown("no answer".into()))),
-            Err(_) => Err(Error::OutcomeUnknown("the statement's task is gone".into())),
-        }
-    }
-
-    /// Waits until the client knows that no more answers will arrive.
-    pub(crate) async fn ended(&mut self) {
-        let _ = self.answer.wait_for(Option::is_some).await;
-    }
-
-    /// Waits until the database has finished.
-    pub(crate) async fn settled(&mut self) {
-        let _ = self.end.wait_for(|ended| *ended).await;
-    }
-}
-
-/// Pauses at a moment at which other tasks may go on, and at which a task that waits for this one may be
-/// dropped. It is not a yield, from which the scheduler would conclude that this task has nothing to do.
-pub(crate) async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
