@@ -90,7 +90,7 @@ impl Clock for SystemClock {
 
     #[inline]
     fn now_coarse(&self) -> Instant {
-        Instant(timespec_nanos(clock_gettime(ClockId::MonotonicCoarse)) + *self.lag_ns)
+        Instant(timespec_nanos(clock_gettime(ClockId::MonotonicCoarse)).wrapping_add(*self.lag_ns))
     }
 
     fn suspended(&self) -> Duration {
@@ -177,8 +177,9 @@ fn nanos(span: Duration) -> u64 {
 }
 
 fn timespec_nanos(time: rustix::time::Timespec) -> u64 {
-    // Both fields of a monotonic clock are never negative, and 584 years of nanoseconds fit.
-    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+    // Both fields of a monotonic clock are never negative, and 584 years of nanoseconds fit: a hit need not
+    // check that.
+    time.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.unsigned_abs())
 }
 
 #[cfg(test)]
