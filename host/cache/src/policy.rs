@@ -1,42 +1,19 @@
 //! A policy as the rest of the host sees it: bytes and settings on the way in, a verdict on the way out.
 //!
-//! It knows no SQL, and of the table only the form of an entry. Only the files below `policy/` name wasmtime.
+//! It knows no SQL, and of the table only the form of an entry. Only the files below
+//! `policy/runtime/` name wasmtime.
 
-pub(crate) mod activation;
-pub(crate) mod active;
-mod bindings;
-pub(crate) mod breaker;
 pub(crate) mod call;
 pub(crate) mod card;
-mod compile_cache;
-mod compiled;
-mod compiler;
-mod contract;
-mod describe;
-mod engine;
 mod error;
-pub(crate) mod execution;
-mod fuel;
-pub(crate) mod gate;
-mod history;
 pub(crate) mod host_io;
-mod imports;
-mod inspect;
-mod instance;
-mod limits;
-pub(crate) mod loader;
-mod meter;
-pub(crate) mod notices;
-pub(crate) mod pool;
+pub(crate) mod intake;
 mod printable;
-mod priority;
-pub(crate) mod probation;
 mod record;
 mod report;
 pub(crate) mod rollout;
-mod shortage;
+pub(crate) mod runtime;
 mod signature;
-mod slow_worker;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -45,15 +22,15 @@ use std::sync::{Arc, OnceLock};
 use sha2::{Digest as _, Sha256};
 
 pub use card::{Measure, OnError, PolicyCard, Range, WriteOrder};
-pub use compile_cache::{CompileCacheError, compile_cache};
-use compiled::Compiled;
 pub use error::{Stage, SwapError};
-use execution::Each;
-pub use execution::Execution;
-pub use probation::Probation;
 pub use report::{
     BreakerStatus, Cause, PolicyChange, PolicyFailure, PolicyStatus, RetainedPolicy, SwapRecord, SwapReport,
 };
+pub use rollout::probation::Probation;
+pub use runtime::compile_cache::{CompileCacheError, compile_cache};
+use runtime::compiled::Compiled;
+use runtime::execution::Each;
+pub use runtime::execution::Execution;
 pub use signature::{InvalidKey, PublicKey, Signed, SigningKey};
 
 /// A policy to be made active: a component, and the operator's settings for it. Nothing is checked before
@@ -138,7 +115,7 @@ impl Policy {
     ///
     /// [`SwapError`] at [`Stage::Size`] or [`Stage::Inspect`].
     pub fn inspect(&self) -> Result<(), SwapError> {
-        gate::check_bytes(self.component())
+        intake::gate::check_bytes(self.component())
     }
 
     /// The settings that were given, by name.
@@ -174,7 +151,7 @@ impl Policy {
     }
 
     /// The bytes, for a thread that may keep them for longer than the policy is wanted.
-    fn shared_component(&self) -> compiled::Bytes {
+    fn shared_component(&self) -> runtime::compiled::Bytes {
         self.source.clone()
     }
 

@@ -26,9 +26,9 @@ use tracing::dispatcher::with_default;
 use tracing::subscriber::NoSubscriber;
 
 use crate::lease::Ceilings;
-use crate::policy::gate::Gate;
-use crate::policy::loader::{Loader, Rehearsing};
-use crate::policy::pool::{CallLimits, Loaded};
+use crate::policy::intake::gate::Gate;
+use crate::policy::intake::{Loader, Rehearsing};
+use crate::policy::runtime::pool::{CallLimits, Loaded};
 use crate::{Clock, Policy, PolicyCard, Stage, SwapError};
 
 /// Compiles, configures and rehearses a policy that is not going to be used.

@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span};
 use crate::core::Core;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::{FlightKind, Join, LeaderGuard, ReadOutcome, Waiter};
-use crate::policy::activation::ActivePolicy;
+use crate::policy::rollout::activation::ActivePolicy;
 use crate::stats::count;
 use crate::sync::oneshot;
 use crate::table::{Found, Value};

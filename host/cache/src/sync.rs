@@ -1,6 +1,6 @@
 //! The primitives by which threads and tasks synchronise, named once.
 //!
-//! The files that take part in a race (from `start.rs` to `flight.rs` and `table.rs`, and `policy/active.rs`)
+//! The files that take part in a race (from `start.rs` to `flight.rs` and `table.rs`, and `policy/rollout/active.rs`)
 //! take from here, and from nowhere else, what decides it, so that the tests can compile the same files with
 //! primitives whose interleavings they choose (`tests/concurrency`). Deadlines are among them, and the seed
 //! of a hash, since it decides which workspaces share a lock. Only names belong here: no type of our own, no

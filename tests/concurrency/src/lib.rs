@@ -7,7 +7,7 @@
 //!
 //! # What is not the product's
 //!
-//! - A policy, which a WebAssembly engine would run: `policy/pool.rs` has a few that matter for
+//! - A policy, which a WebAssembly engine would run: `policy/runtime/pool.rs` has a few that matter for
 //!   interleavings, and what they do goes through the product's `policy/call.rs` and is judged by its
 //!   `policy/record.rs`.
 //! - The rollout, whose swap compiles a component: `policy/rollout.rs` is the product's active cell.

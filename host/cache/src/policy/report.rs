@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::Policy;
 use super::card::PolicyCard;
 use super::error::{Stage, SwapError};
-use super::execution::Execution;
+use super::runtime::execution::Execution;
 use super::signature::Signed;
 
 /// The active policy, and how it came to be.

@@ -4,8 +4,14 @@
 //! hit looks at the generation alone. An operator replaces the policy (`change.rs`), and so does the host
 //! where it fails (`failure.rs`).
 
+pub(crate) mod activation;
+pub(crate) mod active;
+pub(crate) mod breaker;
 mod change;
 mod failure;
+mod history;
+pub(crate) mod notices;
+pub(crate) mod probation;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,19 +20,19 @@ use std::time::Duration;
 use tokio::sync::Mutex as AsyncMutex;
 use tracing::warn;
 
+use self::activation::{Activation, ActivePolicy};
+use self::active::ActiveCell;
+use self::breaker::Breaker;
+use self::history::History;
+use self::notices::{Notice, Notices, Observer};
+use self::probation::{Probation, Trial, Usage};
 use super::Policy;
-use super::activation::{Activation, ActivePolicy};
-use super::active::ActiveCell;
-use super::breaker::Breaker;
 use super::error::SwapError;
-use super::gate::Gate;
-use super::history::History;
-use super::loader::{Loader, Rehearsal};
-use super::notices::{Notice, Notices, Observer};
-use super::pool::{CallLimits, Loaded};
-use super::probation::{Probation, Trial, Usage};
+use super::intake::gate::Gate;
+use super::intake::{Loader, Rehearsal};
 use super::report::{BreakerStatus, Cause, PolicyStatus, SwapRecord};
-use super::shortage::Shortages;
+use super::runtime::pool::{CallLimits, Loaded};
+use super::runtime::shortage::Shortages;
 use crate::lease::Generation;
 use crate::stats::Counters;
 use crate::{Clock, RetainedPolicy, Stage};

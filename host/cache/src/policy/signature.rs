@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 /// The first word of a signature, and with it the version of everything here.
 const FORMAT: &str = "leasehold-signature-v1";
 /// The world that a signed component is for. Another version of the contract needs another signature.
-const WORLD: &str = super::contract::V0_1.package;
+const WORLD: &str = super::runtime::contract::V0_1.package;
 /// Length of an ed25519 key, secret or public.
 const KEY_BYTES: usize = 32;
 

@@ -15,7 +15,7 @@ use super::harness::Harness;
 use super::inherited;
 use crate::lease::Ceilings;
 use crate::policy::card::{OnError, PolicyCard, Range, WriteOrder};
-use crate::policy::pool::Loaded;
+use crate::policy::runtime::pool::Loaded;
 use crate::{DatabaseError, Error, SwapError};
 
 /// Rounds of reads: the pause before each, and the number of workspaces in it. A jitter may depend on either.

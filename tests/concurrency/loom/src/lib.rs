@@ -2,7 +2,7 @@
 //! interleaving.
 //!
 //! Shuttle runs each atomic operation as if it were SeqCst, so that it would not notice a `Release` that is
-//! missing. Loom does, and pays for it: only a small piece can be explored. `policy/active.rs` is compiled
+//! missing. Loom does, and pays for it: only a small piece can be explored. `policy/rollout/active.rs` is compiled
 //! here from its place, with this crate's `sync` in place of the product's.
 //!
 //! A failing test prints what was asserted. Run it again with `LOOM_LOG=trace LOOM_LOCATION=1` to see the
@@ -17,7 +17,7 @@
 pub mod scenarios;
 mod sync;
 
-#[path = "../../../../host/cache/src/policy/active.rs"]
+#[path = "../../../../host/cache/src/policy/rollout/active.rs"]
 mod active;
 #[path = "../../../../host/cache/src/clock.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the file is shared; what is not used here is used there")]

@@ -2,7 +2,7 @@
 
 use shuttle::thread;
 
-use crate::policy::active::ActiveCell;
+use crate::policy::rollout::active::ActiveCell;
 use crate::sync::{Arc, Mutex};
 
 /// Two threads that replace it in turn, and two that look at the generation first and at the value then.

@@ -9,13 +9,13 @@ use tracing::{info, warn};
 use super::Rollout;
 use crate::lease::Generation;
 use crate::policy::Policy;
-use crate::policy::activation::{Activation, ActivePolicy};
 use crate::policy::error::{Stage, SwapError};
-use crate::policy::history::History;
-use crate::policy::loader::Stages;
-use crate::policy::pool::Loaded;
-use crate::policy::probation::rate;
+use crate::policy::intake::Stages;
 use crate::policy::report::{Cause, SwapRecord, SwapReport};
+use crate::policy::rollout::activation::{Activation, ActivePolicy};
+use crate::policy::rollout::history::History;
+use crate::policy::rollout::probation::rate;
+use crate::policy::runtime::pool::Loaded;
 
 /// A policy that is to become active, and the reason.
 pub(super) struct Switch {

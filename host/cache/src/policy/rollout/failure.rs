@@ -6,13 +6,13 @@ use tracing::{error, info, warn};
 
 use super::Rollout;
 use super::change::{Switch, announce};
-use crate::policy::activation::ActivePolicy;
-use crate::policy::breaker::Reading;
 use crate::policy::call::{Fault, Shortage};
-use crate::policy::history::History;
-use crate::policy::pool::Loaded;
 use crate::policy::report::{Cause, PolicyFailure};
-use crate::policy::shortage::ShortageReport;
+use crate::policy::rollout::activation::ActivePolicy;
+use crate::policy::rollout::breaker::Reading;
+use crate::policy::rollout::history::History;
+use crate::policy::runtime::pool::Loaded;
+use crate::policy::runtime::shortage::ShortageReport;
 
 impl Rollout {
     /// Notes that a call of this policy failed. Returns the cause if that was one fault too many, so that

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::*;
-use crate::policy::history::tests::{DrivenRollout, FAULTS, PROBATION, WINDOW};
+use crate::policy::rollout::history::tests::{DrivenRollout, FAULTS, PROBATION, WINDOW};
 
 const SECOND: Duration = Duration::from_secs(1);
 const IN_PROBATION: Option<(Cause, &str)> =

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Policy;
 use super::activation::ActivePolicy;
 use super::breaker::Breaker;
-use super::error::SwapError;
-use super::pool::Loaded;
 use super::probation::Trial;
-use super::report::{Cause, PolicyFailure, RetainedPolicy, SwapRecord};
+use crate::policy::Policy;
+use crate::policy::error::SwapError;
+use crate::policy::report::{Cause, PolicyFailure, RetainedPolicy, SwapRecord};
+use crate::policy::runtime::pool::Loaded;
 
 /// Maximum number of swaps and refusals that are remembered.
 const MAX_RECORDS: usize = 16;

@@ -8,9 +8,9 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Result, format_err};
 
 use super::bindings::v0_1::leasehold::policy::{clock, database, entry, log, types};
-use super::call::{Call, Fault, Handle};
 use super::limits::Limits;
 use crate::lease::Lease;
+use crate::policy::call::{Call, Fault, Handle};
 use crate::table::Snapshot;
 use crate::{DatabaseError, Instant, IssueMode};
 

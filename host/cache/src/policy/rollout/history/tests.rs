@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
-use crate::policy::gate::Gate;
-use crate::policy::pool::CallLimits;
-use crate::policy::probation::Probation;
+use crate::policy::intake::gate::Gate;
+use crate::policy::rollout::probation::Probation;
 use crate::policy::rollout::{Rollout, RolloutConfig};
+use crate::policy::runtime::pool::CallLimits;
 use crate::stats::Counters;
 use crate::{Clock, ManualClock, RetainedPolicy, Stage};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::active::Active;
-use super::pool::Loaded;
 use super::probation::Usage;
+use crate::policy::runtime::pool::Loaded;
 use crate::{Clock, Instant};
 
 /// A policy with the generation under which it is active, or was.

@@ -8,7 +8,7 @@
 const PACKAGE: &str = "leasehold:policy";
 
 /// The oldest version that is spoken, and so far the only one.
-pub(super) const V0_1: Contract = Contract {
+pub(in crate::policy) const V0_1: Contract = Contract {
     package: "leasehold:policy@0.1.0",
     imports: &["clock", "database", "entry", "log", "types"],
     exports: &["control", "policy"],
@@ -19,9 +19,9 @@ const SPOKEN: &[Contract] = &[V0_1];
 
 /// One version of the contract.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Contract {
+pub(in crate::policy) struct Contract {
     /// The package with its version, as the first line of its WIT files states it.
-    pub(super) package: &'static str,
+    pub(in crate::policy) package: &'static str,
     /// The interfaces that a policy may import.
     imports: &'static [&'static str],
     /// The interfaces that a policy has to export.
@@ -96,13 +96,13 @@ mod tests {
 
     #[test]
     fn a_version_is_what_its_folder_in_wit_says() {
-        let world = include_str!("../../../../wit/0.1/world.wit");
+        let world = include_str!("../../../../../wit/0.1/world.wit");
         let words = |word: &str| -> Vec<_> {
             let lines = world.lines().filter_map(|line| line.trim().strip_prefix(word));
             lines.map(|rest| rest.trim().trim_end_matches(';')).collect()
         };
         // `types` is imported by the others.
-        let types = include_str!("../../../../wit/0.1/types.wit");
+        let types = include_str!("../../../../../wit/0.1/types.wit");
         assert!(types.starts_with(&format!("package {};", V0_1.package)));
         let imports = [words("import "), vec!["types"]].concat();
         assert_eq!((V0_1.imports, V0_1.exports), (&imports[..], &words("export ")[..]));

@@ -14,14 +14,14 @@ use wasmtime::{Store, StoreLimitsBuilder, Trap};
 use super::bindings::v0_1::exports::leasehold::policy::control::Description;
 use super::bindings::v0_1::leasehold::policy::types;
 use super::bindings::v0_1::{CachePolicy, CachePolicyPre};
-use super::call::{Call, CallError, Fault, Handle, PolicyAnswer, Request, Shortage};
 use super::engine::PolicyEngine;
 use super::fuel;
 use super::imports::HostState;
 use super::limits::{Limits, MAX_MEMORY_BYTES, Taken};
 use super::meter::Meter;
-use super::printable::printable;
 use super::shortage::is_shortage;
+use crate::policy::call::{Call, CallError, Fault, Handle, PolicyAnswer, Request, Shortage};
+use crate::policy::printable::printable;
 
 /// Maximum number of bytes that one import or export may carry.
 const MAX_TRANSFER_BYTES: usize = 64 << 10;

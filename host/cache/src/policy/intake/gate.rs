@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Policy;
-use super::compiled::{Compiled, Register};
-use super::engine::{engine, made};
-use super::execution::Execution;
 use super::inspect::inspect;
-use super::signature::{PublicKey, Signature, Signed, ids};
+use crate::policy::Policy;
+use crate::policy::runtime::compiled::{Compiled, Register};
+use crate::policy::runtime::engine::{engine, made};
+use crate::policy::runtime::execution::Execution;
+use crate::policy::signature::{PublicKey, Signature, Signed, ids};
 use crate::{Clock, Instant, Stage, SwapError, blocking};
 
 /// Maximum size of a component. The shipped ones are below 40 KB.
@@ -121,18 +121,18 @@ impl Gate {
     }
 
     /// Notes that a policy became active: no older revision gets in from now on.
-    pub(super) fn note_active(&self, signed: Option<&Signed>) {
+    pub(in crate::policy) fn note_active(&self, signed: Option<&Signed>) {
         if let Some(Signed { revision, .. }) = signed {
             self.highest_revision.fetch_max(*revision, Ordering::SeqCst);
         }
     }
 
     /// Notes that the policies of the start are in: from now on the remembered revision counts.
-    pub(super) fn note_started(&self) {
+    pub(in crate::policy) fn note_started(&self) {
         self.highest_revision.fetch_max(self.remembered_revision, Ordering::SeqCst);
     }
 
-    pub(super) fn highest_revision(&self) -> u64 {
+    pub(in crate::policy) fn highest_revision(&self) -> u64 {
         self.highest_revision.load(Ordering::SeqCst)
     }
 
@@ -184,7 +184,7 @@ fn is_bundled(policy: &Policy) -> bool {
 }
 
 /// Checks the stages that every component passes, whatever its author.
-pub(super) fn check_bytes(component: &[u8]) -> Result<(), SwapError> {
+pub(in crate::policy) fn check_bytes(component: &[u8]) -> Result<(), SwapError> {
     check_size(component)?;
     check_inside(component)
 }

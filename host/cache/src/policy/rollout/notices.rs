@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tracing::error;
 
-use super::report::{PolicyChange, RetainedPolicy, SwapRecord};
+use crate::policy::report::{PolicyChange, RetainedPolicy, SwapRecord};
 
 /// Callback that is notified of every change, in order.
 pub(crate) type Observer = Box<dyn Fn(&PolicyChange<'_>) + Send + Sync>;

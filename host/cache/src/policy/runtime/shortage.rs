@@ -32,7 +32,7 @@ pub(super) fn is_forbidden(error: &Error) -> bool {
 
 /// Calls for which the machine had not enough.
 #[derive(Default)]
-pub(super) struct Shortages(Mutex<Option<Burst>>);
+pub(in crate::policy) struct Shortages(Mutex<Option<Burst>>);
 
 struct Burst {
     /// Time of the last report.
@@ -43,7 +43,7 @@ struct Burst {
 
 /// Report of a burst, with the number of calls in it so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ShortageReport {
+pub(in crate::policy) enum ShortageReport {
     Begins,
     GoesOn(u64),
     Ended(u64),
@@ -51,7 +51,7 @@ pub(super) enum ShortageReport {
 
 impl Shortages {
     /// Notes a call. Returns the report that is due, if any.
-    pub(super) fn note(&self, now: Instant) -> Option<ShortageReport> {
+    pub(in crate::policy) fn note(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(burst) = burst.as_mut() else {
             *burst = Some(Burst { reported_at: now, latest: now, calls: 1 });
@@ -67,7 +67,7 @@ impl Shortages {
     }
 
     /// Returns a report if a burst is over; to be called now and then.
-    pub(super) fn look(&self, now: Instant) -> Option<ShortageReport> {
+    pub(in crate::policy) fn look(&self, now: Instant) -> Option<ShortageReport> {
         let mut burst = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = burst.take_if(|burst| now.saturating_since(burst.latest) >= PAUSE)?;
         Some(ShortageReport::Ended(ended.calls))

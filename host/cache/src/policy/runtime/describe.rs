@@ -1,7 +1,7 @@
 //! A policy's description of itself, and the checks that it passes before an operator sees it.
 
 use super::bindings::v0_1::exports::leasehold::policy::control::Description;
-use super::printable::MAX_SENTENCE_BYTES;
+use crate::policy::printable::MAX_SENTENCE_BYTES;
 
 /// Bounds on a policy's description of itself.
 const MAX_SETTINGS: usize = 32;

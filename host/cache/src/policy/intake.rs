@@ -3,13 +3,16 @@
 //!
 //! Each stage may refuse it, and none of them changes what serves. This file does not know what is active.
 
+pub(crate) mod gate;
+mod inspect;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::compiled::Rehearsed;
-use super::gate::{Admitted, Gate, admit};
-use super::pool::{CallLimits, Loaded};
+use self::gate::{Admitted, Gate, admit};
+use super::runtime::compiled::Rehearsed;
+use super::runtime::pool::{CallLimits, Loaded};
 use crate::lease::Ceilings;
 use crate::stats::{Counters, count};
 use crate::{Clock, Policy, PolicyCard, Stage, SwapError};

@@ -20,8 +20,8 @@ use super::contract::Contract;
 use super::execution::{Each, Execution, allowed};
 use super::fuel;
 use super::imports::HostState;
-use super::printable::printable;
 use super::slow_worker::SlowWorker;
+use crate::policy::printable::printable;
 use crate::{Stage, SwapError};
 
 /// Maximum stack of a policy's own code, and the size of the stack that one call runs on.
@@ -40,9 +40,9 @@ const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 pub(crate) struct PolicyEngine {
     pub(super) engine: Engine,
-    pub(super) execution: Execution,
+    pub(in crate::policy) execution: Execution,
     pub(super) slow_worker: &'static SlowWorker,
-    pub(super) register: Register,
+    pub(in crate::policy) register: Register,
     compiler: &'static Compiler,
     linker: Linker<HostState>,
 }
@@ -53,13 +53,13 @@ static ALLOWED: OnceLock<Execution> = OnceLock::new();
 
 /// Returns the engine for this way of running policies, or for the way that the system allows, if there is
 /// one yet.
-pub(super) fn made(execution: Option<Execution>) -> Option<&'static PolicyEngine> {
+pub(in crate::policy) fn made(execution: Option<Execution>) -> Option<&'static PolicyEngine> {
     ENGINES.of(execution.or_else(|| ALLOWED.get().copied())?).get()
 }
 
 /// Returns the same engine, and makes it if there is none yet; it lives as long as the process. A cause that
 /// kept it from being made may have passed by the next time.
-pub(super) fn engine(execution: Option<Execution>) -> Result<&'static PolicyEngine, SwapError> {
+pub(in crate::policy) fn engine(execution: Option<Execution>) -> Result<&'static PolicyEngine, SwapError> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(made) = made(execution) {
@@ -125,7 +125,7 @@ impl PolicyEngine {
     }
 
     /// Returns the component, compiled or queued for the compiler, and whether this call has queued it.
-    pub(super) fn compile(
+    pub(in crate::policy) fn compile(
         &'static self,
         digest: &str,
         component: Bytes,

@@ -50,7 +50,7 @@ pub(super) const GLOBALS: Limit = Limit::new("globals", 1_000);
 pub(super) const MEMORIES: Limit = Limit::new("memories", 16);
 /// The maximum memory of an instance. Shipped: 17.
 pub(super) const MEMORY_PAGES: Limit =
-    Limit::new("pages of initial memory", (crate::policy::limits::MAX_MEMORY_BYTES >> 16) as u64);
+    Limit::new("pages of initial memory", (crate::policy::runtime::limits::MAX_MEMORY_BYTES >> 16) as u64);
 /// Shipped: 2.
 pub(super) const TABLES: Limit = Limit::new("tables", 16);
 /// Shipped: 14.

@@ -14,9 +14,9 @@ use wasmtime::{Cache, Engine};
 
 use super::compile_cache::CompileCache;
 use super::compiled::Compiled;
-use super::printable::printable;
 use super::priority::{COMPILER, lower_priority};
 use super::shortage::{is_forbidden, is_shortage};
+use crate::policy::printable::printable;
 use crate::{Stage, SwapError};
 
 /// Maximum number of components in the queue, all different. At 150 ms for each, the last of them waits for
@@ -136,7 +136,7 @@ fn compile(engine: &Engine, cache: Option<&CompileCache>, component: &[u8]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::engine::engine;
+    use crate::policy::runtime::engine::engine;
 
     #[test]
     fn what_nobody_waits_for_any_more_leaves_the_queue_and_a_full_one_says_so() {

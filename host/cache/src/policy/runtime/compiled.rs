@@ -13,9 +13,9 @@ use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::card::PolicyCard;
 use super::execution::Execution;
 use crate::lease::Ceilings;
+use crate::policy::card::PolicyCard;
 use crate::{Stage, SwapError, blocking};
 
 /// Maximum number of rehearsals of one component that are remembered: more than a process has settings for
@@ -23,10 +23,10 @@ use crate::{Stage, SwapError, blocking};
 const MAX_REHEARSALS: usize = 16;
 
 /// The bytes of a component, shared with its policy.
-pub(super) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub(in crate::policy) type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A component that is compiled, or is going to be.
-pub(super) struct Compiled {
+pub(in crate::policy) struct Compiled {
     register: &'static Register,
     digest: String,
     /// The bytes, until the compiler takes them.
@@ -40,14 +40,14 @@ pub(super) struct Compiled {
 
 /// Inputs of a rehearsal beside the component.
 #[derive(Clone, PartialEq)]
-pub(super) struct Rehearsed {
-    pub(super) settings: Vec<(String, String)>,
-    pub(super) ceilings: Ceilings,
-    pub(super) cpu_limit: Duration,
+pub(in crate::policy) struct Rehearsed {
+    pub(in crate::policy) settings: Vec<(String, String)>,
+    pub(in crate::policy) ceilings: Ceilings,
+    pub(in crate::policy) cpu_limit: Duration,
 }
 
 /// The components of one engine, by their SHA-256.
-pub(super) struct Register {
+pub(in crate::policy) struct Register {
     engine: Engine,
     execution: Execution,
     shared: Mutex<HashMap<String, Weak<Compiled>>>,
@@ -69,7 +69,7 @@ impl Compiled {
     }
 
     /// Returns the way it is run.
-    pub(super) fn execution(&self) -> Execution {
+    pub(in crate::policy) fn execution(&self) -> Execution {
         self.register.execution
     }
 
@@ -105,7 +105,7 @@ impl Compiled {
 
     /// Waits until the component is compiled, for `limit` at most. A caller that is dropped leaves no trace
     /// of its wait.
-    pub(super) async fn wait(self: Arc<Self>, limit: Duration) -> Result<Arc<Self>, SwapError> {
+    pub(in crate::policy) async fn wait(self: Arc<Self>, limit: Duration) -> Result<Arc<Self>, SwapError> {
         let refuse = |reason: String| Err(SwapError::new(Stage::Compile, reason));
         let waited = match self.notified() {
             None => Ok(()),
@@ -147,12 +147,12 @@ impl Compiled {
 
     /// Returns the findings of an equal rehearsal, if there was one: a rehearsal follows a fixed scenario, so
     /// that another one would find the same.
-    pub(super) fn rehearsal(&self, rehearsed: &Rehearsed) -> Option<PolicyCard> {
+    pub(in crate::policy) fn rehearsal(&self, rehearsed: &Rehearsed) -> Option<PolicyCard> {
         let rehearsals = lock(&self.rehearsals);
         rehearsals.iter().find(|(known, _)| known == rehearsed).map(|(_, card)| card.clone())
     }
 
-    pub(super) fn remember_rehearsal(&self, rehearsed: Rehearsed, card: PolicyCard) {
+    pub(in crate::policy) fn remember_rehearsal(&self, rehearsed: Rehearsed, card: PolicyCard) {
         let mut rehearsals = lock(&self.rehearsals);
         if rehearsals.len() == MAX_REHEARSALS {
             rehearsals.remove(0);
@@ -167,7 +167,7 @@ impl Register {
     }
 
     /// Returns the component with this digest, if a caller holds it or waits for it.
-    pub(super) fn shared(&self, digest: &str) -> Option<Arc<Compiled>> {
+    pub(in crate::policy) fn shared(&self, digest: &str) -> Option<Arc<Compiled>> {
         lock(&self.shared).get(digest).and_then(Weak::upgrade)
     }
 
@@ -192,7 +192,7 @@ impl Register {
     }
 
     /// Keeps a component for as long as the process lives.
-    pub(super) fn keep(compiled: &Arc<Compiled>) {
+    pub(in crate::policy) fn keep(compiled: &Arc<Compiled>) {
         lock(&compiled.register.bundled)
             .entry(compiled.digest.clone())
             .or_insert_with(|| Arc::clone(compiled));

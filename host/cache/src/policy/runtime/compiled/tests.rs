@@ -1,7 +1,7 @@
 use std::pin::pin;
 
 use super::*;
-use crate::policy::engine::engine;
+use crate::policy::runtime::engine::engine;
 
 fn compiled(digest: &str) -> Arc<Compiled> {
     Arc::new(Compiled::new(&engine(None).unwrap().register, digest, Arc::new(b"".as_slice())))

@@ -47,7 +47,7 @@ fn check_header(bytes: &[u8]) -> Result<(), Refusal> {
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn malformed(error: BinaryReaderError) -> Refusal {
-    format!("not a valid component: {}", super::printable::printable(&error.to_string()))
+    format!("not a valid component: {}", crate::policy::printable::printable(&error.to_string()))
 }
 
 /// Counts so far, over the component and everything within it.

@@ -10,11 +10,8 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::Policy;
 use super::bindings::v0_1::CachePolicyPre;
 use super::bindings::v0_1::exports::leasehold::policy::control::Description;
-use super::call::{Call, CallError, Fault, PolicyAnswer, Request, Shortage};
-use super::card::PolicyCard;
 use super::compiled::Compiled;
 use super::describe::{check_description, check_names};
 use super::engine::{self, PolicyEngine};
@@ -24,6 +21,9 @@ use super::instance::Instance;
 use super::limits::Taken;
 use super::meter::Meter;
 use super::slow_worker::Slowness;
+use crate::policy::Policy;
+use crate::policy::call::{Call, CallError, Fault, PolicyAnswer, Request, Shortage};
+use crate::policy::card::PolicyCard;
 use crate::{RetainedPolicy, Stage, SwapError};
 
 /// Number of instances that are kept for the next call whether they are needed or not: one costs 25 µs to
@@ -45,7 +45,7 @@ pub(crate) struct CallLimits {
 pub(crate) struct Loaded {
     pub(crate) policy: Policy,
     pub(crate) description: Description,
-    pub(super) compiled: Arc<Compiled>,
+    pub(in crate::policy) compiled: Arc<Compiled>,
     pub(crate) faults: AtomicU64,
     /// `true` if the policy has come through its probation, or was never on one.
     proven: AtomicBool,
@@ -79,7 +79,7 @@ struct Idle {
 
 impl Loaded {
     /// Links and configures a compiled policy, and keeps the instance that this took.
-    pub(super) async fn new(
+    pub(in crate::policy) async fn new(
         policy: Policy,
         compiled: Arc<Compiled>,
         terms: CallLimits,
@@ -138,11 +138,11 @@ impl Loaded {
     }
 
     /// Returns whether it has come through its probation, or was never on one.
-    pub(super) fn is_proven(&self) -> bool {
+    pub(in crate::policy) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::SeqCst)
     }
 
-    pub(super) fn set_proven(&self, proven: bool) {
+    pub(in crate::policy) fn set_proven(&self, proven: bool) {
         self.proven.store(proven, Ordering::SeqCst);
     }
 
@@ -153,22 +153,22 @@ impl Loaded {
     }
 
     /// Returns the policy, and whether it is proven.
-    pub(super) fn retained(&self) -> RetainedPolicy {
+    pub(in crate::policy) fn retained(&self) -> RetainedPolicy {
         RetainedPolicy { policy: self.policy.clone(), proven: self.is_proven() }
     }
 
     /// Returns the way it is run.
-    pub(super) fn execution(&self) -> Execution {
+    pub(in crate::policy) fn execution(&self) -> Execution {
         self.engine.execution
     }
 
     /// Returns the limits and settings of its calls.
-    pub(super) fn terms(&self) -> CallLimits {
+    pub(in crate::policy) fn terms(&self) -> CallLimits {
         self.terms
     }
 
     /// Returns `name version`, as the policy says of itself.
-    pub(super) fn full_name(&self) -> String {
+    pub(in crate::policy) fn full_name(&self) -> String {
         format!("{} {}", self.description.name, self.description.version)
     }
 
@@ -182,7 +182,7 @@ impl Loaded {
     }
 
     /// Returns whether it is the same component with the same settings in force.
-    pub(super) fn does_as(&self, other: &Self) -> bool {
+    pub(in crate::policy) fn does_as(&self, other: &Self) -> bool {
         self.policy.digest() == other.policy.digest() && self.settings() == other.settings()
     }
 

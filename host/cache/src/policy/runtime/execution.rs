@@ -5,8 +5,8 @@
 
 use wasmtime::{Config, Engine, Module};
 
-use super::printable::printable;
 use super::shortage::is_forbidden;
+use crate::policy::printable::printable;
 use crate::{Stage, SwapError};
 
 /// Way of running policies.
@@ -47,13 +47,13 @@ const BYTECODE: &str = match (cfg!(target_pointer_width = "64"), cfg!(target_end
 
 /// A value for each way of running policies.
 #[derive(Default)]
-pub(super) struct Each<T> {
+pub(in crate::policy) struct Each<T> {
     pub(super) native: T,
     pub(super) interpreter: T,
 }
 
 impl<T> Each<T> {
-    pub(super) fn of(&self, execution: Execution) -> &T {
+    pub(in crate::policy) fn of(&self, execution: Execution) -> &T {
         match execution {
             Execution::Native => &self.native,
             Execution::Interpreter => &self.interpreter,
