@@ -5,13 +5,11 @@
 //! itself, which cannot be run under the scheduler, and the rollout around the active cell are stand-ins.
 
 product! {
-    active = "../../../host/cache/src/policy/rollout/active.rs",
     call = "../../../host/cache/src/policy/call.rs",
     host_io = "../../../host/cache/src/policy/host_io.rs",
     record = "../../../host/cache/src/policy/record.rs",
 }
 
-pub(crate) mod activation;
 pub(crate) mod pool;
 pub(crate) mod rollout;
 

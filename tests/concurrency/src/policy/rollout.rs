@@ -1,8 +1,14 @@
 //! A stand-in for the rollout: the product's active cell, and swaps to a policy of the same kind.
 
+product! {
+    active = "../../../../host/cache/src/policy/rollout/active.rs",
+}
+
+pub(crate) mod activation;
+
+use self::activation::{Activation, ActivePolicy};
+use self::active::ActiveCell;
 use super::Cause;
-use super::activation::{Activation, ActivePolicy};
-use super::active::ActiveCell;
 use super::call::{Fault, Shortage};
 use super::pool::{Kind, Loaded};
 use crate::lease::Generation;

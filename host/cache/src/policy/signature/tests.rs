@@ -135,7 +135,8 @@ fn a_signature_holds_for_its_digest_and_revision_under_a_trusted_key_alone() {
     let not_trusted = format!("{}, which is not trusted here; trusted: {}", id(2), id(1));
     let changed = format!("the key {} has not signed the component with the digest", id(1));
     let capitals = digest.to_uppercase();
-    let rows: &[(&str, &str, &str, &[PublicKey], Result<u64, &str>)] = &[
+    type Row<'a> = (&'a str, &'a str, &'a str, &'a [PublicKey], Result<u64, &'a str>);
+    let rows: &[Row<'_>] = &[
         ("good", &sign(7), digest, &[ours], Ok(7)),
         ("the lowest revision", &sign(0), digest, &[ours], Ok(0)),
         ("the highest revision", &sign(u64::MAX), digest, &[ours], Ok(u64::MAX)),

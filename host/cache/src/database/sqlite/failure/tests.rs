@@ -81,9 +81,11 @@ fn check(error: impl Fn() -> sqlx::Error, [read, issue]: [&str; 2], splits: bool
     }
 }
 
+type CodeRow = ([&'static str; 2], bool, u32, &'static [u32], &'static str);
+
 /// SQLite's result codes: what a read and an issue are told, whether a batch is split, the primary code, some
 /// of its extended codes, and the words.
-const CODES: &[([&str; 2], bool, u32, &[u32], &str)] = &[
+const CODES: &[CodeRow] = &[
     // What the table, the rights or the value is the reason for.
     (["refused"; 2], true, 1, &[257, 513, 769], "the table may have changed"),
     (["refused"; 2], false, 3, &[], "access was denied"),
@@ -138,7 +140,8 @@ fn an_error_without_a_code_leaves_an_issue_in_doubt_unless_nothing_was_sent() {
     let source = || Box::<dyn StdError + Send + Sync>::from(VALUE);
     let decode = || sqlx::Error::ColumnDecode { index: VALUE.into(), source: source() };
     let lost = ["unavailable", "lost"];
-    let rows: &[(&str, &dyn Fn() -> sqlx::Error, [&str; 2], &str)] = &[
+    type Row<'a> = (&'a str, &'a dyn Fn() -> sqlx::Error, [&'a str; 2], &'a str);
+    let rows: &[Row<'_>] = &[
         ("Encode", &|| sqlx::Error::Encode(source()), ["unavailable"; 2], FAILED),
         ("Io", &|| io::Error::new(io::ErrorKind::NotFound, VALUE).into(), lost, "the file cannot be used"),
         ("PoolTimedOut", &|| sqlx::Error::PoolTimedOut, lost, "no connection became free in time"),

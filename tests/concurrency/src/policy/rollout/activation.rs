@@ -1,7 +1,7 @@
 //! A policy while it is active, without the time since when.
 
 use super::active::Active;
-use super::pool::Loaded;
+use crate::policy::pool::Loaded;
 use crate::sync::Arc;
 
 pub(crate) type ActivePolicy = Active<Activation>;
