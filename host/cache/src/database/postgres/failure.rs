@@ -59,9 +59,11 @@ const CODES_OF_A_MIX_UP: [&str; 3] = ["26000", "42P05", "08P01"];
 const CODES_OF_A_STALE_SESSION: [&str; 2] = ["25006", "0A000"];
 
 /// Classes of what stays refused until the table, the role or the value is changed: not supported,
-/// cardinality, data, constraint, SQL routine, external routine, syntax and access, view, and what a function
-/// of the database raises.
-const CLASSES_REFUSED_FOR_GOOD: [&str; 10] = ["0A", "21", "22", "23", "2F", "38", "39", "42", "44", "P0"];
+/// cardinality, data, constraint, syntax and access, view, limits of the program; and what a function of the
+/// database does wrong or raises: diagnostics, case, triggered change, transaction, SQL routine, cursor name,
+/// external routine, schema name.
+const CLASSES_REFUSED_FOR_GOOD: [&str; 17] =
+    ["0A", "21", "22", "23", "42", "44", "54", "0Z", "20", "27", "2D", "2F", "34", "38", "39", "3F", "P0"];
 
 impl PostgresFailure {
     /// Returns whether the id is no value of the key column's type, so that there cannot be a row for it.
