@@ -127,6 +127,7 @@ impl Rollout {
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
         let mut history = slot.history();
         slot.put_on_trial(&mut history, &loaded, None);
+        history.drop_repeated(&loaded);
         slot.record(&mut history, record, &loaded);
         drop(history);
         slot.notices.deliver();

@@ -185,6 +185,7 @@ impl Rollout {
         let record = SwapRecord::new(since, &loaded, cause, Ok(generation.number()));
         let record = SwapRecord { by, reason, ..record };
         self.put_on_trial(history, &loaded, loads_before);
+        history.drop_repeated(&loaded);
         self.record(history, record, &loaded);
         SwapReport {
             generation: generation.number(),

@@ -87,6 +87,23 @@ impl History {
         }
     }
 
+    /// Drops each policy that a rollback would find active already: one that does as the policy before it, or
+    /// as the active one. What was between them may have been taken or forgotten. Of two the proven one
+    /// stays, and a proven one stays behind an active one that is not: a failure goes back to it.
+    pub(super) fn drop_repeated(&mut self, active: &Loaded) {
+        self.previous.dedup_by(|later, earlier| {
+            let is_repeated = later.loaded().does_as(earlier.loaded());
+            if is_repeated && later.loaded().is_proven() {
+                std::mem::swap(later, earlier);
+            }
+            is_repeated
+        });
+        self.previous.pop_if(|last| {
+            let is_needed = last.loaded().is_proven() && !active.is_proven();
+            last.loaded().does_as(active) && !is_needed
+        });
+    }
+
     /// Returns the policies that were active before, the latest last.
     pub(super) fn previous(&self) -> &[Arc<ActivePolicy>] {
         &self.previous

@@ -209,6 +209,19 @@ const MOVES: &[(&str, &str, &str, &str)] = &[
     ("a", "b c d e f g h i j !", "a|j' c' d' e' f' g' h' i'", "i h g f e d c j a"),
     ("k|a b c d e f g h i j", "", "k|c d e f g h i j", "j i h g f e d c"),
     ("k|a b' c' d' e' f' g' h' i' j'", "", "k|a d' e' f' g' h' i' j'", "j i h g f e d a"),
+    // Each rollback changes something: what was between two of a kind may be gone.
+    ("a", "b a b !", "a|b'", "b a"),
+    ("a", "b a + b !", "a|b'", "b a"),
+    ("a", "b a c !", "a|c' b'", "b c a"),
+    ("a", "b c + b d !", "c|d' a b'", "b a d a"),
+    ("a", "b + c b d + c !", "d|c' a b", "b a c a"),
+    ("a|b a", "", "a|b", "b"),
+    ("a|b ? a'", "", "a|b", "b"),
+    ("c|a ? a'", "", "c|a", "a"),
+    ("c|a' ? a", "", "c|a", "a"),
+    ("k|a b' a' c' d' e' f' g' h'", "", "k|a c' d' e' f' g' h'", "h g f e d c a"),
+    // A proven policy is kept behind itself: a failure of another one goes back to it.
+    ("a'|a", "b !", "a|b'", "b a"),
 ];
 
 #[tokio::test]
