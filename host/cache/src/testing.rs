@@ -43,3 +43,16 @@ mod tokio_clock;
 
 pub use in_memory::InMemory;
 pub use tokio_clock::TokioClock;
+
+/// Words of SQL that the fuzz targets of this repository read back. It is no part of the interface.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[doc(hidden)]
+pub mod sql {
+    use crate::Column;
+
+    /// Returns the table, the key column, the secret column and the target of an assignment, as a statement
+    /// has them.
+    pub fn words_of(column: &Column) -> [String; 4] {
+        column.words()
+    }
+}

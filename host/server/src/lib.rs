@@ -38,6 +38,9 @@ mod shutdown;
 mod start;
 mod state;
 mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod tokens;
 mod trust;
 

@@ -44,6 +44,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Returns the settings of a query, or the message of the refusal.
+#[cfg(feature = "testing")]
+pub(crate) fn settings_of_query(query: &str) -> Result<Vec<(String, String)>, String> {
+    input::settings(Some(query)).map_err(|error| error.message().to_owned())
+}
+
 async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
 }

@@ -110,6 +110,12 @@ impl Column {
         quoted(&self.secret)
     }
 
+    /// All words of SQL that it puts into a statement.
+    #[cfg(feature = "testing")]
+    pub(crate) fn words(&self) -> [String; 4] {
+        [self.quoted_table(), self.quoted_key(), self.quoted_secret(), self.target()]
+    }
+
     /// Takes it on trust that no two rows have the same key. Without this, a database that has no unique
     /// index on the key column alone is refused, since an issue could meet the rows of several workspaces.
     /// (Such an issue would be refused, and change nothing.) A view has no index, and is accepted without

@@ -30,6 +30,11 @@ impl ApiError {
         Self { status, code, message: message.into(), stage: None }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
