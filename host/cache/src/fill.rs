@@ -14,7 +14,7 @@ use crate::policy::rollout::activation::ActivePolicy;
 use crate::statements::{Obtained, Read};
 use crate::stats::count;
 use crate::sync::Deadline;
-use crate::table::Snapshot;
+use crate::table::{Snapshot, Value};
 use crate::{Error, Lookup, Status, WorkspaceId};
 
 /// The known state of a workspace before the policy is asked.
@@ -64,7 +64,7 @@ impl Core {
         });
     }
 
-    /// Loads one workspace.
+    /// Loads one workspace: steps 4 to 6 of a read, as ARCHITECTURE.md counts them.
     async fn fill(
         self: Arc<Self>,
         active: Arc<ActivePolicy>,
@@ -78,6 +78,7 @@ impl Core {
             Prior::Entry(snapshot) => (Some(snapshot), None, &self.reading),
             Prior::Read(read, kept) => (kept, Some(read), &self.answered),
         };
+        // 4. The policy is asked, in its turn.
         let _permit = match permits.acquire(&slot, deadline).await {
             Ok(permit) => permit,
             Err(full) => {
@@ -89,6 +90,7 @@ impl Core {
             }
         };
         let (mut call, answer) = self.ask(&active, &workspace, Request::Read, snapshot, read, deadline).await;
+        // 5. Its answer is judged.
         let outcome = match answer.and_then(|answer| Ok(call.judge_read(answer)?)) {
             Ok(JudgedRead::Found(lookup)) => Ok(lookup),
             Ok(JudgedRead::Absent) => Err(Error::Absent),
@@ -100,10 +102,11 @@ impl Core {
                 Box::pin(self.select_directly(&workspace, deadline)).await
             }
         };
+        // 6. The table changes, and the waiters are notified.
         let change = call.take_change();
         let delivered = match &outcome {
-            Ok(lookup) => Some(Some(lookup.secret.clone())),
-            Err(Error::Absent) => Some(None),
+            Ok(lookup) => Some(Value::Present(lookup.secret.clone())),
+            Err(Error::Absent) => Some(Value::Absent),
             Err(_) => None,
         };
         leader.complete(outcome, |may_store| {
@@ -112,7 +115,7 @@ impl Core {
             }
             // No caller is shown another value once this one has been delivered.
             if let Some(delivered) = delivered {
-                self.table.remove_other(&workspace, delivered.as_ref());
+                self.table.remove_other(&workspace, delivered.present().as_ref());
             }
         });
         self.make_room();

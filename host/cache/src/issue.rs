@@ -61,6 +61,7 @@ impl Core {
         self.issue(active, writer, slot, &workspace, IssueMode::Rotate, complete).await;
     }
 
+    /// Issues a secret, in the steps that ARCHITECTURE.md counts.
     async fn issue(
         &self,
         active: Arc<ActivePolicy>,
@@ -70,17 +71,20 @@ impl Core {
         mode: IssueMode,
         complete: impl FnOnce(ReadOutcome),
     ) {
+        // 1. The turn of this writer.
         let deadline = self.statements.deadline();
         if timeout_at(deadline, writer.turn()).await.is_err() {
             // Nothing was sent: the issues before it took too long.
             return complete(Err(self.reject(Error::Overloaded)));
         }
+        // 2. The policy, and the statement.
         let unknown_outcome = UnknownOutcomeGuard { table: &self.table, writer: &writer };
         let issued = match self.writing.acquire(&slot, deadline).await {
             Ok(_permit) => self.issue_in_turn(&active, workspace, mode).await,
             Err(error) => IssueResult::refused(self.reject(error)),
         };
         unknown_outcome.resolve();
+        // 3. What has become of it: the table first, then the caller, and the end of what is still unknown.
         if issued.changed {
             writer.finish(issued.outcome.as_ref().ok().map(|issued| &issued.value), |may_store| {
                 // The old value is gone from the database, whatever the policy says of the new one.
