@@ -97,6 +97,12 @@ impl Database {
         }
     }
 
+    /// Stores a new version for another process, of whose issue the cache is not told.
+    pub(crate) fn issue_elsewhere(&self, workspace: &WorkspaceId) {
+        point();
+        self.commit(workspace, IssueMode::Rotate).expect("there is a row");
+    }
+
     /// Sends the statement that stores a new version; as a heal, only if none is stored. `obtain` makes the
     /// answer of a version, for the policy under which it was sent.
     pub(crate) fn send_issue(

@@ -62,7 +62,7 @@ fn agrees(model: &Arc<Model>, workspace: &WorkspaceId) {
     }
 }
 
-/// Panics if `seen` is older than `floor`: than an issue that had returned before the read began.
+/// Panics if `seen` is older than `floor`: than what an issue or a read had returned before the read began.
 fn not_older(seen: &Stamp, floor: u64) {
-    assert!(seen.version >= floor, "version {} is older than {floor}, which was issued", seen.version);
+    assert!(seen.version >= floor, "version {} is older than {floor}, which was known", seen.version);
 }

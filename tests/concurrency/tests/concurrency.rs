@@ -41,6 +41,8 @@ explored! {
         a_renewal_beside_a_removal_stores_and_shares_nothing_that_was_removed
         a_renewal_beside_a_reset_stores_and_shares_nothing_that_was_dropped
         a_fill_beside_a_reset_stores_and_shares_nothing_that_was_dropped
+        nothing_older_follows_what_a_voided_fill_delivers
+        nothing_older_that_is_stored_follows_what_a_voided_fill_delivers
         an_issue_beside_a_removal_stores_nothing_that_was_removed
     }
     swaps {

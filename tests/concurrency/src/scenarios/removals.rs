@@ -3,7 +3,7 @@
 //! The server deletes the row and then removes the entry. Once that has returned, the workspace has no
 //! secret.
 
-use super::{Actor, actor, run, run_actors};
+use super::{Actor, actor, not_older, run, run_actors};
 use crate::model::{FAR, Fate, Model, Policy, keep_the_first_version, workspace};
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
@@ -91,6 +91,41 @@ pub fn a_fill_beside_a_reset_stores_and_shares_nothing_that_was_dropped() {
 /// The same, where a new policy leases the kept entries again without a SELECT.
 pub fn a_renewal_beside_a_reset_stores_and_shares_nothing_that_was_dropped() {
     beside_a_reset(Policy::Renews);
+}
+
+/// A fill that a removal has voided, another one, and an issue of another process: what the voided fill
+/// delivers is not followed by anything older, be the other one in flight or stored by then.
+pub fn nothing_older_follows_what_a_voided_fill_delivers() {
+    beside_an_issue_of_another_process(false);
+}
+
+/// The same, where the other fill has stored what it read before the issue.
+pub fn nothing_older_that_is_stored_follows_what_a_voided_fill_delivers() {
+    beside_an_issue_of_another_process(true);
+}
+
+fn beside_an_issue_of_another_process(reads_before_it: bool) {
+    let (model, w) = (Model::new(Policy::Selects), workspace("w"));
+    model.database.found(&w);
+    let reads_twice = || {
+        let (model, w) = (Arc::clone(&model), w.clone());
+        actor(async move {
+            let first = model.read(&w).await.expect("there is a secret");
+            not_older(&model.read(&w).await.expect("there is a secret"), first.version);
+        })
+    };
+    let changes = {
+        let (model, w) = (Arc::clone(&model), w.clone());
+        actor(async move {
+            model.remove(&w);
+            if reads_before_it {
+                model.read(&w).await.expect("there is a secret");
+            }
+            model.database.issue_elsewhere(&w);
+        })
+    };
+    // Of that issue the cache may know nothing: its entry is not held against the database.
+    run(run_actors(&model, &[], [reads_twice(), changes, reads_twice()]));
 }
 
 /// An issue, and a removal of the workspace: what the issue had committed before is not stored after.
