@@ -56,7 +56,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DatabaseError>> +
 /// The answers for the workspaces of a batch, in their order.
 pub type Answers<'a, T> = Pin<Box<dyn Future<Output = Vec<Result<T, DatabaseError>>> + Send + 'a>>;
 
-/// A change of the column that was committed, whoever made it.
+/// Committed change of the column, made by this process or any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RowChange {
@@ -66,7 +66,7 @@ pub enum RowChange {
     Any,
 }
 
-/// The changes of a column, in any order, for as long as the database can tell of them.
+/// Changes of a column, in any order, for as long as the database can tell of them.
 pub type Changes = Pin<Box<dyn Stream<Item = RowChange> + Send>>;
 
 /// A column of secrets, by workspace.

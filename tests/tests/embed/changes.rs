@@ -17,13 +17,13 @@ use super::id;
 
 /// Rows in memory, whose changes a test tells of.
 #[derive(Clone)]
-struct Told {
+struct Announcing {
     rows: InMemory,
     /// The streams that are still to be asked for.
     streams: Arc<Mutex<VecDeque<Option<Changes>>>>,
 }
 
-impl Told {
+impl Announcing {
     fn new() -> Self {
         let rows = InMemory::new();
         rows.store("a", "a1");
@@ -51,7 +51,7 @@ impl Told {
     }
 }
 
-impl Database for Told {
+impl Database for Announcing {
     fn select<'a>(&'a self, workspace: &'a WorkspaceId) -> Answer<'a, Option<Secret>> {
         self.rows.select(workspace)
     }
@@ -95,11 +95,11 @@ async fn wait(reached: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_change_takes_its_own_entry_out() {
-    let told = Told::new();
-    let tx = told.add_stream();
-    let cache = told.cache().await;
-    told.rows.store("a", "a2");
-    assert_eq!(read(&cache, "a").await, ("a1".into(), Status::Hit), "nothing was told yet");
+    let database = Announcing::new();
+    let tx = database.add_stream();
+    let cache = database.cache().await;
+    database.rows.store("a", "a2");
+    assert_eq!(read(&cache, "a").await, ("a1".into(), Status::Hit), "nothing was announced yet");
     tx.send(Some(RowChange::One(id("a")))).expect("the cache listens");
     until(&cache, |stats| stats.entries == 1).await;
     assert_eq!(read(&cache, "a").await, ("a2".into(), Status::Miss));
@@ -108,9 +108,9 @@ async fn a_change_takes_its_own_entry_out() {
 
 #[tokio::test]
 async fn where_any_row_may_have_changed_every_entry_goes() {
-    let told = Told::new();
-    let tx = told.add_stream();
-    let cache = told.cache().await;
+    let database = Announcing::new();
+    let tx = database.add_stream();
+    let cache = database.cache().await;
     tx.send(Some(RowChange::Any)).expect("the cache listens");
     until(&cache, |stats| stats.entries == 0).await;
     assert_eq!(read(&cache, "b").await, ("b1".into(), Status::Miss));
@@ -118,11 +118,11 @@ async fn where_any_row_may_have_changed_every_entry_goes() {
 
 #[tokio::test]
 async fn what_was_being_read_when_a_row_changed_is_neither_joined_nor_stored() {
-    let told = Told::new();
-    let tx = told.add_stream();
-    let cache = told.cache().await;
+    let database = Announcing::new();
+    let tx = database.add_stream();
+    let cache = database.cache().await;
     cache.remove(&id("a"));
-    told.rows.hold();
+    database.rows.hold();
     let early = tokio::spawn({
         let cache = cache.clone();
         async move { read(&cache, "a").await }
@@ -132,26 +132,26 @@ async fn what_was_being_read_when_a_row_changed_is_neither_joined_nor_stored() {
         tx.send(Some(RowChange::One(id(workspace)))).expect("the cache listens");
     }
     until(&cache, |stats| stats.entries == 0).await;
-    let selects = told.rows.selects();
+    let selects = database.rows.selects();
     let late = tokio::spawn({
         let cache = cache.clone();
         async move { read(&cache, "a").await }
     });
-    wait(|| told.rows.selects() > selects).await;
-    told.rows.release();
+    wait(|| database.rows.selects() > selects).await;
+    database.rows.release();
     assert_eq!((early.await.unwrap().1, late.await.unwrap().1), (Status::Miss, Status::Miss));
     assert_eq!(cache.stats().joined, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_stream_has_ended_or_panicked_every_entry_goes_and_the_next_one_counts() {
-    let told = Told::new();
-    let first = told.add_stream();
-    let second = told.add_stream();
+    let database = Announcing::new();
+    let first = database.add_stream();
+    let second = database.add_stream();
     // The database has none to give for once.
-    told.streams.lock().unwrap().push_back(None);
-    let third = told.add_stream();
-    let cache = told.cache().await;
+    database.streams.lock().unwrap().push_back(None);
+    let third = database.add_stream();
+    let cache = database.cache().await;
     drop(first);
     until(&cache, |stats| stats.entries == 0).await;
     assert_eq!(read(&cache, "a").await.1, Status::Miss);
@@ -164,9 +164,9 @@ async fn after_a_stream_has_ended_or_panicked_every_entry_goes_and_the_next_one_
 
 #[tokio::test(start_paused = true)]
 async fn the_stream_is_dropped_with_its_cache() {
-    let told = Told::new();
-    let tx = told.add_stream();
-    let cache = told.cache().await;
+    let database = Announcing::new();
+    let tx = database.add_stream();
+    let cache = database.cache().await;
     sleep(Duration::from_secs(60)).await;
     assert!(!tx.is_closed());
     drop(cache);

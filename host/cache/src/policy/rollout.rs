@@ -72,19 +72,19 @@ impl Rollout {
         policy: Policy,
         builtin: Policy,
         previous: Vec<RetainedPolicy>,
-        terms: RolloutConfig,
+        config: RolloutConfig,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, SwapError> {
         let loader = Loader {
-            gate: Arc::new(terms.gate),
+            gate: Arc::new(config.gate),
             clock: Arc::clone(&clock),
-            calls: terms.calls,
+            calls: config.calls,
             counters: Arc::clone(&counters),
-            rehearsal: terms.rehearsal,
+            rehearsal: config.rehearsal,
         };
         let (loaded, _) = loader.load(policy, None).await?;
-        loaded.set_proven(!terms.first_on_probation);
+        loaded.set_proven(!config.first_on_probation);
         let builtin = if loaded.policy.is(&builtin) {
             Arc::clone(&loaded)
         } else {
@@ -93,7 +93,7 @@ impl Rollout {
             builtin.retire();
             builtin
         };
-        let mut history = History::new(terms.breaker);
+        let mut history = History::new(config.breaker);
         for RetainedPolicy { policy, proven } in previous {
             let digest = policy.digest().to_owned();
             match loader.load(policy, None).await {
@@ -117,11 +117,11 @@ impl Rollout {
             clock,
             counters,
             loader,
-            probation: terms.probation,
+            probation: config.probation,
             loading: AsyncMutex::default(),
             history: Mutex::new(history),
             shortages: Shortages::default(),
-            notices: Notices::new(terms.observer),
+            notices: Notices::new(config.observer),
         };
         let (at, generation) = (slot.clock.wall(), slot.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
@@ -142,7 +142,7 @@ impl Rollout {
             loader: Loader {
                 gate: Arc::default(),
                 clock: Arc::clone(&clock),
-                calls: loaded.terms(),
+                calls: loaded.call_limits(),
                 counters: Arc::default(),
                 rehearsal: None,
             },

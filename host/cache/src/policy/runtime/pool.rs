@@ -60,7 +60,7 @@ pub(crate) struct Loaded {
     pub(crate) card: OnceLock<PolicyCard>,
     engine: &'static PolicyEngine,
     pre: CachePolicyPre<HostState>,
-    terms: CallLimits,
+    limits: CallLimits,
     taken: Taken,
     slowness: Slowness,
     /// `true` while it is rehearsed, on a thread of the rehearsal's own.
@@ -82,19 +82,19 @@ impl Loaded {
     pub(in crate::policy) async fn new(
         policy: Policy,
         compiled: Arc<Compiled>,
-        terms: CallLimits,
+        limits: CallLimits,
     ) -> Result<Self, SwapError> {
         let engine = engine::engine(Some(compiled.execution()))?;
-        let meter = Arc::new(Meter::new(terms.cpu_limit));
-        let loading = Box::pin(Self::load(engine, policy, compiled, terms, Arc::clone(&meter)));
-        engine.slow_worker.run_if_long(loading, || terms.may_leave && meter.is_long()).await
+        let meter = Arc::new(Meter::new(limits.cpu_limit));
+        let loading = Box::pin(Self::load(engine, policy, compiled, limits, Arc::clone(&meter)));
+        engine.slow_worker.run_if_long(loading, || limits.may_leave && meter.is_long()).await
     }
 
     async fn load(
         engine: &'static PolicyEngine,
         policy: Policy,
         compiled: Arc<Compiled>,
-        terms: CallLimits,
+        limits: CallLimits,
         meter: Arc<Meter>,
     ) -> Result<Self, SwapError> {
         let Some(component) = compiled.component() else {
@@ -120,7 +120,7 @@ impl Loaded {
             card: OnceLock::new(),
             engine,
             pre,
-            terms,
+            limits,
             taken: Taken::default(),
             slowness: Slowness::default(),
             is_rehearsed: AtomicBool::new(false),
@@ -163,8 +163,8 @@ impl Loaded {
     }
 
     /// Returns the limits and settings of its calls.
-    pub(in crate::policy) fn terms(&self) -> CallLimits {
-        self.terms
+    pub(in crate::policy) fn call_limits(&self) -> CallLimits {
+        self.limits
     }
 
     /// Returns `name version`, as the policy says of itself.
@@ -194,14 +194,14 @@ impl Loaded {
         let idle = self.idle().as_mut().and_then(Idle::take);
         let meter = match &idle {
             Some(instance) => Arc::clone(instance.meter()),
-            None => Arc::new(Meter::new(self.terms.cpu_limit)),
+            None => Arc::new(Meter::new(self.limits.cpu_limit)),
         };
         meter.reset();
         let (metered, host_io) = (Arc::clone(&meter), call.host_io());
         // Boxed, so that it stays in one place from here on, on whichever thread it ends.
         let running = Box::pin(Arc::clone(self).run(idle, metered, call));
         let slow_worker = self.engine.slow_worker;
-        let may_leave = self.terms.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
+        let may_leave = self.limits.may_leave && !self.is_rehearsed.load(Ordering::SeqCst);
         let returned = if may_leave && self.slowness.is_slow() {
             host_io.drive(pin!(slow_worker.run(running))).await
         } else {

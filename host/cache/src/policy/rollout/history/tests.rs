@@ -39,7 +39,7 @@ impl DrivenRollout {
             .collect();
         let notified = Arc::<Mutex<String>>::default();
         let observed = Arc::clone(&notified);
-        let terms = RolloutConfig {
+        let config = RolloutConfig {
             gate: Gate::default(),
             calls: CallLimits { cpu_limit: Duration::from_secs(10), may_leave: false, execution: None },
             rehearsal: None,
@@ -55,7 +55,7 @@ impl DrivenRollout {
         let (clock, counters) = (Arc::new(ManualClock::new()), Arc::<Counters>::default());
         let timed: Arc<dyn Clock> = clock.clone();
         let counted = Arc::clone(&counters);
-        let rollout = Rollout::new(policy(active), policy("*"), previous, terms, timed, counted);
+        let rollout = Rollout::new(policy(active), policy("*"), previous, config, timed, counted);
         Self { rollout: rollout.await.unwrap(), clock, counters, previous: notified }
     }
 
