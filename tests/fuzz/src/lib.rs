@@ -103,7 +103,8 @@ impl Target<'_> {
     fn draw(&self, case: u64) -> (&Seed, Vec<Edit>) {
         let mut rng = Rng::with_seed(case);
         let seed = &self.seeds[rng.usize(..self.seeds.len())];
-        let count = rng.usize(1..=MAX_EDITS);
+        // Most faults take one slip; the rest is for those that take several.
+        let count = if rng.bool() { 1 } else { rng.usize(2..=MAX_EDITS) };
         let edits = (0..count).map(|_| self.edit(&mut rng, seed)).collect();
         (seed, edits)
     }
@@ -121,8 +122,7 @@ impl Target<'_> {
         };
         let removed = match rng.u8(..4) {
             0 => 0,
-            1 => inserted.len(),
-            2 => 1,
+            1 | 2 => inserted.len(),
             _ => rng.usize(..=64),
         };
         Edit { at, removed, inserted }

@@ -53,7 +53,7 @@ fn column_is_quoted_so_that_the_names_that_were_given_are_read_back() {
     let seeds = ["workspaces|id|secret", "app.workspaces|id|platform_inbound_secret", "_1._2|_3|_4"];
     let seeds = seeds.into_iter().map(str::to_owned).chain([format!("{longest}.{longest}|{longest}|k")]);
     let seeds = seeds.map(Seed::from).collect();
-    let target = Target { name: "column", seeds, words: WORDS, gate: 20_000, long: 5_000_000 };
+    let target = Target { name: "column", seeds, words: WORDS, gate: 20_000, long: 2_000_000 };
     target.run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
         let mut names = text.splitn(3, SEPARATOR);

@@ -1,6 +1,8 @@
 //! What the host reads of a component once it has been let in: its imports and exports, and what its
 //! `describe` and `configure` return out of a memory that they fill as they like.
 
+use std::iter;
+
 use leasehold::{Policy, SecretCache, Stage, SwapError};
 use leasehold_fuzz::{Seed, Target, assert_printable};
 use tokio::runtime::Runtime;
@@ -68,10 +70,11 @@ fn load(cache: &SecretCache, runtime: &Runtime, bytes: &[u8]) -> Result<Vec<Stri
 fn contract_is_read_from_any_memory_within_its_bounds_and_the_same_twice() {
     let runtime = runtime();
     let cache = runtime.block_on(cache(|builder| builder));
-    let seeds = bare()
-        .iter()
-        .map(|policy| Seed::around(policy.component().to_vec(), TEXTS, TEXTS_AND_DESCRIPTION_BYTES));
-    let target = Target { name: "contract", seeds: seeds.collect(), words: WORDS, gate: 200, long: 20_000 };
+    // As often the one that gets as far as its description as all those that do not.
+    let policies = bare().iter().chain(iter::repeat_n(&bare()[0], bare().len()));
+    let seeds =
+        policies.map(|policy| Seed::around(policy.component().to_vec(), TEXTS, TEXTS_AND_DESCRIPTION_BYTES));
+    let target = Target { name: "contract", seeds: seeds.collect(), words: WORDS, gate: 600, long: 60_000 };
     target.run(|bytes| {
         let first = load(&cache, &runtime, bytes);
         let again = load(&cache, &runtime, bytes);

@@ -34,7 +34,7 @@ fn inspect_refuses_in_one_line_or_takes_it_and_says_the_same_twice() {
     let costly = Costly::all().map(|way| Seed::from(way.component(8)));
     let bare = bare().iter().map(|policy| Seed::from(policy.component()));
     let seeds = shipped.chain(costly).chain(bare).collect();
-    let target = Target { name: "inspect", seeds, words: WORDS, gate: 4_000, long: 1_000_000 };
+    let target = Target { name: "inspect", seeds, words: WORDS, gate: 4_000, long: 400_000 };
     target.run(|bytes| {
         let verdict = inspect(bytes);
         assert_eq!(inspect(bytes), verdict, "the verdict depends on something else");
