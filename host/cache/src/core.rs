@@ -49,8 +49,8 @@ impl Core {
         })
     }
 
-    /// Returns the moment of a read. There is no channel by which the changes of others would be known: no
-    /// read is under the watch.
+    /// Returns the moment of a read. No read is under the watch: a stream of changes does not say whether it
+    /// is up to date.
     #[inline]
     pub(crate) fn moment(&self) -> Moment<impl FnOnce() -> bool + use<>> {
         Moment { generation: self.rollout.generation(), now: self.clock.now_coarse(), watched: || false }

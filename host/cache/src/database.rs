@@ -146,14 +146,16 @@ pub trait Database: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// Returns the changes that are committed from now on, by this process or any other; `None`, as by
-    /// default, if the database does not tell of them. The cache drops the entry of a row that has changed,
-    /// and does not store or share what it was reading of it meanwhile; without this stream it sees another
-    /// process's change when the lease ends.
+    /// Returns the changes that are committed, by this process or any other; `None`, as by default, if the
+    /// database does not tell of them. The cache drops the entry of a row that has changed, and does not
+    /// store or share what it was reading of it meanwhile; without this stream it sees another process's
+    /// change when the lease ends. A change of this process's own drops what its issue has stored: the next
+    /// read is a SELECT.
     ///
-    /// The cache asks for it once, and again a second after the stream has ended; every entry goes then, for
-    /// what changed in between is not known. It is polled all the time: a change that waits to be taken is
-    /// for the stream to keep, or to fold into [`RowChange::Any`].
+    /// It is asked for while the cache is built: `None` is final then. A stream that has to connect first
+    /// gives [`RowChange::Any`] once it listens, for what was committed before. After a stream has ended
+    /// another one is asked for, at first after a second, later after up to a minute; every entry goes with
+    /// it. A change that waits to be taken is for the stream to keep, or to fold into [`RowChange::Any`].
     fn changes(&self) -> Option<Changes> {
         None
     }

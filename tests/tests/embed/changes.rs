@@ -1,10 +1,11 @@
 //! A database of a program's own that tells of the changes which others commit.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use leasehold::testing::InMemory;
 use leasehold::{
     Answer, Changes, Database, IssueMode, RowChange, Secret, SecretCache, Stats, Status, WorkspaceId,
@@ -117,7 +118,7 @@ async fn where_any_row_may_have_changed_every_entry_goes() {
 }
 
 #[tokio::test]
-async fn what_was_being_read_when_a_row_changed_is_neither_joined_nor_stored() {
+async fn what_was_being_read_when_a_row_changed_is_not_joined() {
     let database = Announcing::new();
     let tx = database.add_stream();
     let cache = database.cache().await;
@@ -160,6 +161,47 @@ async fn after_a_stream_has_ended_or_panicked_every_entry_goes_and_the_next_one_
     assert_eq!(read(&cache, "a").await.1, Status::Miss);
     third.send(Some(RowChange::One(id("a")))).expect("the cache listens");
     until(&cache, |stats| stats.entries == 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_always_has_a_change_leaves_the_runtime_to_others() {
+    const CHANGES: usize = 100_000;
+    let database = Announcing::new();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let changes = stream::iter(0..CHANGES).map(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        RowChange::One(id("another"))
+    });
+    let changes: Changes = Box::pin(changes);
+    database.streams.lock().unwrap().push_back(Some(changes));
+    let _cache = database.cache().await;
+    let before = taken.load(Ordering::SeqCst);
+    tokio::task::yield_now().await;
+    let at_once = taken.load(Ordering::SeqCst) - before;
+    assert!(before < CHANGES && at_once < CHANGES / 10, "{before}, then {at_once} without a turn for others");
+    wait(|| taken.load(Ordering::SeqCst) == CHANGES).await;
+}
+
+#[tokio::test]
+async fn what_was_being_read_when_a_row_changed_is_delivered_and_not_stored() {
+    let database = Announcing::new();
+    let tx = database.add_stream();
+    let cache = database.cache().await;
+    cache.remove(&id("a"));
+    database.rows.hold();
+    let early = tokio::spawn({
+        let cache = cache.clone();
+        async move { read(&cache, "a").await }
+    });
+    until(&cache, |stats| stats.in_flight == 1).await;
+    for workspace in ["a", "b"] {
+        tx.send(Some(RowChange::One(id(workspace)))).expect("the cache listens");
+    }
+    until(&cache, |stats| stats.entries == 0).await;
+    database.rows.release();
+    assert_eq!(early.await.unwrap().0, "a1");
+    assert_eq!(cache.stats().entries, 0);
 }
 
 #[tokio::test(start_paused = true)]
