@@ -59,11 +59,15 @@ const CODES_OF_A_MIX_UP: [&str; 3] = ["26000", "42P05", "08P01"];
 const CODES_OF_A_STALE_SESSION: [&str; 2] = ["25006", "0A000"];
 
 /// Classes of what stays refused until the table, the role or the value is changed: not supported,
-/// cardinality, data, constraint, syntax and access, view, limits of the program; and what a function of the
-/// database does wrong or raises: diagnostics, case, triggered change, transaction, SQL routine, cursor name,
-/// external routine, schema name.
-const CLASSES_REFUSED_FOR_GOOD: [&str; 17] =
-    ["0A", "21", "22", "23", "42", "44", "54", "0Z", "20", "27", "2D", "2F", "34", "38", "39", "3F", "P0"];
+/// cardinality, data, constraint, syntax and access, view; and what a function of the database does wrong or
+/// raises: diagnostics, case, triggered change, transaction, SQL routine, external routine, schema name.
+const CLASSES_REFUSED_FOR_GOOD: [&str; 15] =
+    ["0A", "21", "22", "23", "42", "44", "0Z", "20", "27", "2D", "2F", "38", "39", "3F", "P0"];
+
+/// Codes of the same kind, whose classes have others: the state of an object, and a statement or a trigger
+/// that goes too deep, has too many columns or too many arguments. (54000 also says that the server takes no
+/// writes before a VACUUM.)
+const CODES_REFUSED_FOR_GOOD: [&str; 4] = ["55000", "54001", "54011", "54023"];
 
 impl PostgresFailure {
     /// Returns whether the id is no value of the key column's type, so that there cannot be a row for it.
@@ -207,8 +211,10 @@ fn refused(error: &sqlx::Error) -> DatabaseError {
 /// Returns whether the statement will be refused again until something is changed.
 fn is_for_good(error: &PgDatabaseError) -> bool {
     let (code, class) = (error.code(), error.code().get(..2).unwrap_or_default());
-    let of_table = CLASSES_REFUSED_FOR_GOOD.contains(&class) || code == "55000";
-    of_table && !CODES_OF_A_MIX_UP.contains(&code)
+    // A cursor that is not there is a function's mistake, or a statement that a pooler has lost.
+    let of_function = class == "34" && error.r#where().is_some();
+    let of_table = CLASSES_REFUSED_FOR_GOOD.contains(&class) || CODES_REFUSED_FOR_GOOD.contains(&code);
+    (of_table || of_function) && !CODES_OF_A_MIX_UP.contains(&code)
 }
 
 fn server(error: &sqlx::Error) -> Option<&PgDatabaseError> {

@@ -159,6 +159,8 @@ impl Rollout {
 
     fn go_back(&self, by: &str, entries: u64) -> Result<SwapReport, SwapError> {
         let mut history = self.history();
+        // A policy that was kept behind itself is not needed once that has proved itself.
+        history.drop_repeated(self.active().loaded());
         let previous = history.take_previous();
         let previous = previous
             .ok_or_else(|| SwapError::new(Stage::Rollback, "there is no earlier policy to go back to"))?;

@@ -140,10 +140,12 @@ const ANSWERS: &[CodesRow] = &[
     // There was no session yet, or another statement was refused: the look for a sign of life.
     ("unavailable", "unavailable", "login", "UNSENT:28000 UNSENT:28P01"),
     ("unavailable", "unavailable", "", "UNSENT:3D000 UNSENT:40003 UNSENT:53300 UNSENT:57014 UNSENT:57P03"),
-    // A value that no index of the column takes, and what functions in the database do wrong each time.
-    ("refused", "refused", "one-row", "54000 54001 54011 54023"),
-    ("refused", "refused", "one-row", "0Z002 20000 27000 2D000 34000 3F000"),
-    ("refused", "refused", "one-row", "TRIGGER:27000 TRIGGER:54001"),
+    // What is too deep or too wide, and what functions in the database do wrong each time.
+    ("refused", "refused", "one-row", "54001 54011 54023"),
+    ("refused", "refused", "one-row", "0Z002 20000 27000 2D000 3F000"),
+    ("refused", "refused", "one-row", "TRIGGER:27000 TRIGGER:54001 TRIGGER:34000"),
+    // A server that takes no writes before a VACUUM, and a statement that a pooler has lost.
+    ("unavailable", "unavailable", "one-row", "54000 34000"),
 ];
 
 #[tokio::test]

@@ -222,6 +222,7 @@ const MOVES: &[(&str, &str, &str, &str)] = &[
     ("k|a b' a' c' d' e' f' g' h'", "", "k|a c' d' e' f' g' h'", "h g f e d c a"),
     // A proven policy is kept behind itself: a failure of another one goes back to it.
     ("a'|a", "b !", "a|b'", "b a"),
+    ("a'|a", "+", "a|a", ""),
 ];
 
 #[tokio::test]
