@@ -184,8 +184,9 @@ fn mappings(smaps: &str) -> impl Iterator<Item = (Range<usize>, Mapping)> {
     })
 }
 
-/// Returns the kind of a mapping. Address space that wasmtime reserves is marked as such (`nr`); a buffer or
-/// a thread's stack that happens to lie below a memory, and touches it, is not.
+/// Returns the kind of a mapping. Address space that wasmtime reserves is marked as such (`nr`), where the
+/// kernel overcommits; a buffer or a thread's stack that happens to lie below a memory, and touches it, is
+/// not. (glibc's arenas are, and end with a guard of their own.)
 fn mapping(head: &str, flags: &str) -> Option<(Range<usize>, Mapping)> {
     let mut words = head.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! The ways in which settings are read, for the fuzz targets of this repository and for nobody else.
+//! The ways in which settings are read, for the fuzz targets of this repository.
 
 use leasehold::Policy;
 

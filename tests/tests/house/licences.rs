@@ -15,7 +15,7 @@ pub(super) fn refused(rules: &str, repository: &std::path::Path) -> Result<BTree
     let compiler = String::from_utf8(compiler.stdout)?;
     let system = compiler.lines().find_map(|line| line.strip_prefix("host: ")).context("it has one")?;
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(repository).args(["metadata", "--locked", "--format-version=1"]);
+    cargo.current_dir(repository).args(["metadata", "--locked", "--all-features", "--format-version=1"]);
     let metadata = cargo.args(["--filter-platform", system]).output().context("cargo lists the packages")?;
     ensure!(metadata.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&metadata.stderr));
     let metadata: Value = serde_json::from_slice(&metadata.stdout)?;
