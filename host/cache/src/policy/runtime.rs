@@ -1,5 +1,5 @@
-//! A policy as WebAssembly: engine, compiler and instances, and every bound on what they take. Nothing outside
-//! of this folder names wasmtime.
+//! A policy as WebAssembly: engine, compiler and instances, and every bound on what they take. Nothing
+//! outside of this folder names wasmtime.
 //!
 //! It knows of no swap, and of no policy but the one that it is given.
 

@@ -2,8 +2,8 @@
 //! interleaving.
 //!
 //! Shuttle runs each atomic operation as if it were SeqCst, so that it would not notice a `Release` that is
-//! missing. Loom does, and pays for it: only a small piece can be explored. `policy/rollout/active.rs` is compiled
-//! here from its place, with this crate's `sync` in place of the product's.
+//! missing. Loom does, and pays for it: only a small piece can be explored. `policy/rollout/active.rs` is
+//! compiled here from its place, with this crate's `sync` in place of the product's.
 //!
 //! A failing test prints what was asserted. Run it again with `LOOM_LOG=trace LOOM_LOCATION=1` to see the
 //! execution.

@@ -1,7 +1,7 @@
 //! A stand-in for `arc_swap::ArcSwap`: one value that is read and replaced in one step.
 //!
-//! It has the part of the API that `policy/rollout/active.rs` uses. It promises no more than the original: a reader
-//! gets what was stored last, or whatever came later.
+//! It has the part of the API that `policy/rollout/active.rs` uses. It promises no more than the original: a
+//! reader gets what was stored last, or whatever came later.
 
 use std::sync::Mutex;
 

@@ -42,8 +42,8 @@ impl Contract {
         spoken.ok_or_else(|| {
             let packages: Vec<_> = SPOKEN.iter().map(|contract| contract.package).collect();
             format!(
-                "it was built against {PACKAGE}@{version}, and this host speaks {}; build it against that, \
-                 or give it to a host that speaks its version",
+                "this host speaks {}, and it was built against {PACKAGE}@{version}; build it against what is \
+                 spoken, or give it to a host that speaks its version",
                 packages.join(", ")
             )
         })
@@ -126,11 +126,9 @@ mod tests {
         }
         assert_eq!((track("1.1.0"), track("1.9")), (("1", None), ("1", None)));
         let refused = Contract::of(["leasehold:policy/clock@0.2.0"].into_iter());
-        assert!(
-            refused.is_err_and(
-                |words| words.contains("policy@0.2.0, and this host speaks leasehold:policy@0.1.0")
-            )
-        );
+        assert!(refused.is_err_and(|words| {
+            words.contains("speaks leasehold:policy@0.1.0, and it was built against leasehold:policy@0.2.0;")
+        }));
     }
 
     #[test]
