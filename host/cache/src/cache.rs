@@ -21,6 +21,7 @@ use tracing::{Instrument as _, Span, debug_span, field};
 use crate::core::Core;
 use crate::error::RUNTIME_ENDED;
 use crate::flight::{FlightKind, ReadOutcome, Waiter};
+use crate::start::LoadStart;
 use crate::stats::{Gauges, count};
 use crate::table::Value;
 use crate::{Error, Lookup, Secret, Stats, Status, WorkspaceId};
@@ -186,8 +187,8 @@ impl SecretCache {
     /// Waits for a flight of this kind, starting it if there is none.
     async fn join_or_lead(&self, workspace: &WorkspaceId, kind: FlightKind) -> ReadOutcome {
         match self.core.find_or_start(workspace, kind) {
-            Ok(waiter) => self.wait_for(workspace, kind, waiter).await,
-            Err(outcome) => {
+            LoadStart::InFlight(waiter) => self.wait_for(workspace, kind, waiter).await,
+            LoadStart::Answered(outcome) => {
                 if outcome.is_ok() {
                     self.core.table.count_hit();
                 }

@@ -18,6 +18,14 @@ use crate::sync::oneshot;
 use crate::table::{Found, Value};
 use crate::{Error, Lookup, Secret, Status, WorkspaceId};
 
+/// The result of a request for a load.
+pub(crate) enum LoadStart {
+    /// The answer has just been stored, or there is no room for a load: nothing is in flight for the caller.
+    Answered(ReadOutcome),
+    /// A load is in flight, started by this caller or another one.
+    InFlight(Waiter),
+}
+
 impl Core {
     /// Applies `answer` to the value that a lease covers, if one does.
     #[inline]
@@ -53,24 +61,20 @@ impl Core {
         }
     }
 
-    /// Returns a waiter for a flight of this kind, or the answer if it has just been stored.
-    pub(crate) fn find_or_start(
-        self: &Arc<Self>,
-        workspace: &WorkspaceId,
-        kind: FlightKind,
-    ) -> Result<Waiter, ReadOutcome> {
+    /// Joins a flight of this kind or starts it, unless the answer has just been stored.
+    pub(crate) fn find_or_start(self: &Arc<Self>, workspace: &WorkspaceId, kind: FlightKind) -> LoadStart {
         let active = self.rollout.active();
         let generation = active.generation;
         let stored = || self.stored(workspace).filter(|outcome| kind == FlightKind::Fill || outcome.is_ok());
         match self.flights.join_or_lead(workspace, kind, generation, stored) {
-            Join::Cached(outcome) => Err(outcome),
+            Join::Cached(outcome) => LoadStart::Answered(outcome),
             Join::Follower(waiter) => {
                 count(&self.counters.joined);
-                Ok(waiter)
+                LoadStart::InFlight(waiter)
             }
             Join::Leader(waiter, leader) => {
                 self.start(kind, active, leader);
-                Ok(waiter)
+                LoadStart::InFlight(waiter)
             }
         }
     }

@@ -24,6 +24,7 @@ use crate::flight::{FlightKind, Flights};
 use crate::lease::{Ceilings, Generation, Lease, Moment};
 use crate::policy::rollout::Rollout;
 use crate::reread::Rereads;
+use crate::start::LoadStart;
 use crate::statements::{Runtime, Statements};
 use crate::stats::Counters;
 use crate::sync::{Arc, Deadline};
@@ -132,8 +133,8 @@ impl Model {
 
     async fn join_or_lead(&self, workspace: &WorkspaceId, kind: FlightKind) -> Result<Stamp, Error> {
         let outcome = match self.core.find_or_start(workspace, kind) {
-            Ok(waiter) => waiter.outcome().await,
-            Err(outcome) => outcome,
+            LoadStart::InFlight(waiter) => waiter.outcome().await,
+            LoadStart::Answered(outcome) => outcome,
         };
         outcome.map(|lookup| Stamp::of(&lookup.secret))
     }

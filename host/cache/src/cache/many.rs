@@ -10,6 +10,7 @@ use tokio::task::coop::consume_budget;
 use super::SecretCache;
 use crate::admission::QueueSlot;
 use crate::flight::{FlightKind, Join, ReadOutcome, Waiter};
+use crate::start::LoadStart;
 use crate::stats::count;
 use crate::table::Value;
 use crate::{Error, Lookup, WorkspaceId};
@@ -121,8 +122,8 @@ impl SecretCache {
         }
     }
 
-    /// Returns a waiter for a read that has its slot in the queue, or the answer if it has just been stored.
-    fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> Result<Waiter, ReadOutcome> {
+    /// Joins or starts a read that has its slot in the queue, unless the answer has just been stored.
+    fn start_with(&self, workspace: &WorkspaceId, slot: QueueSlot) -> LoadStart {
         let core = &self.core;
         let active = core.rollout.active();
         match core
@@ -133,15 +134,15 @@ impl SecretCache {
                 if outcome.is_ok() {
                     core.table.count_hit();
                 }
-                Err(outcome)
+                LoadStart::Answered(outcome)
             }
             Join::Follower(waiter) => {
                 count(&core.counters.joined);
-                Ok(waiter)
+                LoadStart::InFlight(waiter)
             }
             Join::Leader(waiter, leader) => {
                 Arc::clone(core).begin_fill(active, leader, slot);
-                Ok(waiter)
+                LoadStart::InFlight(waiter)
             }
         }
     }
@@ -157,11 +158,11 @@ impl<'a> Window<'a> {
     ) {
         let begun = match self.room(deliver).await {
             Ok(slot) => self.cache.start_with(workspace, slot),
-            Err(error) => Err(Err(error)),
+            Err(error) => LoadStart::Answered(Err(error)),
         };
         match begun {
-            Ok(waiter) => self.begun.push_back(Begun { index, workspace, waiter }),
-            Err(outcome) => deliver(index, outcome),
+            LoadStart::InFlight(waiter) => self.begun.push_back(Begun { index, workspace, waiter }),
+            LoadStart::Answered(outcome) => deliver(index, outcome),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Actor, actor, run, run_actors};
 use crate::flight::FlightKind;
 use crate::model::{Model, Policy, workspace};
+use crate::start::LoadStart;
 use crate::sync::Arc;
 use crate::{Error, WorkspaceId};
 
@@ -19,7 +20,9 @@ fn waits(model: &Arc<Model>, workspace: &WorkspaceId) -> Actor {
 pub fn whoever_waits_for_a_flight_that_is_dropped_gets_an_error() {
     let (model, w) = (Model::new(Policy::Selects), workspace("w"));
     model.database.found(&w);
-    let Ok(waiter) = model.core.find_or_start(&w, FlightKind::Fill) else { panic!("nothing is stored") };
+    let LoadStart::InFlight(waiter) = model.core.find_or_start(&w, FlightKind::Fill) else {
+        panic!("nothing is stored")
+    };
     let leads = model.runtime.newest();
     let leader = actor(async move {
         let answer = waiter.outcome().await;
