@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn as_many_run_as_there_are_seats_and_who_finds_the_queue_full_is_told_at_once() {
+    async fn as_many_run_as_there_are_permits_and_a_full_queue_rejects_at_once() {
         let admission = Admission::new(2, 1);
         let deadline = Deadline::now() + Duration::from_secs(1);
         let slots: Vec<QueueSlot> = (0..3).map(|_| admission.try_enqueue().unwrap()).collect();

@@ -195,7 +195,7 @@ async fn one_that_cannot_be_read_is_no_error_of_another() {
 }
 
 #[tokio::test]
-async fn what_is_turned_away_all_the_same_is_tried_again_and_in_the_end_told_so() {
+async fn what_is_rejected_all_the_same_is_tried_again_and_in_the_end_an_error() {
     let ids = ids(100);
     let seen = Mutex::<HashSet<WorkspaceId>>::default();
     // It refuses the first read of each row, and every read of `w7`.

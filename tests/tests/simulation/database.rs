@@ -27,7 +27,7 @@ pub(crate) struct SimDatabase {
 
 /// The course of one statement.
 #[derive(Clone, Copy, Debug)]
-struct Script {
+struct Course {
     before_ms: u64,
     after_ms: u64,
     fate: Fate,
@@ -61,7 +61,7 @@ impl SimDatabase {
         self.world.lock().expect("no step panics while it holds the world")
     }
 
-    fn send_select(&self, key: usize) -> (usize, Script, u64) {
+    fn send_select(&self, key: usize) -> (usize, Course, u64) {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let mut world = self.world();
         let sent = world.moment();
@@ -69,11 +69,11 @@ impl SimDatabase {
         checker::one_load(&mut world, key, &select);
         let (weather, failovers) = (world.plan.weather, world.failovers);
         let row = &mut world.rows[key];
-        let script = Script::of_select(&mut row.rng, weather.slow, weather.faulty);
+        let course = Course::of_select(&mut row.rng, weather.slow, weather.faulty);
         row.selects.push(select);
         let number = row.selects.len();
         world.note(Actor::Database(key), format!("select {number} is sent"));
-        (number, script, failovers)
+        (number, course, failovers)
     }
 
     async fn select(&self, key: usize) -> Result<Option<Secret>, DatabaseError> {
@@ -83,12 +83,12 @@ impl SimDatabase {
 
     /// Sends a SELECT of one row, and returns how it ends once its answer arrives.
     async fn carried_out(&self, key: usize) -> (SentSelect<'_>, Ended) {
-        let (number, script, failovers) = self.send_select(key);
+        let (number, course, failovers) = self.send_select(key);
         let sent = SentSelect { database: self, key, number };
-        self.time.pass(script.before_ms).await;
-        let seen = self.world().look(key, script, failovers);
-        self.time.pass(script.after_ms).await;
-        let ended = match (seen, script.fate) {
+        self.time.pass(course.before_ms).await;
+        let seen = self.world().look(key, course, failovers);
+        self.time.pass(course.after_ms).await;
+        let ended = match (seen, course.fate) {
             (Err(ended), _) => ended,
             (Ok(_), Fate::LosesAnswer) => Ended::Unknown("lost"),
             (Ok(_), Fate::TimesOut) => Ended::Unknown("timeout"),
@@ -111,25 +111,25 @@ impl SimDatabase {
         }
     }
 
-    fn send_issue(&self, key: usize, mode: IssueMode) -> (usize, Script, u64) {
+    fn send_issue(&self, key: usize, mode: IssueMode) -> (usize, Course, u64) {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let mut world = self.world();
         let sent = world.moment();
         checker::one_issue(&mut world, key, sent);
         let (weather, failovers) = (world.plan.weather, world.failovers);
         let row = &mut world.rows[key];
-        let script = Script::of_issue(&mut row.rng, weather.slow, weather.faulty);
+        let course = Course::of_issue(&mut row.rng, weather.slow, weather.faulty);
         let heals = mode == IssueMode::Heal;
         row.issues.push(Issue { heals, sent, effect: None, minted: false, answer: None });
         let number = row.issues.len();
         world.note(Actor::Database(key), format!("issue {number} ({mode:?}) is sent"));
-        (number, script, failovers)
+        (number, course, failovers)
     }
 
     async fn issue(&self, key: usize, mode: IssueMode, minted: Secret) -> Result<Secret, DatabaseError> {
-        let (number, script, failovers) = self.send_issue(key, mode);
-        self.time.pass(script.before_ms).await;
-        let done = match script.fate {
+        let (number, course, failovers) = self.send_issue(key, mode);
+        self.time.pass(course.before_ms).await;
+        let done = match course.fate {
             Fate::Lingers(linger_ms) => {
                 let database = self.clone();
                 self.world().lingering += 1;
@@ -138,16 +138,16 @@ impl SimDatabase {
                     let mut world = database.world();
                     world.count("commits after the connection was lost");
                     // No task is left that waits for the result.
-                    let _ = world.carry_out(key, number, mode, &minted, script, failovers);
+                    let _ = world.carry_out(key, number, mode, &minted, course, failovers);
                     world.lingering -= 1;
                 });
                 Err(Ended::Unknown("lost"))
             }
-            _ => self.world().carry_out(key, number, mode, &minted, script, failovers),
+            _ => self.world().carry_out(key, number, mode, &minted, course, failovers),
         };
-        self.time.pass(script.after_ms).await;
+        self.time.pass(course.after_ms).await;
         let mut world = self.world();
-        let ended = match (done, script.fate) {
+        let ended = match (done, course.fate) {
             (Err(ended), _) => ended,
             (Ok(_), Fate::LosesAnswer) => {
                 world.count("acknowledgements lost after the commit");
@@ -190,16 +190,16 @@ impl Drop for SentSelect<'_> {
 
 impl World {
     /// Looks at what a statement meets at the moment at which it would take effect.
-    fn look(&mut self, key: usize, script: Script, failovers: u64) -> Result<Content, Ended> {
+    fn look(&mut self, key: usize, course: Course, failovers: u64) -> Result<Content, Ended> {
         if self.time.ms() < self.unreachable_until_ms {
             self.count("statements while the database was unreachable");
             return Err(Ended::Refused("unreachable"));
         }
-        if self.failovers != failovers && !script.survives_failover {
+        if self.failovers != failovers && !course.survives_failover {
             self.count("statements lost in a failover");
             return Err(Ended::Unknown("lost"));
         }
-        match script.fate {
+        match course.fate {
             Fate::Refuses => {
                 self.count("statements refused");
                 Err(Ended::Refused("refused"))
@@ -219,10 +219,10 @@ impl World {
         number: usize,
         mode: IssueMode,
         minted: &Secret,
-        script: Script,
+        course: Course,
         failovers: u64,
     ) -> Result<u32, Ended> {
-        let (effect, version, is_minted) = match (self.look(key, script, failovers)?, mode) {
+        let (effect, version, is_minted) = match (self.look(key, course, failovers)?, mode) {
             (Content::NoRow, _) => return Err(Ended::Refused("unknown workspace")),
             (Content::Secret(version), IssueMode::Heal) => (self.moment(), version, false),
             _ => {
@@ -238,7 +238,7 @@ impl World {
     }
 }
 
-impl Script {
+impl Course {
     fn of_select(rng: &mut Rng, slow: u64, faulty: u64) -> Self {
         use Fate::{Answers, LosesAnswer, LosesStatement, Overloads, Refuses, TimesOut};
         let faults = [(6, Refuses), (1, Overloads), (3, LosesStatement), (3, LosesAnswer), (1, TimesOut)];

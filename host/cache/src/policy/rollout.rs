@@ -111,7 +111,7 @@ impl Rollout {
         }
         loader.gate.note_active(loaded.policy.signed_by());
         loader.gate.note_started();
-        let slot = Self {
+        let rollout = Self {
             active: ActiveCell::new(Activation::first(&loaded, &*clock)),
             builtin,
             clock,
@@ -123,15 +123,15 @@ impl Rollout {
             shortages: Shortages::default(),
             notices: Notices::new(config.observer),
         };
-        let (at, generation) = (slot.clock.wall(), slot.generation().number());
+        let (at, generation) = (rollout.clock.wall(), rollout.generation().number());
         let record = SwapRecord::new(at, &loaded, Cause::Start, Ok(generation));
-        let mut history = slot.history();
-        slot.put_on_trial(&mut history, &loaded, None);
+        let mut history = rollout.history();
+        rollout.put_on_trial(&mut history, &loaded, None);
         history.drop_repeated(&loaded);
-        slot.record(&mut history, record, &loaded);
+        rollout.record(&mut history, record, &loaded);
         drop(history);
-        slot.notices.deliver();
-        Ok(slot)
+        rollout.notices.deliver();
+        Ok(rollout)
     }
 
     /// Makes a rollout whose policy is never replaced: for a rehearsal.

@@ -27,7 +27,7 @@ use crate::{ConnectError, DatabaseError};
 pub(super) use self::link::Link;
 
 /// Maximum wait for a connection of a statement of the program's own.
-const OWN_PATIENCE: Duration = Duration::from_secs(2);
+const OWN_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between two looks at a pooler that mixes statements up.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -199,7 +199,7 @@ impl PostgresPool {
     /// other error nothing was changed.
     pub async fn write(&self, statement: &PostgresWrite, parameters: &[&str]) -> Result<u64, DatabaseError> {
         let parameters: Vec<Parameter<'_>> = parameters.iter().map(|text| Parameter::Text(text)).collect();
-        let send_by = Deadline::now() + OWN_PATIENCE;
+        let send_by = Deadline::now() + OWN_LIMIT;
         let rows =
             self.link().write(&statement.0, &parameters, send_by).await.map_err(PostgresFailure::of_issue)?;
         let changed: i64 = rows.first().map_or(0, |row| sqlx::Row::try_get(row, ANSWER).unwrap_or(0));

@@ -250,7 +250,7 @@ async fn one_without_patience_is_left_to_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_sent_is_late_and_one_that_was_not_is_turned_away() {
+async fn one_that_was_sent_is_late_and_one_that_was_not_is_rejected() {
     let (database, clock) = (Gated::new(1, false), Arc::default());
     let batcher = batcher(&database, &clock, 1);
     let mut asked = ask_all(&batcher, 3).await;

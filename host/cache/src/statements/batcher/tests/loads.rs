@@ -58,7 +58,7 @@ async fn a_load_that_panics_or_waits_holds_up_none_of_those_in_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_is_late_or_turned_away_at_its_own_deadline() {
+async fn a_load_is_late_or_rejected_at_its_own_deadline() {
     let (database, clock) = (Gated::new(64, false), Arc::default());
     let batcher = batcher(&database, &clock, 2);
     let started = Deadline::now();
