@@ -1,8 +1,9 @@
 //! The column behind the cache: what the cache needs of a database, and nothing of how it is asked.
 //!
-//! It knows no policy, no entry and no lease. An implementation sends one autocommit statement for each call,
-//! never a transaction: a `BEGIN` that is abandoned half-way can swallow the next borrower's writes. A
-//! program may have a transaction of its own, in which it has a secret issued (`transaction.rs`).
+//! It knows no policy, no entry and no lease. An implementation sends statements that commit by themselves,
+//! one for each call and at times one more that only reads, never a transaction: a `BEGIN` that is abandoned
+//! half-way can swallow the next borrower's writes. A program may have a transaction of its own, in which it
+//! has a secret issued (`transaction.rs`).
 
 // Parts that the two engines share.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
