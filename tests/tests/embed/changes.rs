@@ -12,6 +12,7 @@ use leasehold::{
 };
 use leasehold_tests::MAX_WAIT;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::id;
@@ -81,6 +82,30 @@ async fn read(cache: &SecretCache, workspace: &str) -> (String, Status) {
     (found.secret.expose_str().expect("it is text").to_owned(), found.status)
 }
 
+/// Reads `a` in a task of its own.
+fn read_in_task(cache: &SecretCache) -> JoinHandle<(String, Status)> {
+    let cache = cache.clone();
+    tokio::spawn(async move { read(&cache, "a").await })
+}
+
+/// Starts a read of `a`, which waits for the database, and has its row change meanwhile. The cache has taken
+/// the change then: that of `b`, whose entry is gone, came after it.
+async fn read_across_a_change(
+    database: &Announcing,
+    cache: &SecretCache,
+    tx: &UnboundedSender<Option<RowChange>>,
+) -> JoinHandle<(String, Status)> {
+    cache.remove(&id("a"));
+    database.rows.hold();
+    let early = read_in_task(cache);
+    until(cache, |stats| stats.in_flight == 1).await;
+    for workspace in ["a", "b"] {
+        tx.send(Some(RowChange::One(id(workspace)))).expect("the cache listens");
+    }
+    until(cache, |stats| stats.entries == 0).await;
+    early
+}
+
 async fn until(cache: &SecretCache, reached: impl Fn(&Stats) -> bool) {
     wait(|| reached(&cache.stats())).await;
 }
@@ -122,22 +147,9 @@ async fn what_was_being_read_when_a_row_changed_is_not_joined() {
     let database = Announcing::new();
     let tx = database.add_stream();
     let cache = database.cache().await;
-    cache.remove(&id("a"));
-    database.rows.hold();
-    let early = tokio::spawn({
-        let cache = cache.clone();
-        async move { read(&cache, "a").await }
-    });
-    until(&cache, |stats| stats.in_flight == 1).await;
-    for workspace in ["a", "b"] {
-        tx.send(Some(RowChange::One(id(workspace)))).expect("the cache listens");
-    }
-    until(&cache, |stats| stats.entries == 0).await;
+    let early = read_across_a_change(&database, &cache, &tx).await;
     let selects = database.rows.selects();
-    let late = tokio::spawn({
-        let cache = cache.clone();
-        async move { read(&cache, "a").await }
-    });
+    let late = read_in_task(&cache);
     wait(|| database.rows.selects() > selects).await;
     database.rows.release();
     assert_eq!((early.await.unwrap().1, late.await.unwrap().1), (Status::Miss, Status::Miss));
@@ -188,17 +200,7 @@ async fn what_was_being_read_when_a_row_changed_is_delivered_and_not_stored() {
     let database = Announcing::new();
     let tx = database.add_stream();
     let cache = database.cache().await;
-    cache.remove(&id("a"));
-    database.rows.hold();
-    let early = tokio::spawn({
-        let cache = cache.clone();
-        async move { read(&cache, "a").await }
-    });
-    until(&cache, |stats| stats.in_flight == 1).await;
-    for workspace in ["a", "b"] {
-        tx.send(Some(RowChange::One(id(workspace)))).expect("the cache listens");
-    }
-    until(&cache, |stats| stats.entries == 0).await;
+    let early = read_across_a_change(&database, &cache, &tx).await;
     database.rows.release();
     assert_eq!(early.await.unwrap().0, "a1");
     assert_eq!(cache.stats().entries, 0);
