@@ -19,9 +19,12 @@ pub mod scripted;
 pub mod server;
 pub mod sqlite;
 mod tier;
+pub mod tls;
+mod wait;
 
 pub use fixture::{Engine, Fixture, MAX_WAIT, WORKSPACES};
 pub use tier::Tier;
+pub use wait::until;
 
 /// The example in the README, compiled.
 #[cfg(doctest)]

@@ -144,7 +144,33 @@ impl Launch {
     }
 }
 
+/// Returns the path of the program, once it is up to date.
+pub fn binary() -> Result<&'static Path> {
+    binary::built()
+}
+
 impl Starting {
+    /// Returns the next line that it writes to stdout, or `None` once there will be none.
+    pub fn next_line(&mut self) -> Result<Option<String>> {
+        self.process.next_line()
+    }
+
+    /// Returns the id of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.signal(Signal::HUP)
+    }
+
+    /// Sends SIGKILL, and waits until the process has ended.
+    pub fn killed(mut self) -> Result<Ended> {
+        self.process.signal(Signal::KILL)?;
+        self.process.wait()
+    }
+
     /// Returns what it has written to stderr so far.
     pub fn log(&self) -> Result<String> {
         self.process.log()

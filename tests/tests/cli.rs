@@ -2,6 +2,7 @@
 
 mod bench;
 mod compile_cache;
+mod config;
 mod database;
 mod hardened;
 mod life;

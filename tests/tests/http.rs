@@ -3,7 +3,9 @@
 //! Each test starts the real binary on a database of its own, whose table the server's migrations make. What
 //! both databases must do is written once and run on both.
 
+mod connections;
 mod heartbeat;
+mod listeners;
 mod outage;
 mod policy;
 mod refusals;

@@ -4,6 +4,7 @@
 //! are let in: the tokens' cache keeps the policy of the command line for as long as the process lives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -24,6 +25,8 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) admin: AdminToken,
     pub(crate) journal: Journal,
+    /// `true` once the server is to stop.
+    pub(crate) is_draining: AtomicBool,
 }
 
 /// A change of the policy that was made.
@@ -34,6 +37,16 @@ pub(crate) struct Swapped {
 }
 
 impl App {
+    /// Says from now on that no new client should come.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the server is about to stop.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
     /// Checks that `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so
     /// that no caller learns which workspaces exist.
     pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {

@@ -20,7 +20,7 @@ use leasehold::{Column, Policy, SecretCache, Sqlite, WorkspaceId};
 
 use self::turns::{Turn, Turns};
 use crate::print::print;
-use crate::store::{Migrate, Store};
+use crate::store::{Migrate, PoolBounds, Store};
 
 /// Number of workspaces: they do not fit the fastest memory of a processor, as those of a fleet do not.
 const WORKSPACES: usize = 10_000;
@@ -74,7 +74,7 @@ impl Fixture {
         let folder = tempfile::tempdir().context("a temporary folder cannot be made; TMPDIR says where")?;
         let url = database_in(folder.path());
         // The schema is the server's own.
-        let (store, _) = Store::open(&url, Migrate::IfNeeded).await?;
+        let (store, _) = Store::open(&url, Migrate::IfNeeded, PoolBounds::default()).await?;
         store.close().await;
         let column = Column::new("workspaces", "id", "platform_inbound_secret")?;
         let database = Sqlite::connect(&url, column).await?;

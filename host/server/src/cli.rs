@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::bench::Bench;
-use crate::commands::{Backup, DatabaseCommand, MigrateDatabase, Restore};
+use crate::commands::{Backup, ConfigCommand, DatabaseCommand, MigrateDatabase, Restore};
 use crate::options::Serve;
 use crate::policy::PolicyCommand;
 
@@ -30,8 +30,19 @@ pub enum Command {
     /// Run the server until SIGTERM or Ctrl-C; a second one ends it at once
     #[command(after_help = "\
 The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is read from the file
-leasehold.admin-token in the working directory, which is made on the first start.")]
-    Serve(Serve),
+leasehold.admin-token in the working directory, which is made on the first start.
+
+Each option has a variable of the environment, LEASEHOLD_ADMIN_LISTEN for --admin-listen, and a key in the
+file of --config, admin-listen = \"...\". The command line comes before the environment, and that before the
+file. SIGHUP reads the file again.")]
+    Serve(Box<Serve>),
+
+    /// Look at the configuration of `leasehold serve`, and start nothing
+    Config {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
 
     /// Write policies, look at them, and change the one of a running server
     Policy {

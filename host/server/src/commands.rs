@@ -1,9 +1,11 @@
-//! The subcommands that work on a database and need no server: each in a file of its own, with its arguments.
+//! The subcommands that need no server, most of them on a database: each in a file of its own, with its
+//! arguments.
 //!
 //! Each ends with a line for people on stdout, or with an error in words.
 
 mod backup;
 mod check;
+mod config;
 mod migrate;
 mod restore;
 
@@ -11,6 +13,7 @@ use anyhow::Context as _;
 
 pub use self::backup::Backup;
 pub use self::check::{CheckDatabase, DatabaseCommand};
+pub use self::config::ConfigCommand;
 pub use self::migrate::MigrateDatabase;
 pub use self::restore::Restore;
 

@@ -25,6 +25,10 @@ mod auth;
 mod bench;
 mod cli;
 mod commands;
+mod config;
+mod connection;
+mod listener;
+mod notify;
 mod options;
 mod peer;
 mod policy;
@@ -41,13 +45,17 @@ mod store;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
+mod tls;
 mod tokens;
 mod trust;
+mod values;
 
 pub use bench::Bench;
 pub use cli::{Cli, Command};
-pub use commands::{Backup, CheckDatabase, DatabaseCommand, MigrateDatabase, Restore};
-pub use options::Serve;
+pub use commands::{Backup, CheckDatabase, ConfigCommand, DatabaseCommand, MigrateDatabase, Restore};
+pub use config::{ConfigError, Configured, Layers};
+pub use listener::Inherited;
+pub use options::{Bounds, ConfigFile, Listen, Serve};
 pub use policy::{
     ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand, RemoteServer,
     StatusOfPolicy,

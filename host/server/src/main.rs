@@ -21,8 +21,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use leasehold_server::{Cli, Command, CommandOutcome, PolicyCommand, Serve, Server, signals};
+use leasehold_server::{
+    Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, PolicyCommand, Serve, Server,
+    signals,
+};
 use rustix::fs::Mode;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -39,8 +41,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let serve = match Cli::parse().command {
+    let configured = match configured() {
+        Ok(configured) => configured,
+        // It may be the help that was asked for.
+        Err(ConfigError::CommandLine(error)) => error.exit(),
+        Err(ConfigError::Layer(error)) => return ended(Err(error)),
+    };
+    let serve = match configured.cli.command {
         Command::Serve(serve) => serve,
+        Command::Config { ref command } => return ended(configured.run(command)),
         Command::Policy { command } => return policy(&command),
         Command::Bench(bench) => return ended(bench.run()),
         Command::Migrate(migrate) => return ended(on_database(|| migrate.run())),
@@ -48,7 +57,17 @@ fn main() -> ExitCode {
         Command::Backup(backup) => return ended(on_database(|| backup.run())),
         Command::Restore(restore) => return ended(on_database(|| restore.run())),
     };
-    ended(run(&serve))
+    ended(run(*serve, &configured.unknown))
+}
+
+/// Reads the command line, the environment and the file of the configuration.
+fn configured() -> Result<Configured, ConfigError> {
+    #[expect(clippy::disallowed_methods, reason = "the environment is read here and handed on")]
+    let environment = std::env::vars_os();
+    // A variable that is not text is none of ours, or is refused where it is read by its name.
+    let environment =
+        environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Configured::read(&Layers::new(std::env::args_os(), environment))
 }
 
 fn ended(outcome: anyhow::Result<()>) -> ExitCode {
@@ -81,10 +100,18 @@ fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<(
     command()
 }
 
-fn run(serve: &Serve) -> anyhow::Result<()> {
+fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
+    // It clears variables of the environment, which is safe while there is one thread.
+    serve.inherited = Inherited::from_environment();
     // The database file holds secrets: every file that the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr("info")?;
+    for variable in unknown {
+        tracing::warn!(
+            variable,
+            "the variable is no option of this server; `leasehold config check` says more"
+        );
+    }
     let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -95,7 +122,7 @@ fn run(serve: &Serve) -> anyhow::Result<()> {
         let mut stop = pin!(stop);
         // A start may hang, for example in a database: a signal ends it.
         let server = tokio::select! {
-            server = Server::start(serve, admin_token, Path::new(".")) => server?,
+            server = Server::start(&serve, admin_token, Path::new(".")) => server?,
             () = &mut stop => {
                 tracing::info!("stopped before the server was ready");
                 return Ok(());

@@ -1,9 +1,20 @@
 //! The arguments of `leasehold serve`. Their values are checked where they are used.
 
+mod bounds;
+mod listen;
+mod reread;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+
+pub use self::bounds::Bounds;
+pub use self::listen::Listen;
+pub use self::reread::ConfigFile;
+pub(crate) use self::reread::{CONFIG, ConfigSource};
+use crate::listener::Inherited;
+use crate::values::Values;
 
 use crate::policy_source::bundled_names;
 use crate::store::DATABASE;
@@ -14,8 +25,9 @@ pub(crate) const TOKEN_POLICY: &str = "resilient";
 /// How to serve.
 #[derive(Clone, Debug, Args)]
 pub struct Serve {
-    /// Where to listen for HTTP; port 0 takes a free one, and the line on stdout says which
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    /// Where to listen for HTTP: HOST:PORT, unix:FILE, or systemd:N for the Nth socket that systemd hands
+    /// over, from 0 on; port 0 takes a free one, and the line on stdout says which
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: String,
 
     /// sqlite://FILE?mode=rwc, or postgres://USER@HOST:PORT/NAME with the password in PGPASSWORD or ~/.pgpass
@@ -90,6 +102,30 @@ pub struct Serve {
     /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
+
+    /// Listeners, TLS, and the bounds of connections.
+    #[command(flatten)]
+    pub connections: Listen,
+
+    /// The bounds of both caches.
+    #[command(flatten)]
+    pub bounds: Bounds,
+
+    /// The file to read.
+    #[command(flatten)]
+    pub config: ConfigFile,
+
+    /// The way to read the configuration again.
+    #[arg(skip)]
+    pub(crate) reread: Option<ConfigSource>,
+
+    /// The values of all options, as they were read.
+    #[arg(skip)]
+    pub(crate) values: Values,
+
+    /// The sockets that a service manager hands over.
+    #[arg(skip)]
+    pub inherited: Inherited,
 }
 
 fn span(text: &str) -> Result<Duration, String> {

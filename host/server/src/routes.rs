@@ -24,7 +24,36 @@ use crate::respond::ApiError;
 
 /// Returns every route of the server.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let operators = Router::new()
+    let routes = probes().merge(heartbeats()).merge(administration(&app));
+    whole(routes, app)
+}
+
+/// Returns the routes of a listener that has operators elsewhere: heartbeats and probes.
+pub(crate) fn public(app: Arc<App>) -> Router {
+    whole(probes().merge(heartbeats()), app)
+}
+
+/// Returns the routes of the operators' listener: all but heartbeats.
+pub(crate) fn operators(app: Arc<App>) -> Router {
+    let routes = probes().merge(administration(&app));
+    whole(routes, app)
+}
+
+fn whole(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).with_state(app)
+}
+
+fn heartbeats() -> Router<Arc<App>> {
+    Router::new().route("/registry/heartbeat", post(heartbeat::heartbeat))
+}
+
+fn probes() -> Router<Arc<App>> {
+    Router::new().route("/healthz", get(admin::healthz)).route("/readyz", get(admin::readyz))
+}
+
+/// Returns what is behind the admin token, and the metrics, which go where operators are.
+fn administration(app: &Arc<App>) -> Router<Arc<App>> {
+    Router::new()
         .route("/workspaces", post(workspaces::create))
         .route("/workspaces/{id}", delete(workspaces::delete))
         .route("/workspaces/{id}/secret", get(secret::read).post(secret::rotate))
@@ -32,16 +61,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/admin/policy/rollback", post(policy::rollback))
         .route("/admin/cache/reset", post(admin::reset))
         .route("/admin/stats", get(admin::stats))
-        .route_layer(from_fn_with_state(Arc::clone(&app), require_admin));
-    Router::new()
-        .route("/registry/heartbeat", post(heartbeat::heartbeat))
+        .route_layer(from_fn_with_state(Arc::clone(app), require_admin))
         .route("/metrics", get(metrics::metrics))
-        .route("/healthz", get(admin::healthz))
-        .route("/readyz", get(admin::readyz))
-        .merge(operators)
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(app)
 }
 
 /// Returns the settings of a query, or the message of the refusal.

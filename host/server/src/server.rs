@@ -1,72 +1,90 @@
-//! The server: how its parts are put together, how it accepts connections, and how it ends.
+//! The server: how its parts are put together, and how it ends.
 //!
-//! Connections are accepted by hand because axum's own loop gives a slow client no deadline for its headers.
-//! Every connection is bounded in time while it sends, and their number is bounded in all.
+//! Nothing is half started: what the options name is looked at, and every address is taken, before the
+//! database is opened, and no client gets through before all is ready.
+
+mod reload;
 
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use leasehold::Execution;
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use self::reload::{Reloads, timeouts};
 use crate::app::App;
+use crate::connection::{Connections, MaxConnections, Service};
+use crate::listener::{ListenAddress, Listener, Reserved};
 use crate::options::Serve;
-use crate::peer::Peer;
 use crate::policy_file::{Named, stamp};
-use crate::policy_source;
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
+use crate::tls::Tls;
 use crate::trust::TrustConfig;
-use crate::{admin_token, routes, start, tokens};
+use crate::{admin_token, notify, policy_source, routes, start, tokens};
 
-/// Time that a client may take to send its headers, and that a connection may be idle between two requests.
-const HEADERS: Duration = Duration::from_secs(10);
-/// Time that requests in flight may take once the server is to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-/// Pause after the system refused a connection, mostly for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Maximum number of connections; more wait in the system's queue. Each costs some ten kilobytes.
-const MAX_CONNECTIONS: usize = 4096;
-/// Maximum number of connections in the system's queue.
-const BACKLOG: u32 = 1024;
+/// Maximum number of connections of the operators' listener. They are apart, so that no flood of others keeps
+/// a probe or an operator out.
+const ADMIN_CONNECTIONS: MaxConnections = MaxConnections { in_all: 256, per_peer: 192 };
+/// File descriptors beside those of connections: the database, logs, what an embedded runtime needs.
+const OTHER_DESCRIPTORS: u64 = 256;
 
-/// A server that is ready: its port is open, its schema is current, its policies are active.
+/// Name of the option of the first listener.
+const LISTEN: &str = "--listen";
+/// Name of the option of the operators' listener.
+const ADMIN_LISTEN: &str = "--admin-listen";
+
+/// A server that is ready: its ports are open, its schema is current, its policies are active.
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    router: Router,
+    services: Vec<(&'static str, Service)>,
+    app: Arc<App>,
     store: Store,
     journal: Journal,
+    shutdown: [Duration; 2],
 }
 
-impl Server {
-    /// Puts the server together and opens its port. `admin_token` is the value of the environment, if there
-    /// is one; `directory` is where the admin token's file is kept otherwise.
-    ///
-    /// # Errors
-    ///
-    /// A mistake that the operator has to put right, in words that say how.
-    pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
-        // From here on SIGHUP ends the process no more.
-        let mut hangups = hangups().context("cannot listen for SIGHUP")?;
-        let stamp = stamp(&serve.policy);
-        let chosen = policy_source::choose(&serve.policy, &serve.settings);
+/// The addresses that the options name.
+struct Addresses {
+    public: ListenAddress,
+    admin: Option<ListenAddress>,
+}
+
+impl Addresses {
+    fn of(serve: &Serve) -> anyhow::Result<Self> {
+        let admin = serve.connections.admin_listen.as_deref();
+        Ok(Self {
+            public: ListenAddress::parse(LISTEN, &serve.listen)?,
+            admin: admin.map(|admin| ListenAddress::parse(ADMIN_LISTEN, admin)).transpose()?,
+        })
+    }
+}
+
+/// Checks what can be checked of the options without a database.
+pub(crate) fn check(serve: &Serve) -> anyhow::Result<()> {
+    policy_source::choose(&serve.policy, &serve.settings)?;
+    Parts::of(serve).map(drop)
+}
+
+/// The parts of a server that need nothing but its options.
+struct Parts {
+    trust: TrustConfig,
+    token_policy: leasehold::Policy,
+    addresses: Addresses,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Parts {
+    fn of(serve: &Serve) -> anyhow::Result<Self> {
         let trust = TrustConfig::of(serve)?;
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
@@ -75,39 +93,51 @@ impl Server {
              component",
             serve.policy
         );
+        let addresses = Addresses::of(serve)?;
+        let (cert, key) = (serve.connections.tls_cert.as_deref(), serve.connections.tls_key.as_deref());
+        Ok(Self { trust, token_policy, addresses, tls: Tls::load(cert, key)?.map(Arc::new) })
+    }
+}
+
+impl Server {
+    /// Puts the server together and opens its ports. `admin_token` is the value of the environment, if there
+    /// is one; `directory` is where the admin token's file is kept otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A mistake that the operator has to put right, in words that say how.
+    pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
+        // From here on SIGHUP ends the process no more.
+        let hangups = hangups().context("cannot listen for SIGHUP")?;
+        let stamp = stamp(&serve.policy);
+        let chosen = policy_source::choose(&serve.policy, &serve.settings);
+        let Parts { trust, token_policy, addresses, tls } = Parts::of(serve)?;
         if let Some(directory) = &serve.compile_cache {
             leasehold::compile_cache(directory)?;
         }
-        let socket = bind(&serve.listen).await?;
+        let (mode, inherited) = (serve.connections.socket_mode, &serve.inherited);
+        let public = addresses.public.reserve(LISTEN, mode, inherited).await?;
+        let admin_listener = match addresses.admin {
+            Some(address) => Some(address.reserve(ADMIN_LISTEN, mode, inherited).await?),
+            None => None,
+        };
         let (admin, source) = admin_token::load(admin_token, directory)?;
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
-        let (store, database) = Store::open(&serve.database, how).await?;
+        let (store, database) = Store::open(&serve.database, how, serve.bounds.pool()).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &trust, &store).await?;
-        let builder = start::executed(serve, store.cache("auth_token_hash").await?);
+        let builder = start::bounded(serve, store.cache("auth_token_hash").await?);
         let tokens = tokens::cache(builder, token_policy).await?;
-        let active = secrets.policy();
         tracing::info!(%database, admin_token = %source, "starting");
-        tracing::info!(
-            policy = format!("{} {}", active.name, active.version),
-            digest = active.digest,
-            generation = active.generation,
-            execution = active.execution.as_str(),
-            "the policy is active"
-        );
-        let who = tokens.policy();
-        tracing::info!(
-            policy = format!("{} {}", who.name, who.version),
-            settings = ?who.settings,
-            "the tokens' policy is active"
-        );
-        if active.execution == Execution::Interpreter && !serve.interpreter {
-            tracing::warn!(
-                "this system forbids executable memory: policies are run by an interpreter, and a miss takes \
-                 longer"
-            );
-        }
         let kept = journal.clone();
-        let app = Arc::new(App { secrets, tokens, store: store.clone(), admin, journal });
+        let app = Arc::new(App {
+            secrets,
+            tokens,
+            store: store.clone(),
+            admin,
+            journal,
+            is_draining: AtomicBool::new(false),
+        });
+        describe(serve, &app);
         let asked = Named { policy: serve.policy.clone(), settings: serve.settings.clone() };
         if serve.watch_policy {
             tokio::spawn(asked.clone().watch(Arc::clone(&app), stamp));
@@ -115,104 +145,173 @@ impl Server {
         if let Some(file) = store.file() {
             tokio::spawn(part_from_file(Arc::clone(file), Arc::clone(&app)));
         }
-        let again = Arc::clone(&app);
-        tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                again.store.reload();
-                asked.apply(&again, "SIGHUP").await;
-            }
-        });
         // Clients that connect from here on are answered.
-        let (listener, address) = listen(&serve.listen, socket)?;
-        Ok(Self { listener, address, router: routes::router(app), store, journal: kept })
+        let services = services(serve, &app, tls.as_ref(), public, admin_listener)?;
+        let connections = services.iter().map(|(_, service)| Arc::clone(&service.connections)).collect();
+        let reloads = Reloads { serve: serve.clone(), app: Arc::clone(&app), tls, asked, connections };
+        tokio::spawn(reloads.run(hangups));
+        let shutdown = [serve.connections.shutdown_delay, serve.connections.shutdown_timeout];
+        Ok(Self { services, app, store, journal: kept, shutdown })
     }
 
     /// Returns the address on which it listens, with the port that it was given if the command line has 0.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// `None` if it listens on a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.services.first()?.1.listener.address()
     }
 
-    /// Serves until `stop`, then lets the requests in flight finish for 10 s at most, or until `abort`.
+    /// Serves until `stop`, then lets the requests in flight finish for as long as the options say, or until
+    /// `abort`.
     pub async fn run(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
-        announce(self.address);
+        announce(&self.services);
+        notify::ready();
         self.run_quietly(stop, abort).await;
+        notify::stopping();
     }
 
-    /// Does the same, without a word on stdout.
+    /// Does the same, without a word on stdout or to a service manager.
     pub(crate) async fn run_quietly(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
-        let (mut stop, mut abort) = (pin!(stop), pin!(abort));
-        let connections = GracefulShutdown::new();
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            let (stream, peer, permit) = tokio::select! {
-                accepted = accept(&self.listener, &permits) => accepted,
-                () = &mut stop => break,
-            };
-            self.serve(stream, peer, permit, &connections);
+        let (tx, rx) = watch::channel(false);
+        let connections: Vec<_> =
+            self.services.iter().map(|(_, service)| Arc::clone(&service.connections)).collect();
+        // Those that accept, and those that keep deadlines, which end with this value.
+        let (mut accepting, mut watching) = (JoinSet::new(), JoinSet::new());
+        for (_, service) in self.services {
+            watching.spawn(Arc::clone(&service.connections).keep_deadlines());
+            accepting.spawn(service.accept(rx.clone()));
         }
-        // The port is free for a successor from here on, and so is the folder of the policies.
-        drop(self.listener);
+        let mut abort = pin!(abort);
+        stop.await;
+        let [delay, timeout] = self.shutdown;
+        self.app.drain();
+        connections.iter().for_each(|connections| connections.announce_end());
+        if !delay.is_zero() {
+            tracing::info!(?delay, "answering on while /readyz says that the server goes");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = &mut abort => tracing::warn!("stopped without the delay"),
+            }
+        }
+        // A receiver that is gone has stopped.
+        let _ = tx.send(true);
+        while accepting.join_next().await.is_some() {}
+        // The ports are free for a successor from here on, and so is the folder of the policies.
         self.journal.close().await;
-        tracing::info!(connections = connections.count(), "stopping");
+        let open: usize = connections.iter().map(|connections| connections.count()).sum();
+        tracing::info!(connections = open, "stopping");
         tokio::select! {
-            () = connections.shutdown() => tracing::info!("every request was answered"),
-            () = tokio::time::sleep(DRAIN) => tracing::warn!("requests were still running after {DRAIN:?}"),
+            () = finished(&connections) => tracing::info!("every request was answered"),
+            () = tokio::time::sleep(timeout) => {
+                tracing::warn!("requests were still running after {timeout:?}");
+            }
             () = &mut abort => {
                 tracing::warn!("stopped without waiting");
                 return;
             }
         }
-        tokio::select! {
-            () = self.store.close() => {}
-            () = abort => tracing::warn!("stopped without closing the database"),
-        }
-    }
-
-    fn serve(
-        &self,
-        stream: TcpStream,
-        peer: Peer,
-        permit: OwnedSemaphorePermit,
-        connections: &GracefulShutdown,
-    ) {
-        let routes = TowerToHyperService::new(self.router.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            routes.call(request)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(permit);
-        });
+        close(&self.store, abort).await;
     }
 }
 
-/// Waits for the next connection, once there is room for it.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, Peer, OwnedSemaphorePermit) {
-    loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-            // The semaphore is never closed.
-            return std::future::pending().await;
-        };
-        match listener.accept().await {
-            Ok((stream, address)) => {
-                // Answers are small and whole: waiting to fill a packet only delays them. Without the option
-                // they are late.
-                let _ = stream.set_nodelay(true);
-                return (stream, Peer(address), permit);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+async fn close(store: &Store, abort: Pin<&mut impl Future<Output = ()>>) {
+    tokio::select! {
+        () = store.close() => {}
+        () = abort => tracing::warn!("stopped without closing the database"),
+    }
+}
+
+async fn finished(connections: &[Arc<Connections>]) {
+    for connections in connections {
+        connections.finished().await;
+    }
+}
+
+/// Opens the listeners, each with its routes.
+fn services(
+    serve: &Serve,
+    app: &Arc<App>,
+    tls: Option<&Arc<Tls>>,
+    public: Reserved,
+    admin: Option<Reserved>,
+) -> anyhow::Result<Vec<(&'static str, Service)>> {
+    let in_all = serve.connections.max_connections;
+    let per_peer = serve.connections.max_connections_per_peer.unwrap_or(in_all / 4 * 3);
+    allow_descriptors(in_all + ADMIN_CONNECTIONS.in_all);
+    let timeouts = timeouts(serve);
+    let service = |option, reserved: Reserved, routes, max| {
+        let listener = reserved.open(option)?;
+        warn_of_plain_text(&listener, tls.is_some());
+        let tls = tls.filter(|_| listener.address().is_some()).cloned();
+        Ok::<_, anyhow::Error>(Service {
+            listener,
+            routes,
+            tls,
+            connections: Connections::new(max, timeouts),
+        })
+    };
+    let max = MaxConnections { in_all, per_peer };
+    let routes = match admin {
+        Some(_) => routes::public(Arc::clone(app)),
+        None => routes::router(Arc::clone(app)),
+    };
+    let mut services = vec![(LISTEN, service(LISTEN, public, routes, max)?)];
+    if let Some(admin) = admin {
+        let routes = routes::operators(Arc::clone(app));
+        services.push((ADMIN_LISTEN, service(ADMIN_LISTEN, admin, routes, ADMIN_CONNECTIONS)?));
+    }
+    Ok(services)
+}
+
+/// Raises the number of file descriptors that this process may have, as far as it may.
+fn allow_descriptors(connections: usize) {
+    let wanted = connections as u64 + OTHER_DESCRIPTORS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if current.is_some_and(|current| current < allowed) {
+        // What follows tells whether that is too few.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), maximum });
+    }
+    if allowed < wanted {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "this process may have too few file descriptors for --max-connections; raise its limit \
+             (ulimit -n, LimitNOFILE)"
+        );
+    }
+}
+
+fn warn_of_plain_text(listener: &Listener, is_tls: bool) {
+    if let Some(address) = listener.address().filter(|address| !is_tls && !address.ip().is_loopback()) {
+        tracing::warn!(
+            %address,
+            "listening beyond this machine in plain HTTP: give --tls-cert and --tls-key or put TLS in front, \
+             and keep /metrics private"
+        );
+    }
+}
+
+/// Logs the policies that the server begins with.
+fn describe(serve: &Serve, app: &App) {
+    let active = app.secrets.policy();
+    tracing::info!(
+        policy = format!("{} {}", active.name, active.version),
+        digest = active.digest,
+        generation = active.generation,
+        execution = active.execution.as_str(),
+        "the policy is active"
+    );
+    let who = app.tokens.policy();
+    tracing::info!(
+        policy = format!("{} {}", who.name, who.version),
+        settings = ?who.settings,
+        "the tokens' policy is active"
+    );
+    if active.execution == Execution::Interpreter && !serve.interpreter {
+        tracing::warn!(
+            "this system forbids executable memory: policies are run by an interpreter, and a miss takes \
+             longer"
+        );
     }
 }
 
@@ -225,48 +324,22 @@ async fn part_from_file(file: Arc<DatabaseFile>, app: Arc<App>) {
     app.store.part_from_file().await;
 }
 
-fn cannot_listen(asked: &str) -> String {
-    format!(
-        "cannot listen on --listen {asked:?}; expected HOST:PORT of this machine that no other program \
-         uses, such as 127.0.0.1:8080, or port 0 for a free one"
-    )
-}
-
-/// Takes the port, and lets no client connect yet: until the server is ready a client is refused, and does
-/// not wait.
-async fn bind(asked: &str) -> anyhow::Result<TcpSocket> {
-    let bound = async {
-        let mut last = std::io::Error::other("the name has no address");
-        for address in lookup_host(asked).await? {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            socket.set_reuseaddr(true)?;
-            match socket.bind(address) {
-                Ok(()) => return Ok(socket),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    };
-    bound.await.with_context(|| cannot_listen(asked))
-}
-
-fn listen(asked: &str, socket: TcpSocket) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = socket.listen(BACKLOG).with_context(|| cannot_listen(asked))?;
-    let address = listener.local_addr().with_context(|| cannot_listen(asked))?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(
-            %address,
-            "listening beyond this machine in plain HTTP: put TLS in front, and keep /metrics private"
-        );
-    }
-    Ok((listener, address))
-}
-
-/// Prints the one line on stdout: a program that started us waits for it.
-fn announce(address: SocketAddr) {
-    tracing::info!(%address, "listening");
+/// Prints a line for each listener on stdout: a program that started us waits for them.
+fn announce(services: &[(&'static str, Service)]) {
     let mut stdout = std::io::stdout().lock();
-    if let Err(error) = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush()) {
-        tracing::warn!(%error, "nobody reads stdout");
+    for (option, service) in services {
+        let scheme = match (service.listener.address(), &service.tls) {
+            (None, _) => "",
+            (Some(_), None) => "http://",
+            (Some(_), Some(_)) => "https://",
+        };
+        let who = if *option == ADMIN_LISTEN { " for operators" } else { "" };
+        let listener = &service.listener;
+        tracing::info!(address = %listener, option, "listening");
+        if let Err(error) =
+            writeln!(stdout, "listening{who} on {scheme}{listener}").and_then(|()| stdout.flush())
+        {
+            tracing::warn!(%error, "nobody reads stdout");
+        }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn secrets(
     for (tried, candidate) in candidates.into_iter().enumerate() {
         let policy = candidate.0.policy.clone();
         let builder = trust.clone().set(store.cache("platform_inbound_secret").await?);
-        let builder = executed(serve, builder.remembered_revision(remembered).probation(probation(serve)));
+        let builder = bounded(serve, builder.remembered_revision(remembered).probation(probation(serve)));
         match begin(builder, candidate, journal.clone(), tried == 0).await {
             Ok(cache) => return Ok((cache, journal)),
             // Another policy would fare no better, and none is to lose its place over it.
@@ -75,8 +75,9 @@ async fn begin(
     observed.build().await
 }
 
-/// Sets the way of running policies that the command line names.
-pub(crate) fn executed(serve: &Serve, builder: Builder) -> Builder {
+/// Sets the bounds, and the way of running policies, that the options name.
+pub(crate) fn bounded(serve: &Serve, builder: Builder) -> Builder {
+    let builder = serve.bounds.set(builder);
     if serve.interpreter { builder.interpreter(true) } else { builder }
 }
 

@@ -23,6 +23,7 @@ use sqlx::error::DatabaseError as _;
 use sqlx::sqlite::SqliteError;
 
 pub(crate) use self::file::DatabaseFile;
+
 use self::file::{FileChange, Guarded};
 pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
@@ -65,6 +66,14 @@ pub(crate) enum Store {
     Postgres(PostgresPool),
 }
 
+/// Bounds of the pool that are not the default ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PoolBounds {
+    pub(crate) size: Option<u32>,
+    /// Time that a statement waits for a free connection.
+    pub(crate) timeout: Option<Duration>,
+}
+
 /// Access that the database gives us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -94,8 +103,8 @@ pub(crate) enum StoreError {
 impl Store {
     /// Opens the database that the URL names, and brings its schema up to date as far as that is allowed. The
     /// text is the URL for people to read, without a password.
-    pub(crate) async fn open(url: &str, how: Migrate) -> anyhow::Result<(Self, String)> {
-        connect::open(url, how).await
+    pub(crate) async fn open(url: &str, how: Migrate, pool: PoolBounds) -> anyhow::Result<(Self, String)> {
+        connect::open(url, how, pool).await
     }
 
     /// Returns the file that may be replaced under the server, if the database is one.

@@ -118,7 +118,7 @@ async fn heartbeats(times: usize) {
     let cli = Cli::parse_from(words.into_iter().chain([within("state").as_str()]));
     let Command::Serve(serve) = cli.command else { panic!("it is another command") };
     let server = Server::start(&serve, Some(ADMIN_TOKEN.to_owned()), folder.path()).await.expect("it starts");
-    let address = server.address();
+    let address = server.address().expect("it has a port");
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }, std::future::pending()));
     talk(address, times).await;

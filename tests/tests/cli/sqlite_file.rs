@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use leasehold_tests::MAX_WAIT;
 use leasehold_tests::server::{Ended, Launch, Server, no_body};
+use leasehold_tests::until;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
@@ -40,15 +40,6 @@ async fn text(file: &Path, sql: &str) -> Result<String> {
     let text = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(text)
-}
-
-/// Waits until the condition holds.
-fn until(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let started = tokio::time::Instant::now();
-    while !holds()? {
-        ensure!(started.elapsed() < MAX_WAIT, "it never came to that: {what}");
-    }
-    Ok(())
 }
 
 /// Asserts that nothing is answered from the file that has lost its path, and that the words say what to do.

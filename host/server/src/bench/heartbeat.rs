@@ -28,7 +28,7 @@ pub(super) fn sides<'a>(runtime: &'a Runtime, folder: &Path) -> anyhow::Result<V
     let token = Some(ADMIN_TOKEN.to_owned());
     let server =
         runtime.block_on(Server::start(&serve, token, folder)).context("the server does not start")?;
-    let address = server.address();
+    let address = server.address().context("the server has no port")?;
     runtime.spawn(server.run_quietly(std::future::pending(), std::future::pending()));
     let heartbeat = runtime.block_on(register(address)).context("a workspace cannot be registered")?;
     let constant = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec();

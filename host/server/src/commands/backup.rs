@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::on_a_runtime;
+use crate::options::ConfigFile;
 use crate::print::print;
 use crate::store::files;
 
@@ -22,6 +23,10 @@ pub struct Backup {
     /// The database, as in `leasehold serve`; of PostgreSQL, pg_dump makes backups
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
+
+    /// The file to read.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 impl Backup {

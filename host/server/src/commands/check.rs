@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::on_a_runtime;
+use crate::options::ConfigFile;
 use crate::print::print;
 use crate::store;
 
@@ -20,6 +21,10 @@ pub struct CheckDatabase {
     /// As in `leasehold serve`; nothing is made and nothing is changed
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
+
+    /// The file to read.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 impl DatabaseCommand {

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::on_a_runtime;
+use crate::options::ConfigFile;
 use crate::print::print;
 use crate::store::{self, Migrated};
 
@@ -12,6 +13,10 @@ pub struct MigrateDatabase {
     /// As in `leasehold serve`, with a user who may create tables
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
+
+    /// The file to read.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 impl MigrateDatabase {

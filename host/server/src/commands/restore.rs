@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::on_a_runtime;
+use crate::options::ConfigFile;
 use crate::print::print;
 use crate::store::files;
 
@@ -18,6 +19,10 @@ pub struct Restore {
     /// The database, as in `leasehold serve`
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
+
+    /// The file to read.
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 impl Restore {

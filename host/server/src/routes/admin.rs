@@ -37,6 +37,9 @@ pub(super) async fn healthz() -> Response {
 }
 
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::unavailable("the server is stopping"));
+    }
     if app.secrets.policy().generation == 0 {
         return Err(ApiError::unavailable("no policy is active"));
     }

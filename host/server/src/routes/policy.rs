@@ -75,8 +75,8 @@ pub(super) async fn rollback(
 }
 
 /// Returns the name of the client's operator and the client's address, for the record.
-fn operator(headers: &HeaderMap, Peer(address): Peer) -> Result<String, ApiError> {
-    let from = format!("HTTP from {address}");
+fn operator(headers: &HeaderMap, peer: Peer) -> Result<String, ApiError> {
+    let from = format!("HTTP from {peer}");
     let Some(given) = headers.get(OPERATOR) else { return Ok(from) };
     let name = given.to_str().ok().filter(|name| {
         !name.is_empty()

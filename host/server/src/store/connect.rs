@@ -17,7 +17,7 @@ use sqlx::sqlite::{
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
-use super::{DatabaseReport, Store, files, schema};
+use super::{DatabaseReport, PoolBounds, Store, files, schema};
 
 /// Number of connections to SQLite: readers of both caches beside the one writer that SQLite has, and one for
 /// the server itself. Each is a thread.
@@ -39,10 +39,10 @@ enum EngineKind {
     Postgres,
 }
 
-pub(super) async fn open(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
+pub(super) async fn open(url: &str, how: Migrate, pool: PoolBounds) -> anyhow::Result<(Store, String)> {
     match kind(url)? {
-        EngineKind::Sqlite => open_sqlite(url, how).await,
-        EngineKind::Postgres => open_postgres(url, how).await,
+        EngineKind::Sqlite => open_sqlite(url, how, pool).await,
+        EngineKind::Postgres => open_postgres(url, how, pool).await,
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
             Ok(report)
         }
         EngineKind::Postgres => {
-            let pool = postgres_pool(url).await?;
+            let pool = postgres_pool(url, PoolBounds::default()).await?;
             let options = pool.pool().connect_options();
             let shown = show_postgres(&options);
             let mut connection = first_postgres(&options, &shown).await?;
@@ -134,7 +134,7 @@ fn kind(url: &str) -> anyhow::Result<EngineKind> {
     }
 }
 
-async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
+async fn open_sqlite(url: &str, how: Migrate, bounds: PoolBounds) -> anyhow::Result<(Store, String)> {
     let options = sqlite_options(url)?;
     let options = if how == Migrate::Never { options.create_if_missing(false) } else { options };
     let shown = show_sqlite(&options);
@@ -148,10 +148,11 @@ async fn open_sqlite(url: &str, how: Migrate) -> anyhow::Result<(Store, String)>
     // a later one is checked.
     let file = Arc::new(OnceLock::<Arc<DatabaseFile>>::new());
     let looked_at = Arc::clone(&file);
+    let size = bounds.size.unwrap_or(SQLITE_CONNECTIONS);
     let pool = SqlitePoolOptions::new()
-        .min_connections(SQLITE_CONNECTIONS)
-        .max_connections(SQLITE_CONNECTIONS)
-        .acquire_timeout(ACQUIRE)
+        .min_connections(size)
+        .max_connections(size)
+        .acquire_timeout(bounds.timeout.unwrap_or(ACQUIRE))
         // A local file does not go stale.
         .idle_timeout(None)
         .max_lifetime(None)
@@ -210,8 +211,8 @@ async fn first_sqlite(options: &SqliteConnectOptions, shown: &str) -> anyhow::Re
     Ok(first)
 }
 
-async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String)> {
-    let pool = postgres_pool(url).await?;
+async fn open_postgres(url: &str, how: Migrate, bounds: PoolBounds) -> anyhow::Result<(Store, String)> {
+    let pool = postgres_pool(url, bounds).await?;
     let options = pool.pool().connect_options();
     let shown = show_postgres(&options);
     let mut first = first_postgres(&options, &shown).await?;
@@ -224,8 +225,13 @@ async fn open_postgres(url: &str, how: Migrate) -> anyhow::Result<(Store, String
 }
 
 /// Makes the pool. It finds out what is at the other end before anything is written.
-async fn postgres_pool(url: &str) -> anyhow::Result<PostgresPool> {
-    connected(url, PostgresOptions::new(url).max_connections(POSTGRES_CONNECTIONS)).await
+async fn postgres_pool(url: &str, bounds: PoolBounds) -> anyhow::Result<PostgresPool> {
+    let options = PostgresOptions::new(url).max_connections(bounds.size.unwrap_or(POSTGRES_CONNECTIONS));
+    let options = match bounds.timeout {
+        Some(timeout) => options.acquire_timeout(timeout),
+        None => options,
+    };
+    connected(url, options).await
 }
 
 async fn connected(url: &str, options: PostgresOptions) -> anyhow::Result<PostgresPool> {
@@ -266,7 +272,7 @@ mod tests {
     use super::*;
 
     async fn refused(url: &str) -> String {
-        match open(url, Migrate::IfNeeded).await {
+        match open(url, Migrate::IfNeeded, PoolBounds::default()).await {
             Ok((_, shown)) => panic!("opened {shown}"),
             Err(error) => format!("{error:#}"),
         }

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::auth::{AdminToken, hex_sha256};
 use crate::routes;
 use crate::state::{Journal, Requested, State};
-use crate::store::{Migrate, Store};
+use crate::store::{Migrate, PoolBounds, Store};
 use crate::{Cli, Command};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const WORKSPACES: usize = 20;
 fn serve(arguments: &[&str]) -> Serve {
     let words = ["leasehold", "serve"].iter().chain(arguments);
     match Cli::try_parse_from(words).unwrap().command {
-        Command::Serve(serve) => serve,
+        Command::Serve(serve) => *serve,
         _ => panic!("it is another command"),
     }
 }
@@ -49,7 +49,7 @@ impl TestBed {
     async fn new(arguments: &[&str]) -> Self {
         let (serve, folder) = (serve(arguments), tempfile::tempdir().unwrap());
         let file = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
-        let (store, _) = Store::open(&file, Migrate::IfNeeded).await.unwrap();
+        let (store, _) = Store::open(&file, Migrate::IfNeeded, PoolBounds::default()).await.unwrap();
         let clock = Arc::new(ManualClock::new());
         let secrets = store.cache("platform_inbound_secret").await.unwrap().clock(Arc::clone(&clock));
         let secrets = secrets.policy(crate::policy_source::choose(&serve.policy, &serve.settings).unwrap());
@@ -63,6 +63,7 @@ impl TestBed {
             store: store.clone(),
             admin: AdminToken::new("admin"),
             journal,
+            is_draining: std::sync::atomic::AtomicBool::new(false),
         };
         Self { clock, store, router: routes::router(Arc::new(app)), folder }
     }

@@ -18,7 +18,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum wait of a statement for a connection: short, since a caller that waits behind it can be asked to
 /// come again. It is below the second that a load waits by default, so that a statement that was never sent
 /// is not taken for a late one.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 /// Maximum time that a connection that goes back may take for a sign of life: nothing waits for it, but it
 /// takes up a place in the pool.
 pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -185,10 +185,15 @@ pub(super) fn at(options: &PgConnectOptions, error: ConnectError) -> ConnectErro
 }
 
 /// Makes the pool that all statements share. It opens connections as they are needed.
-pub(super) fn pool(options: PgConnectOptions, max_connections: u32, sets_limit: bool) -> PgPool {
+pub(super) fn pool(
+    options: PgConnectOptions,
+    max_connections: u32,
+    acquire_timeout: Duration,
+    sets_limit: bool,
+) -> PgPool {
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(acquire_timeout)
         // Each connection is asked for a sign of life when it is taken, within a time limit.
         .test_before_acquire(false);
     let pool = if sets_limit {

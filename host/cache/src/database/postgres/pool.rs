@@ -63,6 +63,7 @@ struct PoolState {
 pub struct PostgresOptions {
     pub(super) url: String,
     pub(super) max_connections: u32,
+    acquire_timeout: Duration,
     is_checked: bool,
 }
 
@@ -83,12 +84,21 @@ pub struct PostgresWrite(Tagged);
 impl PostgresOptions {
     /// Connects to `url`, `postgres://user:password@host:port/database`, with 10 connections at most.
     pub fn new(url: &str) -> Self {
-        Self { url: url.to_owned(), max_connections: 10, is_checked: true }
+        let acquire_timeout = connect::ACQUIRE_TIMEOUT;
+        Self { url: url.to_owned(), max_connections: 10, acquire_timeout, is_checked: true }
     }
 
     /// Sets the maximum number of connections.
     pub fn max_connections(mut self, max_connections: u32) -> Self {
         self.max_connections = max_connections.max(1);
+        self
+    }
+
+    /// Sets how long a statement waits for a free connection; 800 ms by default. It should be below the
+    /// cache's [`database_timeout`](crate::Builder::database_timeout): an issue that is given up on while it
+    /// waits has an outcome that is unknown.
+    pub fn acquire_timeout(mut self, span: Duration) -> Self {
+        self.acquire_timeout = span;
         self
     }
 
@@ -135,7 +145,8 @@ impl PostgresPool {
                  it for the role (ALTER ROLE ... SET statement_timeout = '30s')"
             );
         }
-        let pool = connect::pool(connect_options, options.max_connections, !is_limited);
+        let pool =
+            connect::pool(connect_options, options.max_connections, options.acquire_timeout, !is_limited);
         Self::around(pool, Some(origin), sessions)
     }
 
