@@ -1,5 +1,6 @@
 //! The binary from an operator's view: its words when it cannot start, and its start and end otherwise.
 
+mod admin_token;
 mod bench;
 mod compile_cache;
 mod config;
@@ -13,3 +14,4 @@ mod schema;
 mod signing;
 mod sqlite_file;
 mod start_up;
+mod workspace;

@@ -3,6 +3,7 @@
 
 mod broken;
 mod changes;
+mod entry;
 mod many;
 mod runtime;
 mod seen;

@@ -3,14 +3,18 @@
 //! Each test starts the real binary on a database of its own, whose table the server's migrations make. What
 //! both databases must do is written once and run on both.
 
+mod audit;
 mod connections;
+mod credentials;
 mod heartbeat;
 mod listeners;
 mod outage;
 mod policy;
 mod refusals;
+mod rotation;
 mod routes;
 mod swap;
+mod workspaces;
 
 use anyhow::Result;
 use leasehold_tests::server::{Launch, Server};

@@ -6,6 +6,7 @@
 
 mod builder;
 mod changes;
+mod entry;
 mod housekeeping;
 mod many;
 mod operator;
@@ -27,6 +28,7 @@ use crate::table::Value;
 use crate::{Error, Lookup, Secret, Stats, Status, WorkspaceId};
 
 pub use builder::{BuildError, Builder};
+pub use entry::{EntryInfo, EntryState};
 pub use many::WarmReport;
 pub use operator::Operator;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

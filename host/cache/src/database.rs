@@ -35,7 +35,7 @@ use crate::{DatabaseError, Secret, WorkspaceId};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use column::Column;
 #[cfg(feature = "postgres")]
-pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
+pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

@@ -121,7 +121,7 @@ mod workspace;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use cache::Transaction;
-pub use cache::{BuildError, Builder, Operator, SecretCache, WarmReport};
+pub use cache::{BuildError, Builder, EntryInfo, EntryState, Operator, SecretCache, WarmReport};
 pub use clock::{Clock, Instant, ManualClock, SystemClock};
 #[cfg(feature = "sqlite")]
 pub use database::Sqlite;
@@ -129,7 +129,7 @@ pub use database::{Answer, Answers, Changes, Database, IssueMode, RowChange};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use database::{Column, Engine, TransactionConnection};
 #[cfg(feature = "postgres")]
-pub use database::{Health, Postgres, PostgresOptions, PostgresPool, PostgresWrite, Sessions};
+pub use database::{Health, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{

@@ -195,6 +195,17 @@ impl Table {
         Some(Snapshot { value: entry.value.clone(), obtained_at: entry.obtained_at, lease: entry.lease })
     }
 
+    /// Returns what `describe` says of the entry, if it is still kept: for an operator, who is no reader.
+    pub(crate) fn describe<R>(
+        &self,
+        workspace: &WorkspaceId,
+        now: Instant,
+        describe: impl FnOnce(&Entry) -> R,
+    ) -> Option<R> {
+        let entries = self.entries.pin();
+        entries.get(workspace).filter(|entry| now < entry.lease.keep_until).map(describe)
+    }
+
     /// Stores an entry in place of any other, or only drops the old entry where too many are held back. The
     /// caller holds the stripe's lock.
     pub(crate) fn store(&self, workspace: &WorkspaceId, mut entry: Entry) {

@@ -110,6 +110,71 @@ pub(crate) struct UnreadJson<'a> {
     pub(crate) refused: RefusedJson,
 }
 
+/// `GET /workspaces`: a page of the workspaces, in the order of their ids.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct WorkspacesJson {
+    pub(crate) workspaces: Vec<WorkspaceJson>,
+    /// Id after which the next page begins, if there is one.
+    pub(crate) next: Option<String>,
+}
+
+/// `GET /workspaces/ID`: a workspace, without its secret.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct WorkspaceJson {
+    pub(crate) id: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) has_secret: bool,
+}
+
+/// `GET /admin/cache/ID`: what is cached of a workspace, without the value.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct EntryJson {
+    pub(crate) state: String,
+    pub(crate) age_s: f64,
+    pub(crate) fresh_for_s: f64,
+    pub(crate) keep_for_s: f64,
+    pub(crate) generation: u64,
+    pub(crate) granted_by: Option<GrantedByJson>,
+}
+
+/// Policy that granted a lease.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct GrantedByJson {
+    pub(crate) policy: String,
+    pub(crate) digest: String,
+}
+
+/// A line of the audit log for a change of a workspace, or of what is cached.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChangeJson<'a> {
+    pub(crate) at: String,
+    pub(crate) cause: &'static str,
+    /// Author in one text, as in the lines of policies.
+    pub(crate) by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) credential: Option<&'a str>,
+    /// Operator's name, in the client's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operator: Option<&'a str>,
+    pub(crate) peer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) workspace: Option<&'a str>,
+    /// `done`, or `unknown` where the database may have done it.
+    pub(crate) outcome: &'static str,
+}
+
+/// A line of the audit log in place of heals that found no room.
+#[derive(Debug, Serialize)]
+pub(crate) struct LostJson {
+    pub(crate) at: String,
+    pub(crate) cause: &'static str,
+    pub(crate) heals: u64,
+}
+
 /// Key and revision of a signature.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]

@@ -1,4 +1,4 @@
-//! The state that every request can reach: two caches, the table behind them, and the admin token.
+//! The state that every request can reach: two caches, the table behind them, and the admin credentials.
 //!
 //! The two caches differ in who may change them. A swap of the secrets' policy never changes which callers
 //! are let in: the tokens' cache keeps the policy of the command line for as long as the process lives.
@@ -11,8 +11,12 @@ use axum::middleware::Next;
 use axum::response::Response;
 use leasehold::{Policy, SecretCache, SwapError, SwapReport, WorkspaceId};
 
-use crate::auth::{AdminToken, bearer, hex_sha256};
+use crate::audit::AuditedChange;
+use crate::auth::{bearer, hex_sha256};
+use crate::author::Author;
+use crate::credentials::{AdminCredentials, Scope};
 use crate::respond::ApiError;
+use crate::rotations::RotationKeys;
 use crate::state::Journal;
 use crate::store::Store;
 
@@ -23,10 +27,11 @@ pub(crate) struct App {
     /// Cache over `auth_token_hash`; a bundled policy that only the command line chooses.
     pub(crate) tokens: SecretCache,
     pub(crate) store: Store,
-    pub(crate) admin: AdminToken,
+    pub(crate) admin: AdminCredentials,
     pub(crate) journal: Journal,
     /// `true` once the server is to stop.
     pub(crate) is_draining: AtomicBool,
+    pub(crate) rotations: RotationKeys,
 }
 
 /// A change of the policy that was made.
@@ -92,6 +97,13 @@ impl App {
         swapped.map(|report| Swapped { report, persisted })
     }
 
+    /// Notes a change in the record, and waits until its line is on the disk. Where that fails, the change
+    /// stands and the log says so. All changes of workspaces by operators end here.
+    pub(crate) async fn record(&self, change: AuditedChange<'_>) {
+        self.journal.note_change(&change);
+        self.journal.flushed().await;
+    }
+
     /// Drops both caches' entries of a workspace, fills in flight included.
     pub(crate) fn forget(&self, workspace: &WorkspaceId) {
         self.secrets.remove(workspace);
@@ -99,14 +111,20 @@ impl App {
     }
 }
 
-/// Lets requests with the admin token through to the routes behind it, and no others.
-pub(crate) async fn require_admin(
-    State(app): State<Arc<App>>,
-    request: Request,
+/// Lets a request through whose credential has this scope, and leaves its author with it. It lets no other
+/// through.
+pub(crate) async fn require(
+    State((app, scope)): State<(Arc<App>, Scope)>,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match bearer(request.headers()) {
-        Some(token) if app.admin.admits(token) => Ok(next.run(request).await),
-        _ => Err(ApiError::unauthorized()),
+    let credentials = app.admin.current();
+    let credential = bearer(request.headers()).and_then(|token| credentials.admit(token));
+    let credential = credential.ok_or_else(ApiError::unauthorized)?;
+    if !credential.scopes.contains(scope) {
+        return Err(ApiError::forbidden(&credential.name, scope.as_str()));
     }
+    let author = Author::of(&credential.name, &request)?;
+    request.extensions_mut().insert(author);
+    Ok(next.run(request).await)
 }

@@ -5,9 +5,10 @@
 use clap::{Parser, Subcommand};
 
 use crate::bench::Bench;
-use crate::commands::{Backup, ConfigCommand, DatabaseCommand, MigrateDatabase, Restore};
+use crate::commands::{AdminTokenCommand, Backup, ConfigCommand, DatabaseCommand, MigrateDatabase, Restore};
 use crate::options::Serve;
 use crate::policy::PolicyCommand;
+use crate::workspace::WorkspaceCommand;
 
 /// What was asked of the binary.
 #[derive(Debug, Parser)]
@@ -26,10 +27,12 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one, and most are of the largest")]
 pub enum Command {
     /// Run the server until SIGTERM or Ctrl-C; a second one ends it at once
     #[command(after_help = "\
-The admin token comes from LEASEHOLD_ADMIN_TOKEN. Where that is not set, it is read from the file
+The token of the credential `admin` comes from LEASEHOLD_ADMIN_TOKEN, or from the file that
+LEASEHOLD_ADMIN_TOKEN_FILE or --admin-token-file names. Where neither is set, it is read from the file
 leasehold.admin-token in the working directory, which is made on the first start.
 
 Each option has a variable of the environment, LEASEHOLD_ADMIN_LISTEN for --admin-listen, and a key in the
@@ -49,6 +52,20 @@ file. SIGHUP reads the file again.")]
         /// The subcommand.
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+
+    /// Look at the workspaces of a running server, make and remove them, and see to their secrets and tokens
+    Workspace {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: WorkspaceCommand,
+    },
+
+    /// Make tokens for more admin credentials
+    AdminToken {
+        /// The subcommand.
+        #[command(subcommand)]
+        command: AdminTokenCommand,
     },
 
     /// Make the tables that the server needs, and nothing where they are there

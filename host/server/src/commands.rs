@@ -3,6 +3,7 @@
 //!
 //! Each ends with a line for people on stdout, or with an error in words.
 
+mod admin_token;
 mod backup;
 mod check;
 mod config;
@@ -11,6 +12,7 @@ mod restore;
 
 use anyhow::Context as _;
 
+pub use self::admin_token::{AdminTokenCommand, NewAdminToken};
 pub use self::backup::Backup;
 pub use self::check::{CheckDatabase, DatabaseCommand};
 pub use self::config::ConfigCommand;

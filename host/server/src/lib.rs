@@ -21,12 +21,16 @@
 mod admin_token;
 mod api;
 mod app;
+mod audit;
 mod auth;
+mod author;
 mod bench;
 mod cli;
+mod client;
 mod commands;
 mod config;
 mod connection;
+mod credentials;
 mod listener;
 mod notify;
 mod options;
@@ -36,6 +40,7 @@ mod policy_file;
 mod policy_source;
 mod print;
 mod respond;
+mod rotations;
 mod routes;
 mod server;
 mod shutdown;
@@ -49,16 +54,26 @@ mod tls;
 mod tokens;
 mod trust;
 mod values;
+mod workspace;
 
+pub use admin_token::AdminVariables;
 pub use bench::Bench;
 pub use cli::{Cli, Command};
-pub use commands::{Backup, CheckDatabase, ConfigCommand, DatabaseCommand, MigrateDatabase, Restore};
+pub use client::RemoteServer;
+pub use commands::{
+    AdminTokenCommand, Backup, CheckDatabase, ConfigCommand, DatabaseCommand, MigrateDatabase, NewAdminToken,
+    Restore,
+};
 pub use config::{ConfigError, Configured, Layers};
 pub use listener::Inherited;
-pub use options::{Bounds, ConfigFile, Listen, Serve};
+pub use options::{AdminOptions, Bounds, ConfigFile, Listen, Serve};
 pub use policy::{
-    ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand, RemoteServer,
+    ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand,
     StatusOfPolicy,
 };
 pub use server::Server;
 pub use shutdown::{hangups, signals};
+pub use workspace::{
+    CreateWorkspace, ListWorkspaces, NewWorkspaceToken, RemoteWorkspace, RotateSecret, RotateWorkspaceToken,
+    ShowWorkspace, WorkspaceCommand, WorkspaceTokenCommand,
+};

@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold_server::{
-    Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, PolicyCommand, Serve, Server,
-    signals,
+    AdminVariables, Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, PolicyCommand,
+    Serve, Server, signals,
 };
 use rustix::fs::Mode;
 use tracing_subscriber::Layer as _;
@@ -52,6 +52,10 @@ fn main() -> ExitCode {
         Command::Config { ref command } => return ended(configured.run(command)),
         Command::Policy { command } => return policy(&command),
         Command::Bench(bench) => return ended(bench.run()),
+        Command::Workspace { command } => {
+            return ended(admin_variables().and_then(|variables| command.run(&variables)));
+        }
+        Command::AdminToken { command } => return ended(command.run()),
         Command::Migrate(migrate) => return ended(on_database(|| migrate.run())),
         Command::Database { command } => return ended(on_database(|| command.run())),
         Command::Backup(backup) => return ended(on_database(|| backup.run())),
@@ -82,7 +86,7 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
 
 /// Runs `leasehold policy`: a short life without logs.
 fn policy(command: &PolicyCommand) -> ExitCode {
-    match variable("LEASEHOLD_ADMIN_TOKEN").and_then(|token| command.run(token)) {
+    match admin_variables().and_then(|variables| command.run(&variables)) {
         Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
         Ok(CommandOutcome::Differs) => ExitCode::FAILURE,
         Err(error) => {
@@ -112,7 +116,7 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
             "the variable is no option of this server; `leasehold config check` says more"
         );
     }
-    let admin_token = variable("LEASEHOLD_ADMIN_TOKEN")?;
+    let admin_token = admin_variables()?.token;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -161,6 +165,11 @@ fn targets(filter: &str) -> anyhow::Result<Targets> {
         anyhow::ensure!(is_level, "{part:?} is no level");
     }
     Ok(filter.parse()?)
+}
+
+fn admin_variables() -> anyhow::Result<AdminVariables> {
+    let (token, file) = (variable("LEASEHOLD_ADMIN_TOKEN")?, variable("LEASEHOLD_ADMIN_TOKEN_FILE")?);
+    Ok(AdminVariables { token, file })
 }
 
 /// Returns a variable of the environment. A value that is not text is refused without showing it: it may be a

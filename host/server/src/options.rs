@@ -1,5 +1,6 @@
 //! The arguments of `leasehold serve`. Their values are checked where they are used.
 
+mod admin;
 mod bounds;
 mod listen;
 mod reread;
@@ -9,15 +10,15 @@ use std::time::Duration;
 
 use clap::Args;
 
+pub use self::admin::AdminOptions;
 pub use self::bounds::Bounds;
 pub use self::listen::Listen;
 pub use self::reread::ConfigFile;
 pub(crate) use self::reread::{CONFIG, ConfigSource};
 use crate::listener::Inherited;
-use crate::values::Values;
-
 use crate::policy_source::bundled_names;
 use crate::store::DATABASE;
+use crate::values::Values;
 
 /// Default policy of the tokens' cache.
 pub(crate) const TOKEN_POLICY: &str = "resilient";
@@ -103,6 +104,9 @@ pub struct Serve {
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
 
+    /// The admin credentials.
+    #[command(flatten)]
+    pub admin: AdminOptions,
     /// Listeners, TLS, and the bounds of connections.
     #[command(flatten)]
     pub connections: Listen,

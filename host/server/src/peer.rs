@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use axum::http::Extensions;
+
 /// Origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -12,6 +14,11 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    /// Returns the origin of a request, for the record.
+    pub(crate) fn of(extensions: &Extensions) -> String {
+        extensions.get::<Self>().map_or_else(|| "unknown".to_owned(), Self::to_string)
+    }
+
     /// Returns what counts as one peer: an address, or a /64 of IPv6, which is what one customer has.
     pub(crate) fn network(self) -> Option<IpAddr> {
         match self {

@@ -13,12 +13,11 @@ mod new;
 
 use std::path::PathBuf;
 
+use crate::admin_token::AdminVariables;
 use crate::print::print;
 use anyhow::Context as _;
 
-pub use arguments::{
-    ApplyPolicy, Candidate, Card, Check, NewPolicy, PolicyCommand, RemoteServer, StatusOfPolicy,
-};
+pub use arguments::{ApplyPolicy, Candidate, Card, Check, NewPolicy, PolicyCommand, StatusOfPolicy};
 pub(crate) use card::json;
 pub use expect::Expectation;
 
@@ -32,12 +31,12 @@ pub enum CommandOutcome {
 }
 
 impl PolicyCommand {
-    /// Runs the subcommand. `admin_token` is the value of the environment, if there is one.
+    /// Runs the subcommand. `variables` are those of the environment.
     ///
     /// # Errors
     ///
     /// The cause, in words: a file that cannot be read, a policy that is refused.
-    pub fn run(&self, admin_token: Option<String>) -> anyhow::Result<CommandOutcome> {
+    pub fn run(&self, variables: &AdminVariables) -> anyhow::Result<CommandOutcome> {
         let said = match self {
             Self::Card(card) => return on_a_runtime(card::run(card)),
             Self::Cards => return on_a_runtime(card::print_all()),
@@ -45,9 +44,9 @@ impl PolicyCommand {
             Self::New(new) => new::write(new, around().iter().map(PathBuf::as_path))?,
             Self::Keygen { file } => keys::generate(file)?,
             Self::Sign { file, key, revision } => keys::sign(file, key, *revision)?,
-            Self::Apply(apply) => client::apply(apply, admin_token)?,
-            Self::Rollback(server) => client::rollback(server, admin_token)?,
-            Self::Status(status) => client::status(status, admin_token)?,
+            Self::Apply(apply) => client::apply(apply, variables)?,
+            Self::Rollback(server) => client::rollback(server, variables)?,
+            Self::Status(status) => client::status(status, variables)?,
         };
         print(&format!("{said}\n"))?;
         Ok(CommandOutcome::Done)

@@ -1,11 +1,14 @@
 //! The routes of the server: which handler gets which request, and what is checked before it gets there.
 //!
-//! Everything behind the admin token is in one router with one check, so that a new route cannot forget it.
-//! Nothing here or below answers with axum's own plain text: every rejection is an [`ApiError`].
+//! Everything behind an admin credential is in the router of its scope, and each router has one check, so
+//! that a new route cannot forget it. Nothing here or below answers with axum's own plain text: every
+//! rejection is an [`ApiError`].
 
 mod admin;
+mod cache;
 mod heartbeat;
 mod input;
+mod list;
 mod metrics;
 mod policy;
 mod secret;
@@ -17,9 +20,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 
-use crate::app::{App, require_admin};
+use crate::app::{App, require};
+use crate::credentials::Scope;
 use crate::respond::ApiError;
 
 /// Returns every route of the server.
@@ -51,18 +55,42 @@ fn probes() -> Router<Arc<App>> {
     Router::new().route("/healthz", get(admin::healthz)).route("/readyz", get(admin::readyz))
 }
 
-/// Returns what is behind the admin token, and the metrics, which go where operators are.
+/// Returns what is behind admin credentials, and the metrics, which go where operators are.
 fn administration(app: &Arc<App>) -> Router<Arc<App>> {
+    let guarded = |scope, routes: Router<Arc<App>>| {
+        routes.route_layer(from_fn_with_state((Arc::clone(app), scope), require))
+    };
+    guarded(Scope::Read, reads())
+        .merge(guarded(Scope::Policy, policy_changes()))
+        .merge(guarded(Scope::Secrets, secrets()))
+        .route("/metrics", get(metrics::metrics))
+}
+
+/// Returns the routes that show anything but a secret.
+fn reads() -> Router<Arc<App>> {
+    Router::new()
+        .route("/workspaces", get(list::list))
+        .route("/workspaces/{id}", get(list::show))
+        .route("/admin/policy", get(policy::show))
+        .route("/admin/stats", get(admin::stats))
+        .route("/admin/cache/{id}", get(cache::show))
+}
+
+/// Returns the routes that change the policy, or what is cached.
+fn policy_changes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/admin/policy", put(policy::swap))
+        .route("/admin/policy/rollback", post(policy::rollback))
+        .route("/admin/cache/reset", post(cache::reset))
+        .route("/admin/cache/forget/{id}", post(cache::forget))
+}
+
+/// Returns the routes that hand out secrets and tokens, or change the workspaces that have them.
+fn secrets() -> Router<Arc<App>> {
     Router::new()
         .route("/workspaces", post(workspaces::create))
         .route("/workspaces/{id}", delete(workspaces::delete))
         .route("/workspaces/{id}/secret", get(secret::read).post(secret::rotate))
-        .route("/admin/policy", get(policy::show).put(policy::swap))
-        .route("/admin/policy/rollback", post(policy::rollback))
-        .route("/admin/cache/reset", post(admin::reset))
-        .route("/admin/stats", get(admin::stats))
-        .route_layer(from_fn_with_state(Arc::clone(app), require_admin))
-        .route("/metrics", get(metrics::metrics))
 }
 
 /// Returns the settings of a query, or the message of the refusal.

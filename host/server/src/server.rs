@@ -23,15 +23,17 @@ use tokio::task::JoinSet;
 use self::reload::{Reloads, timeouts};
 use crate::app::App;
 use crate::connection::{Connections, MaxConnections, Service};
+use crate::credentials::AdminCredentials;
 use crate::listener::{ListenAddress, Listener, Reserved};
 use crate::options::Serve;
 use crate::policy_file::{Named, stamp};
+use crate::rotations::RotationKeys;
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
 use crate::tls::Tls;
 use crate::trust::TrustConfig;
-use crate::{admin_token, notify, policy_source, routes, start, tokens};
+use crate::{notify, policy_source, routes, start, tokens};
 
 /// Maximum number of connections of the operators' listener. They are apart, so that no flood of others keeps
 /// a probe or an operator out.
@@ -121,13 +123,14 @@ impl Server {
             Some(address) => Some(address.reserve(ADMIN_LISTEN, mode, inherited).await?),
             None => None,
         };
-        let (admin, source) = admin_token::load(admin_token, directory)?;
+        let admin = AdminCredentials::load(admin_token, &serve.admin, directory)?;
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
         let (store, database) = Store::open(&serve.database, how, serve.bounds.pool()).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &trust, &store).await?;
         let builder = start::bounded(serve, store.cache("auth_token_hash").await?);
         let tokens = tokens::cache(builder, token_policy).await?;
-        tracing::info!(%database, admin_token = %source, "starting");
+        let credentials = admin.current().names();
+        tracing::info!(%database, admin_token = %admin.source(), credentials, "starting");
         let kept = journal.clone();
         let app = Arc::new(App {
             secrets,
@@ -136,6 +139,7 @@ impl Server {
             admin,
             journal,
             is_draining: AtomicBool::new(false),
+            rotations: RotationKeys::default(),
         });
         describe(serve, &app);
         let asked = Named { policy: serve.policy.clone(), settings: serve.settings.clone() };
@@ -209,13 +213,17 @@ impl Server {
                 return;
             }
         }
-        close(&self.store, abort).await;
+        close(&self.journal, &self.store, abort).await;
     }
 }
 
-async fn close(store: &Store, abort: Pin<&mut impl Future<Output = ()>>) {
+async fn close(journal: &Journal, store: &Store, abort: Pin<&mut impl Future<Output = ()>>) {
+    let closed = async {
+        journal.flushed().await;
+        store.close().await;
+    };
     tokio::select! {
-        () = store.close() => {}
+        () = closed => {}
         () = abort => tracing::warn!("stopped without closing the database"),
     }
 }

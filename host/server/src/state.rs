@@ -6,6 +6,7 @@
 //! by their digest, which are there before any list names them. This file knows nothing of what a policy
 //! does.
 
+mod heals;
 mod journal;
 mod policies;
 mod saved;
@@ -31,10 +32,10 @@ const REVISION: &str = "highest-revision";
 /// Maximum size of the file: a number and a line's end, and room for what an operator wrote by hand.
 const MAX_REVISION_BYTES: usize = 4096;
 
-/// The folder, locked for as long as this lives.
+/// The folder, locked until it is released or this goes.
 pub(crate) struct State {
     folder: PathBuf,
-    _lock: File,
+    lock: Option<File>,
 }
 
 /// The policies to be kept.
@@ -78,7 +79,7 @@ impl State {
                 anyhow::Error::new(error).context(format!("cannot lock the folder {shown}"))
             }
         })?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), lock: Some(lock) })
     }
 
     /// Returns the policies that an earlier run kept. What cannot be read is logged and passed over.
@@ -152,7 +153,17 @@ impl State {
         Some(RetainedPolicy { policy, proven: named.proven })
     }
 
-    /// Adds a line to the record of changes.
+    /// Leaves the folder to a successor. Only lines of the record are written from here on, which go behind
+    /// one another whichever process writes them.
+    fn release(&mut self) {
+        self.lock = None;
+    }
+
+    fn is_ours(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// Adds a line to the record of changes, or several, with their ends between them.
     fn append(&self, line: &str) -> std::io::Result<()> {
         let path = self.folder.join(AUDIT);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;

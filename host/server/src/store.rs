@@ -7,6 +7,7 @@
 mod connect;
 mod file;
 pub(crate) mod files;
+mod list;
 mod report;
 mod schema;
 
@@ -25,6 +26,7 @@ use sqlx::sqlite::SqliteError;
 pub(crate) use self::file::DatabaseFile;
 
 use self::file::{FileChange, Guarded};
+pub(crate) use self::list::{Listed, WorkspaceRow};
 pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
 
@@ -243,7 +245,7 @@ async fn execute(
     Ok(rows)
 }
 
-async fn in_time(executed: impl Future<Output = Result<u64, StoreError>>) -> Result<u64, StoreError> {
+async fn in_time<T>(executed: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(STATEMENT, executed).await.unwrap_or_else(|_elapsed| {
         Err(StoreError::OutcomeUnknown(format!("no answer within {STATEMENT:?}").into()))
     })

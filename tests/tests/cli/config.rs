@@ -15,8 +15,13 @@ fn configured(file: &str) -> Result<Launch> {
 
 #[test]
 fn a_server_is_configured_by_its_file_and_its_environment() -> Result<()> {
-    let file = "listen = '127.0.0.1:0'\ndatabase = 'sqlite://of-the-file.db?mode=rwc'\n[setting]\nttl = '7s'\n";
-    let launch = configured(file)?;
+    let file = [
+        "listen = '127.0.0.1:0'",
+        "database = 'sqlite://of-the-file.db?mode=rwc'",
+        "[setting]",
+        "ttl = '7s'",
+    ];
+    let launch = configured(&file.join("\n"))?;
     let server = launch.clone().variable("LEASEHOLD_STATE_DIR", "of-the-environment").server()?;
     assert_eq!(server.admin("GET", "/admin/policy", no_body())?.json(200)?["settings"]["ttl"], "7s");
     server.stop()?;

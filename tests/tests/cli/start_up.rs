@@ -136,9 +136,15 @@ fn a_port_that_is_taken_or_none_is_named() -> Result<()> {
 fn an_admin_token_that_protects_nothing_is_refused() -> Result<()> {
     let complaint = refused(&good()?.variable("LEASEHOLD_ADMIN_TOKEN", ""));
     assert_says(&complaint, &["LEASEHOLD_ADMIN_TOKEN", "is empty", "set it to a long random word"]);
-    let complaint = refused(&good()?.variable("LEASEHOLD_ADMIN_TOKEN", "hunter2 hunter2"));
-    assert_says(&complaint, &["LEASEHOLD_ADMIN_TOKEN", "has spaces"]);
-    assert!(!complaint.contains("hunter2"), "{complaint}");
+    for (token, words) in [
+        ("hunter2 hunter2", "has spaces"),
+        ("hunt2", "has 5 characters; expected 16 at least"),
+        ("hunter2-hunter2", "has 15 characters"),
+    ] {
+        let complaint = refused(&good()?.variable("LEASEHOLD_ADMIN_TOKEN", token));
+        assert_says(&complaint, &["LEASEHOLD_ADMIN_TOKEN", words]);
+        assert!(!complaint.contains("hunt"), "{complaint}");
+    }
     for (mode, text, words) in [
         (0o644, "hunter2\n", &["0644", "expected 0600", "chmod 600"][..]),
         (0o600, "\n", &["is empty", "remove it to have a new one made"]),

@@ -10,17 +10,21 @@ use leasehold_tests::server::{ADMIN_TOKEN, no_body};
 
 use super::{TestBed, W};
 
-/// Every route of the operator's.
-const OPERATORS: [(&str, &str); 9] = [
-    ("POST", "/workspaces"),
-    ("DELETE", "/workspaces/w"),
-    ("GET", "/workspaces/w/secret"),
-    ("POST", "/workspaces/w/secret"),
-    ("GET", "/admin/policy"),
-    ("PUT", "/admin/policy"),
-    ("POST", "/admin/policy/rollback"),
-    ("POST", "/admin/cache/reset"),
-    ("GET", "/admin/stats"),
+/// Every route of the operator's, with the scope that it needs.
+pub(super) const OPERATORS: [(&str, &str, &str); 13] = [
+    ("GET", "/admin/policy", "read"),
+    ("GET", "/admin/stats", "read"),
+    ("GET", "/workspaces", "read"),
+    ("GET", "/workspaces/w", "read"),
+    ("GET", "/admin/cache/w", "read"),
+    ("PUT", "/admin/policy", "policy"),
+    ("POST", "/admin/policy/rollback", "policy"),
+    ("POST", "/admin/cache/reset", "policy"),
+    ("POST", "/admin/cache/forget/w", "policy"),
+    ("POST", "/workspaces", "secrets"),
+    ("DELETE", "/workspaces/w", "secrets"),
+    ("GET", "/workspaces/w/secret", "secrets"),
+    ("POST", "/workspaces/w/secret", "secrets"),
 ];
 
 #[tokio::test]
@@ -28,7 +32,7 @@ async fn the_operators_routes_are_closed_to_everyone_else() -> Result<()> {
     let bench = TestBed::new(Engine::Sqlite).await?;
     let workspace = bench.server.create("w")?;
     let nearly = &ADMIN_TOKEN[1..];
-    for (method, path) in OPERATORS {
+    for (method, path, _) in OPERATORS {
         for token in [None, Some("wrong"), Some(nearly), Some(workspace.as_str())] {
             let refused = bench.server.send(method, path, token, no_body())?;
             refused.refusal(401, "unauthorized")?;
@@ -69,8 +73,9 @@ async fn a_path_or_a_method_that_does_not_exist_is_refused() -> Result<()> {
     for (method, path) in [
         ("GET", "/registry/heartbeat"),
         ("DELETE", "/workspaces"),
-        ("GET", "/workspaces/w"),
+        ("PUT", "/workspaces/w"),
         ("PUT", "/workspaces/w/secret"),
+        ("GET", "/admin/cache/forget/w"),
         ("POST", "/admin/policy"),
         ("GET", "/admin/cache/reset"),
         ("POST", "/metrics"),

@@ -32,7 +32,7 @@ use super::batch::{self, BATCH_SIZE, BatchRead, Readable, Several};
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
-pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresWrite};
+pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite};
 pub use self::sessions::Sessions;
 
 /// A column of a PostgreSQL database. A clone shares the pool and the count of statements.

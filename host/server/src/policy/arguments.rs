@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::expect::Expectation;
+use crate::client::RemoteServer;
 
 /// The subcommands of `leasehold policy`.
 #[derive(Clone, Debug, Subcommand)]
@@ -55,19 +56,6 @@ pub struct NewPolicy {
     /// working directory and from this program
     #[arg(long, value_name = "PATH")]
     pub sdk: Option<PathBuf>,
-}
-
-/// Which server to talk to.
-#[derive(Clone, Debug, Args)]
-pub struct RemoteServer {
-    /// The server; its admin token comes from LEASEHOLD_ADMIN_TOKEN or from leasehold.admin-token in the
-    /// working directory
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub server: String,
-
-    /// Who is doing this, for the record of changes
-    #[arg(long = "as", value_name = "NAME")]
-    pub operator: Option<String>,
 }
 
 /// What to make active.

@@ -1,36 +1,27 @@
 //! `leasehold policy apply`, `rollback` and `status`: the operator's side of `/admin/policy`.
 //!
-//! It sends the operator's request to a running server and shows the answer. Only the server knows what a
+//! It makes the operator's request (`client.rs` sends it) and shows the answer. Only the server knows what a
 //! good policy is.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use form_urlencoded::Serializer;
 use leasehold::Policy;
-use serde::Deserialize;
-use serde_json::Value;
-use ureq::Agent;
-use ureq::http::{Method, Request};
+use ureq::http::Method;
 
-use super::arguments::{ApplyPolicy, RemoteServer, StatusOfPolicy};
-use crate::admin_token;
-use crate::api::{ErrorBodyJson, ErrorJson, RecordJson, SettingsJson, StatusJson, SwapJson};
+use super::arguments::{ApplyPolicy, StatusOfPolicy};
+use crate::admin_token::AdminVariables;
+use crate::api::{RecordJson, SettingsJson, StatusJson, SwapJson};
+use crate::client::{NOT_OURS, RemoteRequest, RemoteServer, pretty, read, word};
 use crate::policy_source::{choose, split};
-
-const NOT_OURS: &str = "the answer is not one of a Leasehold server; does --server name one?";
-
-/// Timeout of a request. A swap compiles and rehearses; the server bounds both.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a policy active in a running server.
 ///
 /// # Errors
 ///
 /// A mistake in the arguments, a failure of the connection, or a refusal of the policy in the server's words.
-pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Result<String> {
+pub(super) fn apply(apply: &ApplyPolicy, variables: &AdminVariables) -> anyhow::Result<String> {
     // Settings and names are checked here as they are for a server that starts.
     let policy = apply.policy.as_ref().map(|policy| choose(policy, &apply.settings)).transpose()?;
     if policy.as_ref().is_some_and(|policy| policy.component().is_empty()) {
@@ -49,7 +40,9 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
         query.append_pair("force", "true");
     }
     let path = format!("/admin/policy?{}", query.finish());
-    let answer = send(&apply.server, token, &Method::PUT, &path, component, signature)?;
+    let request = RemoteRequest::new(Method::PUT, path).body(component);
+    let request = request.header("leasehold-signature", signature.map(str::trim_end));
+    let answer = apply.server.send(variables, request)?;
     let active = swapped(&answer)?;
     if apply.json { pretty(&answer) } else { Ok(active) }
 }
@@ -59,8 +52,8 @@ pub(super) fn apply(apply: &ApplyPolicy, token: Option<String>) -> anyhow::Resul
 /// # Errors
 ///
 /// As [`apply`].
-pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::Result<String> {
-    swapped(&send(server, token, &Method::POST, "/admin/policy/rollback", Vec::new(), None)?)
+pub(super) fn rollback(server: &RemoteServer, variables: &AdminVariables) -> anyhow::Result<String> {
+    swapped(&server.send(variables, RemoteRequest::new(Method::POST, "/admin/policy/rollback"))?)
 }
 
 /// Reports which policy is active, and how it came to be.
@@ -68,8 +61,8 @@ pub(super) fn rollback(server: &RemoteServer, token: Option<String>) -> anyhow::
 /// # Errors
 ///
 /// As [`apply`].
-pub(super) fn status(status: &StatusOfPolicy, token: Option<String>) -> anyhow::Result<String> {
-    let answer = send(&status.server, token, &Method::GET, "/admin/policy", Vec::new(), None)?;
+pub(super) fn status(status: &StatusOfPolicy, variables: &AdminVariables) -> anyhow::Result<String> {
+    let answer = status.server.send(variables, RemoteRequest::new(Method::GET, "/admin/policy"))?;
     if status.json {
         return pretty(&answer);
     }
@@ -133,80 +126,6 @@ fn swapped(answer: &str) -> anyhow::Result<String> {
     Ok(format!("active: {}", named(&swap.name, &swap.version, &swap.settings, swap.generation, &swap.digest)))
 }
 
-fn send(
-    server: &RemoteServer,
-    token: Option<String>,
-    method: &Method,
-    path: &str,
-    body: Vec<u8>,
-    signature: Option<&str>,
-) -> anyhow::Result<String> {
-    let url = server.server.trim_end_matches('/');
-    anyhow::ensure!(
-        url.starts_with("http://"),
-        "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind a \
-         tunnel"
-    );
-    anyhow::ensure!(!url.contains('@'), "--server takes no user and no password; the admin token is enough");
-    let token = admin_token::known(token, Path::new("."))?;
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .timeout_global(Some(REQUEST_TIMEOUT));
-    let agent: Agent = config.build().into();
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("{url}{path}"))
-        .header("authorization", format!("Bearer {}", token.as_str()));
-    if let Some(operator) = &server.operator {
-        anyhow::ensure!(
-            operator.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
-            "--as {operator:?} is not usable; expected printable ASCII characters"
-        );
-        request = request.header("leasehold-operator", operator);
-    }
-    if let Some(signature) = signature {
-        request = request.header("leasehold-signature", signature.trim_end());
-    }
-    let unusable = || format!("--server {url:?} is not usable; expected http://HOST:PORT");
-    let sent = if *method == Method::GET {
-        agent.run(request.body(()).with_context(unusable)?)
-    } else {
-        agent.run(request.body(body).with_context(unusable)?)
-    };
-    let mut answer = sent
-        .with_context(|| format!("no answer from {url}; is a server running there? --server says where"))?;
-    let status = answer.status();
-    let text =
-        answer.body_mut().read_to_string().with_context(|| format!("the answer from {url} broke off"))?;
-    let is_json = serde_json::from_str::<Value>(&text);
-    is_json.with_context(|| format!("{url} answered {status} without JSON; is it a Leasehold server?"))?;
-    if status.is_success() {
-        return Ok(text);
-    }
-    // Another server's error may have any form.
-    let ErrorBodyJson { message, stage, .. } = read::<ErrorJson>(&text).unwrap_or_default().error;
-    let message = if message.is_empty() { text } else { message };
-    // As `word`, but for a text of several lines, which is still worth reading.
-    let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    match (status.as_u16(), stage) {
-        (401, _) => anyhow::bail!(
-            "{url} does not know this admin token; it comes from LEASEHOLD_ADMIN_TOKEN or from \
-             leasehold.admin-token in the working directory"
-        ),
-        (_, Some(stage)) => {
-            anyhow::bail!("refused at stage {}: {message}; the active policy serves on", word(&stage))
-        }
-        _ => anyhow::bail!("{url} answered {status}: {message}"),
-    }
-}
-
-/// Reads an answer, of a server of any version: see `api.rs`.
-fn read<'a, T: Deserialize<'a>>(answer: &'a str) -> anyhow::Result<T> {
-    serde_json::from_str(answer).context(NOT_OURS)
-}
-
 /// Formats a policy as `ttl 0.1.0 (ttl=5m, jitter=80%) as generation 2, sha256 0123456789ab`.
 fn named(name: &str, version: &str, given: &SettingsJson, generation: u64, digest: &str) -> String {
     format!(
@@ -224,15 +143,6 @@ fn settings(settings: &SettingsJson) -> String {
     if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) }
 }
 
-fn word(text: &str) -> &str {
-    // The text's author must not control this terminal.
-    if text.chars().any(char::is_control) { "(a text with control characters)" } else { text }
-}
-
 fn short(digest: &str) -> &str {
     word(digest).get(..12).unwrap_or_default()
-}
-
-fn pretty(answer: &str) -> anyhow::Result<String> {
-    Ok(format!("{:#}", read::<Value>(answer)?))
 }

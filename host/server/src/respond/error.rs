@@ -48,6 +48,18 @@ impl ApiError {
         )
     }
 
+    /// Makes the answer to a credential that is valid, and not for this.
+    pub(crate) fn forbidden(credential: &str, scope: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            format!(
+                "the credential {credential} has not the scope {scope}, which this needs; use one that has, \
+                 or add it to its line in the file of --admin-tokens and send SIGHUP"
+            ),
+        )
+    }
+
     pub(crate) fn unknown_workspace() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,

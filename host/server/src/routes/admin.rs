@@ -1,4 +1,4 @@
-//! The small routes: reset, the numbers, and the two probes.
+//! The small routes: the numbers, and the two probes.
 //!
 //! `/healthz` reports that the process answers and must never use the database: a process that is killed
 //! because its database is down does not bring the database back.
@@ -13,14 +13,6 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::respond::{self, ApiError};
 use crate::store::{Access, StoreError};
-
-/// Drops every entry of both caches.
-pub(super) async fn reset(State(app): State<Arc<App>>) -> Response {
-    app.secrets.reset();
-    app.tokens.reset();
-    tracing::info!("reset the caches");
-    ok()
-}
 
 /// Returns the secrets' cache in numbers, except `statements`, which counts both caches: a heartbeat uses
 /// both.

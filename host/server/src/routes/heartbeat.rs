@@ -15,11 +15,12 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use leasehold::{Error, Secret, WorkspaceId};
+use leasehold::{Error, Secret, Status, WorkspaceId};
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::bearer;
+use crate::peer::Peer;
 use crate::respond::{self, ApiError, secret_json};
 use crate::routes::input;
 
@@ -43,10 +44,25 @@ pub(super) async fn heartbeat(State(app): State<Arc<App>>, request: Request) -> 
     if let Some(answer) = app.secrets.with(&workspace, with_secret) {
         return answer;
     }
-    match app.secrets.read_or_issue(&workspace).await {
-        Ok(lookup) => with_secret(&lookup.secret),
-        Err(error) => Ok(without_secret(&app, &workspace, &error)),
-    }
+    // A heal is recorded also where the client does not wait for its answer.
+    let answered = tokio::spawn(async move {
+        match app.secrets.read_or_issue(&workspace).await {
+            Ok(lookup) => {
+                if lookup.status == Status::Healed {
+                    let peer = Peer::of(&head.extensions);
+                    app.journal.note_heal(&workspace, Some(&lookup.secret), &peer);
+                }
+                with_secret(&lookup.secret)
+            }
+            Err(error) => {
+                if matches!(error, Error::OutcomeUnknown(_)) {
+                    app.journal.note_heal(&workspace, None, &Peer::of(&head.extensions));
+                }
+                Ok(without_secret(&app, &workspace, &error))
+            }
+        }
+    });
+    answered.await.unwrap_or_else(|_ended| Err(ApiError::internal("the heartbeat did not run to its end")))
 }
 
 fn with_secret(secret: &Secret) -> Result<Response, ApiError> {

@@ -108,6 +108,24 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'
     }
 }
 
+/// Header by which the same rotation is known when it is sent again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// Maximum length of such a key.
+const MAX_KEY_CHARS: usize = 255;
+
+/// Returns the key of a rotation, if there is one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let key = header(headers, IDEMPOTENCY_KEY)?;
+    let is_good = |key: &str| {
+        (1..=MAX_KEY_CHARS).contains(&key.len()) && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    };
+    if key.is_none_or(is_good) {
+        return Ok(key);
+    }
+    let message = format!("Idempotency-Key must have 1 to {MAX_KEY_CHARS} printable ASCII characters");
+    Err(ApiError::bad_request("invalid_idempotency_key", message))
+}
+
 /// Reads `setting.NAME=VALUE` pairs, and refuses all others but `force`: a misspelt setting must not lead to
 /// a swap without it.
 pub(super) fn settings(query: Option<&str>) -> Result<Vec<(String, String)>, ApiError> {

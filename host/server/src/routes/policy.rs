@@ -15,18 +15,14 @@ use leasehold::Policy;
 
 use crate::api::{StatusJson, SwapJson};
 use crate::app::{App, Swapped};
-use crate::peer::Peer;
+use crate::author::Author;
 use crate::policy_source::MAX_COMPONENT_BYTES;
 use crate::respond::{self, ApiError};
 use crate::routes::{input, run_to_completion};
 
-/// Header with the operator's name, in the client's own words; for the record, and proof of nothing.
-const OPERATOR: &str = "leasehold-operator";
 /// Maximum size of a body: twice what the library takes. The library refuses a component that is too large in
 /// words of its own, which are recorded.
 const MAX_BODY_BYTES: usize = 2 * MAX_COMPONENT_BYTES;
-/// Maximum length of the operator's name, in bytes.
-const MAX_OPERATOR_BYTES: usize = 64;
 
 pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     respond::json(StatusCode::OK, &StatusJson::of(&app.secrets.policy(), app.tokens.policy()))
@@ -39,12 +35,12 @@ const SIGNATURE: &str = "leasehold-signature";
 /// own.
 pub(super) async fn swap(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
+    Extension(author): Extension<Author>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let by = operator(&headers, peer)?;
+    let by = author.to_string();
     let given = input::settings(query.as_deref())?;
     let forced = input::force(query.as_deref())?;
     let signature = input::header(&headers, SIGNATURE)?.map(str::to_owned);
@@ -66,28 +62,11 @@ pub(super) async fn swap(
 
 pub(super) async fn rollback(
     State(app): State<Arc<App>>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
+    Extension(author): Extension<Author>,
 ) -> Result<Response, ApiError> {
-    let by = operator(&headers, peer)?;
+    let by = author.to_string();
     let rolled_back = run_to_completion(async move { Ok(app.rollback(&by).await?) });
     Ok(done(&rolled_back.await?))
-}
-
-/// Returns the name of the client's operator and the client's address, for the record.
-fn operator(headers: &HeaderMap, peer: Peer) -> Result<String, ApiError> {
-    let from = format!("HTTP from {peer}");
-    let Some(given) = headers.get(OPERATOR) else { return Ok(from) };
-    let name = given.to_str().ok().filter(|name| {
-        !name.is_empty()
-            && name.len() <= MAX_OPERATOR_BYTES
-            && name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-    });
-    let name = name.ok_or_else(|| {
-        let message = format!("{OPERATOR} must have 1 to {MAX_OPERATOR_BYTES} printable ASCII characters");
-        ApiError::bad_request("invalid_operator", message)
-    })?;
-    Ok(format!("{name}, {from}"))
 }
 
 fn done(Swapped { report, persisted }: &Swapped) -> Response {

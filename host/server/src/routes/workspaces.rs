@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -15,10 +16,13 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::audit::{AuditedChange, Deed, Effect};
 use crate::auth::{hex_sha256, new_token};
+use crate::author::Author;
 use crate::respond::{ApiError, secret_json};
 use crate::routes::input::{self, Workspace};
 use crate::routes::run_to_completion;
+use crate::store::StoreError;
 
 #[derive(Default, Deserialize)]
 // A misspelt id must not be a workspace with another one.
@@ -28,7 +32,11 @@ struct Create {
     id: Option<String>,
 }
 
-pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Response, ApiError> {
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(author): Extension<Author>,
+    body: Body,
+) -> Result<Response, ApiError> {
     let body = input::body(body, input::MAX_JSON_BYTES).await?;
     let create: Create = if body.trim_ascii().is_empty() { Create::default() } else { input::json(&body)? };
     let workspace = WorkspaceId::new(create.id.unwrap_or_else(|| Uuid::new_v4().to_string()))?;
@@ -41,6 +49,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Re
         if !matches!(inserted, Ok(false)) {
             app.forget(&row);
         }
+        record(&app, &author, Deed::Create, &row, &inserted).await;
         if inserted? { Ok(()) } else { Err(exists(&row)) }
     })
     .await?;
@@ -50,18 +59,33 @@ pub(super) async fn create(State(app): State<Arc<App>>, body: Body) -> Result<Re
 
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
+    Extension(author): Extension<Author>,
     Workspace(workspace): Workspace,
 ) -> Result<Response, ApiError> {
     let deleted = run_to_completion(async move {
         let deleted = app.store.delete(&workspace).await;
         // Also after a failure: the row may be gone all the same.
         app.forget(&workspace);
+        record(&app, &author, Deed::Delete, &workspace, &deleted).await;
         let deleted = deleted?;
         tracing::info!(%workspace, deleted, "deleted a workspace");
         Ok(deleted)
     })
     .await?;
     if deleted { Ok(StatusCode::NO_CONTENT.into_response()) } else { Err(ApiError::unknown_workspace()) }
+}
+
+/// Records what a statement has done to a workspace, if it has, or may have.
+async fn record(
+    app: &App,
+    author: &Author,
+    deed: Deed,
+    workspace: &WorkspaceId,
+    changed: &Result<bool, StoreError>,
+) {
+    if let Some(effect) = Effect::of_statement(changed) {
+        app.record(AuditedChange { deed, effect, workspace: Some(workspace), author }).await;
+    }
 }
 
 fn exists(workspace: &WorkspaceId) -> ApiError {

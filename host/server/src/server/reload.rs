@@ -35,6 +35,7 @@ impl Reloads {
             notify::reloading();
             self.configure(&mut values);
             self.app.store.reload();
+            self.app.admin.reload();
             if let Some(tls) = &self.tls {
                 tls.reload();
             }

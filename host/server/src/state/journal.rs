@@ -1,27 +1,40 @@
-//! The thread that writes the kept state: disks are slow, and a change of the policy is made under a lock.
+//! The thread that writes the kept state and the record of changes: disks are slow, and a change of the
+//! policy is made under a lock.
 //!
-//! Changes are written in the order in which they took effect. A disk that fails costs the state that would
-//! have been kept, is reported, and changes nothing in what is served.
+//! Changes are written in the order in which they took effect, and those that wait together are synced
+//! together. A disk that fails costs the state that would have been kept, is reported, and changes nothing in
+//! what is served. An operator's change waits for its line; a heartbeat that heals does not.
 
-use std::sync::mpsc;
+use std::mem;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::Context as _;
-use leasehold::{Clock as _, Policy, PolicyChange, SwapError, SystemClock};
+use leasehold::{Clock as _, Policy, PolicyChange, Secret, SwapError, SystemClock, WorkspaceId};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::heals::{HealLine, Heals};
 use super::{Checkpoint, Requested, State};
-use crate::api::{self, AuditJson, RecordJson, RefusedJson, UnreadJson};
+use crate::api::{self, AuditJson, ChangeJson, LostJson, RecordJson, RefusedJson, UnreadJson};
+use crate::audit::{AuditedChange, Effect};
 use crate::policy;
 
-/// Handle of the thread that writes changes of the policy in the background.
+/// Maximum number of orders that are written with one sync.
+const MAX_BATCH: usize = 1_024;
+
+/// Handle of the thread that writes changes in the background.
 #[derive(Clone)]
-pub(crate) struct Journal(mpsc::Sender<JournalCommand>);
+pub(crate) struct Journal {
+    tx: mpsc::Sender<JournalCommand>,
+    heals: Arc<Heals>,
+}
 
 enum JournalCommand {
     /// Write a line of the record, and keep the policies from then on, if they are others than before.
     Write(String, Option<Checkpoint>),
+    /// Write the line of a heal, and give its place back.
+    WriteHeal(String),
     /// Note that the policy that the command line names was read again.
     Requested(Requested),
     /// Report whether a restart comes back with the latest change.
@@ -33,12 +46,14 @@ enum JournalCommand {
 impl Journal {
     /// Starts the thread. `requested` is the policy that the command line names.
     pub(crate) fn start(state: State, requested: Requested) -> anyhow::Result<Self> {
-        let (sender, orders) = mpsc::channel();
+        let (tx, rx) = mpsc::channel();
+        let heals = Arc::<Heals>::default();
+        let writer = JournalWriter::new(state, requested, Arc::clone(&heals));
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || write_all(state, requested, &orders))
+            .spawn(move || writer.write_all(&rx))
             .context("cannot start the thread that keeps the policies")?;
-        Ok(Self(sender))
+        Ok(Self { tx, heals })
     }
 
     /// Notes a change. If it is not `kept`, the state that was kept before stays.
@@ -55,9 +70,8 @@ impl Journal {
 
     /// Notes a policy that never got as far as the cache.
     pub(crate) fn note_refused(&self, by: &str, requested: &str, stage: &str, reason: &str) {
-        let at = api::time(SystemClock::new().wall());
         let refused = RefusedJson { stage: stage.to_owned(), message: reason.to_owned() };
-        self.write(&UnreadJson { at, by, policy: requested, cause: "swap", refused }, None);
+        self.write(&UnreadJson { at: now(), by, policy: requested, cause: "swap", refused }, None);
     }
 
     /// Notes a kept policy that a start could not use.
@@ -65,20 +79,43 @@ impl Journal {
         self.note_refused("start", policy.digest(), error.stage.as_str(), &error.reason);
     }
 
+    /// Notes what an operator has changed of a workspace, or of what is cached.
+    pub(crate) fn note_change(&self, change: &AuditedChange<'_>) {
+        self.write(&ChangeJson::of(now(), change), None);
+    }
+
+    /// Notes that a heartbeat from `peer` has healed the workspace, or may have, where there is no secret:
+    /// once for each secret. It waits for nothing.
+    pub(crate) fn note_heal(&self, workspace: &WorkspaceId, secret: Option<&Secret>, peer: &str) {
+        match self.heals.take_place(workspace, secret) {
+            HealLine::Wanted => {}
+            HealLine::Lost { first: true } => {
+                return tracing::error!("the record cannot be written fast enough: heals are missing in it");
+            }
+            HealLine::Known | HealLine::Lost { .. } => return,
+        }
+        let effect = if secret.is_some() { Effect::Done } else { Effect::Unknown };
+        match serde_json::to_string(&ChangeJson::of_heal(now(), workspace, effect, peer)) {
+            Ok(line) => self.send(JournalCommand::WriteHeal(line)),
+            Err(error) => tracing::error!(%error, "a heal is no JSON"),
+        }
+    }
+
     /// Notes the state of the policy that the command line names, as it was last read.
     pub(crate) fn note_asked(&self, requested: Requested) {
         self.send(JournalCommand::Requested(requested));
     }
 
-    /// Waits until all changes up to here are written. Returns `false` if the disk has failed the latest, so
-    /// that a restart comes back with an earlier one.
+    /// Waits until all changes up to here are written. Returns `false` if the disk has failed the latest
+    /// policy, so that a restart comes back with an earlier one.
     pub(crate) async fn flushed(&self) -> bool {
         let (done, kept) = oneshot::channel();
         self.send(JournalCommand::Flush(done));
         kept.await.unwrap_or(false)
     }
 
-    /// Does the same, and releases the folder, for a successor. Later changes are not kept.
+    /// Does the same, and releases the folder, for a successor. Later policies are not kept; the lines of
+    /// later changes, made by requests in flight, still go to the record.
     pub(crate) async fn close(&self) {
         let (done, kept) = oneshot::channel();
         self.send(JournalCommand::Close(done));
@@ -89,52 +126,110 @@ impl Journal {
         match serde_json::to_string(line) {
             Ok(line) => self.send(JournalCommand::Write(line, checkpoint)),
             // Only a map with keys that are no text fails, and there is none.
-            Err(error) => tracing::error!(%error, "a change of the policy is no JSON"),
+            Err(error) => tracing::error!(%error, "a change is no JSON"),
         }
     }
 
     fn send(&self, order: JournalCommand) {
-        // The thread ends before its handles do only after a `Close`.
-        let _ = self.0.send(order);
+        // The thread lives for as long as its handles do.
+        let _ = self.tx.send(order);
     }
 }
 
-fn write_all(state: State, mut requested: Requested, orders: &mpsc::Receiver<JournalCommand>) {
-    let (mut kept, mut last) = (true, None);
-    for order in orders {
+fn now() -> String {
+    api::time(SystemClock::new().wall())
+}
+
+/// The thread's own state.
+struct JournalWriter {
+    state: State,
+    requested: Requested,
+    heals: Arc<Heals>,
+    /// The lines that are not written yet.
+    lines: Vec<String>,
+    /// Those who wait until they are.
+    waiting: Vec<oneshot::Sender<bool>>,
+    last: Option<Checkpoint>,
+    kept: bool,
+}
+
+impl JournalWriter {
+    fn new(state: State, requested: Requested, heals: Arc<Heals>) -> Self {
+        let (lines, waiting) = (Vec::new(), Vec::new());
+        Self { state, requested, heals, lines, waiting, last: None, kept: true }
+    }
+
+    fn write_all(mut self, rx: &mpsc::Receiver<JournalCommand>) {
+        while let Ok(order) = rx.recv() {
+            self.carry_out(order);
+            // Those that wait already are written with it.
+            rx.try_iter().take(MAX_BATCH).for_each(|order| self.carry_out(order));
+            self.write_lines();
+        }
+    }
+
+    fn carry_out(&mut self, order: JournalCommand) {
         match order {
             JournalCommand::Write(line, checkpoint) => {
+                self.lines.push(line);
+                let Some(checkpoint) = checkpoint else { return };
                 // The record first: a change that it names may then be found not to have been kept, but never
                 // the reverse.
-                let recorded = noted(&state, state.append(&line));
-                if let Some(checkpoint) = checkpoint {
-                    kept = noted(&state, state.keep(&requested, &checkpoint)) && recorded;
-                    last = Some(checkpoint);
-                }
+                let recorded = self.write_lines();
+                self.kept = self.keep(&checkpoint) && recorded;
+                self.last = Some(checkpoint);
+            }
+            JournalCommand::WriteHeal(line) => {
+                self.heals.give_back();
+                self.lines.push(line);
             }
             JournalCommand::Requested(now) => {
-                requested = now;
-                if let Some(last) = &last {
-                    kept = noted(&state, state.keep(&requested, last));
+                self.requested = now;
+                if let Some(last) = self.last.take() {
+                    self.kept = self.keep(&last);
+                    self.last = Some(last);
                 }
             }
-            JournalCommand::Flush(done) => {
-                // The caller may be gone.
-                let _ = done.send(kept);
-            }
+            JournalCommand::Flush(done) => self.waiting.push(done),
             JournalCommand::Close(done) => {
-                drop(state);
-                let _ = done.send(kept);
-                return;
+                self.write_lines();
+                self.state.release();
+                // The caller may be gone.
+                let _ = done.send(self.kept);
             }
         }
     }
+
+    /// Keeps the policies, unless the folder is a successor's by now.
+    fn keep(&self, checkpoint: &Checkpoint) -> bool {
+        self.state.is_ours() && self.noted(self.state.keep(&self.requested, checkpoint))
+    }
+
+    /// Writes the lines, and tells those who wait for them. Returns whether they are on the disk.
+    fn write_lines(&mut self) -> bool {
+        let lost = self.heals.take_lost();
+        if lost > 0 {
+            tracing::error!(lost, "heals that the record does not have");
+            let line = LostJson { at: now(), cause: "lost", heals: lost };
+            self.lines.extend(serde_json::to_string(&line));
+        }
+        let lines = mem::take(&mut self.lines);
+        let recorded = lines.is_empty() || self.noted(self.state.append(&lines.join("\n")));
+        for done in self.waiting.drain(..) {
+            // The caller may be gone.
+            let _ = done.send(self.kept);
+        }
+        recorded
+    }
+
+    fn noted(&self, written: std::io::Result<()>) -> bool {
+        written
+            .inspect_err(|error| {
+                tracing::error!(%error, folder = %self.state.folder.display(), "cannot keep a change");
+            })
+            .is_ok()
+    }
 }
 
-fn noted(state: &State, written: std::io::Result<()>) -> bool {
-    written
-        .inspect_err(|error| {
-            tracing::error!(%error, folder = %state.folder.display(), "cannot keep a change of the policy");
-        })
-        .is_ok()
-}
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ use sqlx::Connection as _;
 
 use super::*;
 use crate::app::App;
-use crate::auth::{AdminToken, hex_sha256};
+use crate::auth::hex_sha256;
+use crate::credentials::AdminCredentials;
 use crate::routes;
 use crate::state::{Journal, Requested, State};
 use crate::store::{Migrate, PoolBounds, Store};
@@ -61,9 +62,10 @@ impl TestBed {
             secrets: secrets.build().await.unwrap(),
             tokens,
             store: store.clone(),
-            admin: AdminToken::new("admin"),
+            admin: AdminCredentials::of_one("admin"),
             journal,
             is_draining: std::sync::atomic::AtomicBool::new(false),
+            rotations: Default::default(),
         };
         Self { clock, store, router: routes::router(Arc::new(app)), folder }
     }

@@ -5,6 +5,7 @@
 //! statement is not known here.
 
 mod link;
+mod own;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use crate::database::sticky::Epoch;
 use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::Link;
+pub use self::own::PostgresRead;
 
 /// Maximum wait for a connection of a statement of the program's own.
 const OWN_LIMIT: Duration = Duration::from_secs(2);

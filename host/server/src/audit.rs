@@ -1,0 +1,115 @@
+//! What the record of changes says of a workspace: what was done, by whom, and whether it is known to be
+//! done.
+//!
+//! It knows neither the file nor its thread (`state/journal.rs`), and no secret and no token: there is no
+//! field for one.
+
+use leasehold::{Error, WorkspaceId};
+
+use crate::api::ChangeJson;
+use crate::author::Author;
+use crate::store::StoreError;
+
+/// What was done, by the word that the record has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// A workspace was made, with its first token.
+    Create,
+    /// A workspace was deleted, with all that it had.
+    Delete,
+    /// The secret was replaced.
+    Rotate,
+    /// A heartbeat found no secret, and one was issued for it.
+    Heal,
+    /// What is cached of a workspace was dropped.
+    Forget,
+    /// All that is cached was dropped.
+    Reset,
+}
+
+/// Whether it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Done,
+    /// The database may have done it.
+    Unknown,
+}
+
+/// A change, as its author caused it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AuditedChange<'a> {
+    pub(crate) deed: Deed,
+    pub(crate) effect: Effect,
+    pub(crate) workspace: Option<&'a WorkspaceId>,
+    pub(crate) author: &'a Author,
+}
+
+impl Deed {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::Rotate => "rotate",
+            Self::Heal => "heal",
+            Self::Forget => "forget",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+impl Effect {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The effect of a statement of the server's own; `None` if it has changed nothing.
+    pub(crate) fn of_statement(changed: &Result<bool, StoreError>) -> Option<Self> {
+        match changed {
+            Ok(true) => Some(Self::Done),
+            Err(StoreError::OutcomeUnknown(_)) => Some(Self::Unknown),
+            Ok(false) | Err(_) => None,
+        }
+    }
+
+    /// The effect of an issue; `None` if it has changed nothing.
+    pub(crate) fn of_issue<T>(issued: &Result<T, Error>) -> Option<Self> {
+        match issued {
+            Ok(_) => Some(Self::Done),
+            Err(Error::OutcomeUnknown(_)) => Some(Self::Unknown),
+            Err(_) => None,
+        }
+    }
+}
+
+impl<'a> ChangeJson<'a> {
+    pub(crate) fn of(at: String, change: &AuditedChange<'a>) -> Self {
+        let author = change.author;
+        Self {
+            at,
+            cause: change.deed.as_str(),
+            by: author.to_string(),
+            credential: Some(&author.credential),
+            operator: author.operator.as_deref(),
+            peer: &author.peer,
+            workspace: change.workspace.map(WorkspaceId::as_str),
+            outcome: change.effect.as_str(),
+        }
+    }
+
+    /// The line of a heal, whose author is the heartbeat.
+    pub(crate) fn of_heal(at: String, workspace: &'a WorkspaceId, effect: Effect, peer: &'a str) -> Self {
+        Self {
+            at,
+            cause: Deed::Heal.as_str(),
+            by: format!("heartbeat from {peer}"),
+            credential: None,
+            operator: None,
+            peer,
+            workspace: Some(workspace.as_str()),
+            outcome: effect.as_str(),
+        }
+    }
+}
