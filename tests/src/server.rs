@@ -226,6 +226,11 @@ impl Server {
         self.process.signal(Signal::TERM)
     }
 
+    /// Sends a signal that has no method of its own.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// Sends SIGHUP.
     pub fn hang_up(&self) -> Result<()> {
         self.process.signal(Signal::HUP)

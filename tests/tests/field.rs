@@ -14,3 +14,4 @@ mod pooler;
 mod privileges;
 mod ready;
 mod standby;
+mod told;

@@ -8,12 +8,14 @@ mod connections;
 mod credentials;
 mod heartbeat;
 mod listeners;
+mod metrics;
 mod outage;
 mod policy;
 mod refusals;
 mod rotation;
 mod routes;
 mod swap;
+mod wire;
 mod workspaces;
 
 use anyhow::Result;

@@ -19,6 +19,7 @@ use crate::respond::ApiError;
 use crate::rotations::RotationKeys;
 use crate::state::Journal;
 use crate::store::Store;
+use crate::telemetry::{Failure, Telemetry};
 
 /// The state that the handlers share.
 pub(crate) struct App {
@@ -32,6 +33,7 @@ pub(crate) struct App {
     /// `true` once the server is to stop.
     pub(crate) is_draining: AtomicBool,
     pub(crate) rotations: RotationKeys,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 /// A change of the policy that was made.
@@ -59,9 +61,9 @@ impl App {
             Ok(true) => Ok(()),
             Ok(false) => Err(ApiError::unauthorized()),
             Err(error) => {
-                tracing::warn!(%workspace, %error, "cannot read a workspace's token");
                 // The caller has proved nothing yet: it is not to see the database's error.
-                Err(ApiError::unavailable("the workspace's token cannot be read; retry later"))
+                let answer = ApiError::unavailable("the workspace's token cannot be read; retry later");
+                Err(answer.because(Failure::of_cache(&error)))
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1 and HTTP/2 are told apart by the first bytes, and by TLS's own negotiation. A connection runs
 //! until its client leaves or [`Connections`] orders it to end: for its deadlines, for a newer one in its
-//! place, or because the server stops. The routes know nothing of all this but [`Peer`].
+//! place, or because the server stops. What answers requests knows nothing of all this but [`Peer`].
 
 mod activity;
 mod registry;
@@ -11,7 +11,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use hyper::Request;
@@ -19,7 +18,6 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -28,6 +26,7 @@ use tokio::time::timeout;
 use self::activity::{Activity, Order, Watched};
 use self::registry::Slot;
 pub(crate) use self::registry::{Connections, MaxConnections, Timeouts};
+use crate::front::Front;
 use crate::listener::{Listener, Stream};
 use crate::peer::Peer;
 use crate::tls::Tls;
@@ -48,7 +47,7 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: appli
 /// A listener with what is behind it.
 pub(crate) struct Service {
     pub(crate) listener: Listener,
-    pub(crate) routes: Router,
+    pub(crate) front: Front,
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) connections: Arc<Connections>,
 }
@@ -89,40 +88,40 @@ impl Service {
             }
             return;
         };
-        let routes = self.routes.clone();
+        let front = self.front.clone();
         match (stream, &self.tls) {
-            (Stream::Tcp(stream), None) => drop(tokio::spawn(run(stream, peer, routes, slot))),
-            (Stream::Unix(stream), _) => drop(tokio::spawn(run(stream, peer, routes, slot))),
+            (Stream::Tcp(stream), None) => drop(tokio::spawn(run(stream, peer, front, slot))),
+            (Stream::Unix(stream), _) => drop(tokio::spawn(run(stream, peer, front, slot))),
             (Stream::Tcp(stream), Some(tls)) => {
-                drop(tokio::spawn(run_tls(stream, Arc::clone(tls), peer, routes, slot)));
+                drop(tokio::spawn(run_tls(stream, Arc::clone(tls), peer, front, slot)));
             }
         }
     }
 }
 
 /// Shakes hands, and serves.
-async fn run_tls(stream: TcpStream, tls: Arc<Tls>, peer: Peer, routes: Router, slot: Slot) {
+async fn run_tls(stream: TcpStream, tls: Arc<Tls>, peer: Peer, front: Front, slot: Slot) {
     let accepted = tokio::select! {
         accepted = tls.acceptor().accept(stream) => accepted,
         _ = slot.activity().ordered() => return,
     };
     match accepted {
-        Ok(stream) => run(stream, peer, routes, slot).await,
+        Ok(stream) => run(stream, peer, front, slot).await,
         Err(error) => tracing::debug!(%peer, %error, "a client did not get through TLS's handshake"),
     }
 }
 
 /// Serves one connection until it ends or is ordered to.
-async fn run<S>(stream: S, peer: Peer, routes: Router, slot: Slot)
+async fn run<S>(stream: S, peer: Peer, front: Front, slot: Slot)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::clone(slot.activity());
-    let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let stream = front.stream(Watched::new(stream, Arc::clone(&activity)));
+    let answers = front.service(&stream, peer);
+    let service = service_fn(move |request: Request<Incoming>| {
         let answering = Activity::begin(&activity, request.version());
-        request.extensions_mut().insert(peer);
-        let answer = routes.call(request);
+        let answer = answers.call(request);
         async move {
             let mut answer = answer.await;
             if let Ok(answer) = &mut answer
@@ -135,8 +134,7 @@ where
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADERS);
-    let stream = TokioIo::new(Watched::new(stream, Arc::clone(slot.activity())));
-    let mut connection = pin!(builder.serve_connection(stream, service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     loop {
         tokio::select! {
             ended = connection.as_mut() => {

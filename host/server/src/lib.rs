@@ -31,6 +31,7 @@ mod commands;
 mod config;
 mod connection;
 mod credentials;
+mod front;
 mod listener;
 mod notify;
 mod options;
@@ -47,12 +48,14 @@ mod shutdown;
 mod start;
 mod state;
 mod store;
+mod telemetry;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
 mod tls;
 mod tokens;
 mod trust;
+mod user_signals;
 mod values;
 mod workspace;
 
@@ -66,7 +69,7 @@ pub use commands::{
 };
 pub use config::{ConfigError, Configured, Layers};
 pub use listener::Inherited;
-pub use options::{AdminOptions, Bounds, ConfigFile, Listen, Serve};
+pub use options::{AdminOptions, Bounds, ConfigFile, Listen, LogFormat, LogOptions, Serve, StateOptions};
 pub use policy::{
     ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand,
     StatusOfPolicy,

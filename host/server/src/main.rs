@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold_server::{
-    AdminVariables, Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, PolicyCommand,
-    Serve, Server, signals,
+    AdminVariables, Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, LogFormat,
+    PolicyCommand, Serve, Server, signals,
 };
 use rustix::fs::Mode;
 use tracing_subscriber::Layer as _;
@@ -100,7 +100,7 @@ fn policy(command: &PolicyCommand) -> ExitCode {
 /// alone.
 fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    log_to_stderr("warn")?;
+    log_to_stderr("warn", LogFormat::Text)?;
     command()
 }
 
@@ -109,7 +109,7 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
     serve.inherited = Inherited::from_environment();
     // The database file holds secrets: every file that the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    log_to_stderr("info")?;
+    log_to_stderr("info", serve.logs.log_format)?;
     for variable in unknown {
         tracing::warn!(
             variable,
@@ -139,7 +139,7 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
     outcome
 }
 
-fn log_to_stderr(default: &str) -> anyhow::Result<()> {
+fn log_to_stderr(default: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = variable("LEASEHOLD_LOG")?.unwrap_or_else(|| default.to_owned());
     let targets = targets(&filter).with_context(|| {
         format!(
@@ -147,12 +147,16 @@ fn log_to_stderr(default: &str) -> anyhow::Result<()> {
              leasehold=debug,sqlx=warn"
         )
     })?;
-    let lines = tracing_subscriber::fmt::layer()
+    let lines = tracing_subscriber::fmt::layer::<tracing_subscriber::Registry>()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         // It would print to stderr that stderr cannot be written, and panic over that: in the middle of the
         // code that logged.
         .log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
     Ok(())
 }

@@ -3,7 +3,9 @@
 mod admin;
 mod bounds;
 mod listen;
+mod logs;
 mod reread;
+mod state;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +15,10 @@ use clap::Args;
 pub use self::admin::AdminOptions;
 pub use self::bounds::Bounds;
 pub use self::listen::Listen;
+pub use self::logs::{LogFormat, LogOptions};
 pub use self::reread::ConfigFile;
 pub(crate) use self::reread::{CONFIG, ConfigSource};
+pub use self::state::StateOptions;
 use crate::listener::Inherited;
 use crate::policy_source::bundled_names;
 use crate::store::DATABASE;
@@ -104,6 +108,13 @@ pub struct Serve {
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
 
+    /// The folder that one server at a time uses
+    #[command(flatten)]
+    pub state: StateOptions,
+
+    /// What is logged, and in which form
+    #[command(flatten)]
+    pub logs: LogOptions,
     /// The admin credentials.
     #[command(flatten)]
     pub admin: AdminOptions,

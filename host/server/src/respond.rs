@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-pub(crate) use error::ApiError;
+pub(crate) use error::{ApiError, bare_error};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

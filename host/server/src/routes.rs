@@ -21,6 +21,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post, put};
+use tracing::Instrument as _;
 
 use crate::app::{App, require};
 use crate::credentials::Scope;
@@ -113,7 +114,7 @@ async fn method_not_allowed() -> ApiError {
 async fn run_to_completion<T: Send + 'static>(
     change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::spawn(change).await {
+    match tokio::spawn(change.in_current_span()).await {
         Ok(outcome) => outcome,
         Err(failure) => {
             tracing::error!(%failure, "a change did not run to its end");

@@ -24,6 +24,7 @@ use self::reload::{Reloads, timeouts};
 use crate::app::App;
 use crate::connection::{Connections, MaxConnections, Service};
 use crate::credentials::AdminCredentials;
+use crate::front::Front;
 use crate::listener::{ListenAddress, Listener, Reserved};
 use crate::options::Serve;
 use crate::policy_file::{Named, stamp};
@@ -31,8 +32,10 @@ use crate::rotations::RotationKeys;
 use crate::shutdown::hangups;
 use crate::state::Journal;
 use crate::store::{DatabaseFile, Migrate, Store};
+use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::trust::TrustConfig;
+use crate::user_signals::UserSignals;
 use crate::{notify, policy_source, routes, start, tokens};
 
 /// Maximum number of connections of the operators' listener. They are apart, so that no flood of others keeps
@@ -111,6 +114,7 @@ impl Server {
     pub async fn start(serve: &Serve, admin_token: Option<String>, directory: &Path) -> anyhow::Result<Self> {
         // From here on SIGHUP ends the process no more.
         let hangups = hangups().context("cannot listen for SIGHUP")?;
+        let user_signals = UserSignals::listen().context("cannot listen for SIGUSR1 and SIGUSR2")?;
         let stamp = stamp(&serve.policy);
         let chosen = policy_source::choose(&serve.policy, &serve.settings);
         let Parts { trust, token_policy, addresses, tls } = Parts::of(serve)?;
@@ -138,6 +142,7 @@ impl Server {
             store: store.clone(),
             admin,
             journal,
+            telemetry: Arc::new(Telemetry::new(serve.logs.access_log)),
             is_draining: AtomicBool::new(false),
             rotations: RotationKeys::default(),
         });
@@ -149,6 +154,7 @@ impl Server {
         if let Some(file) = store.file() {
             tokio::spawn(part_from_file(Arc::clone(file), Arc::clone(&app)));
         }
+        observe(&app, user_signals);
         // Clients that connect from here on are answered.
         let services = services(serve, &app, tls.as_ref(), public, admin_listener)?;
         let connections = services.iter().map(|(_, service)| Arc::clone(&service.connections)).collect();
@@ -250,12 +256,8 @@ fn services(
         let listener = reserved.open(option)?;
         warn_of_plain_text(&listener, tls.is_some());
         let tls = tls.filter(|_| listener.address().is_some()).cloned();
-        Ok::<_, anyhow::Error>(Service {
-            listener,
-            routes,
-            tls,
-            connections: Connections::new(max, timeouts),
-        })
+        let front = Front::new(routes, Arc::clone(&app.telemetry));
+        Ok::<_, anyhow::Error>(Service { listener, front, tls, connections: Connections::new(max, timeouts) })
     };
     let max = MaxConnections { in_all, per_peer };
     let routes = match admin {
@@ -321,6 +323,13 @@ fn describe(serve: &Serve, app: &App) {
              longer"
         );
     }
+}
+
+/// Starts what tells of the state of the server, by itself or when it is asked.
+fn observe(app: &Arc<App>, user_signals: UserSignals) {
+    tokio::spawn(user_signals.answer(Arc::clone(app)));
+    let app = Arc::clone(app);
+    tokio::spawn(async move { app.telemetry.outages.watch(&app.store).await });
 }
 
 /// Waits until the database's file has lost its path; from then on no lease is honoured and no statement

@@ -18,7 +18,7 @@ pub(crate) async fn secrets(
     trust: &TrustConfig,
     store: &Store,
 ) -> anyhow::Result<(SecretCache, Journal)> {
-    let state = State::open(&serve.state_dir)?;
+    let state = State::open_within(&serve.state_dir, serve.state.state_lock_wait).await?;
     let requested = Requested::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
     let (kept, remembered) = (state.kept(), state.highest_revision()?);
     let journal = Journal::start(state, requested.clone())?;

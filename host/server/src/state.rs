@@ -8,13 +8,15 @@
 
 mod heals;
 mod journal;
+mod lock;
 mod policies;
 mod saved;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{Policy, RetainedPolicy};
@@ -24,7 +26,6 @@ use self::policies::{FoundState, Policies, SavedPolicy};
 pub(crate) use self::saved::{Requested, SavedState, StartCandidate, candidates};
 use crate::policy_source::{MAX_COMPONENT_BYTES, read_file};
 
-const LOCK: &str = "lock";
 const POLICIES: &str = "policies.json";
 const COMPONENTS: &str = "components";
 const AUDIT: &str = "audit.jsonl";
@@ -46,8 +47,23 @@ pub(crate) struct Checkpoint {
 }
 
 impl State {
-    /// Opens the folder, and makes it if there is none.
+    /// Opens the folder, and makes it if there is none. While another server uses it, that is waited for this
+    /// long.
+    pub(crate) async fn open_within(folder: &Path, wait: Duration) -> anyhow::Result<Self> {
+        Self::prepare(folder)?;
+        let lock = lock::take_within(folder, wait).await?;
+        Ok(Self { folder: folder.to_owned(), lock: Some(lock) })
+    }
+
+    /// Opens the folder, and does not wait.
+    #[cfg(test)]
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
+        Self::prepare(folder)?;
+        Ok(Self { folder: folder.to_owned(), lock: Some(lock::take(folder)?) })
+    }
+
+    /// Makes the folder if there is none, and checks that it is this user's alone.
+    fn prepare(folder: &Path) -> anyhow::Result<()> {
         let shown = folder.display();
         let make = |path: &Path| DirBuilder::new().mode(0o700).recursive(true).create(path);
         make(&folder.join(COMPONENTS)).with_context(|| {
@@ -66,20 +82,7 @@ impl State {
              chmod 700, or name another one with --state-dir",
             mode & 0o7777
         );
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(LOCK));
-        let lock = lock.with_context(|| format!("cannot use the folder {shown}"))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => anyhow::anyhow!(
-                "another server uses the folder {shown}; stop it, or give this one another folder with \
-                 --state-dir, and its own --database unless it may answer from its cache for as long as a \
-                 lease lasts after the other has written"
-            ),
-            TryLockError::Error(error) => {
-                anyhow::Error::new(error).context(format!("cannot lock the folder {shown}"))
-            }
-        })?;
-        Ok(Self { folder: folder.to_owned(), lock: Some(lock) })
+        Ok(())
     }
 
     /// Returns the policies that an earlier run kept. What cannot be read is logged and passed over.

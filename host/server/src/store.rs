@@ -238,8 +238,10 @@ async fn execute(
     parameters: &[&str],
 ) -> Result<u64, StoreError> {
     file.check().map_err(StoreError::FileChanged)?;
+    // What has not got a connection is not sent: the two are told apart.
+    let mut connection = pool.acquire().await.map_err(|error| StoreError::Unavailable(describe(&error)))?;
     let query = parameters.iter().fold(sqlx::query(statement), |query, &value| query.bind(value));
-    let rows = in_time(async { Ok(query.execute(pool).await?.rows_affected()) }).await?;
+    let rows = in_time(async { Ok(query.execute(&mut *connection).await?.rows_affected()) }).await?;
     // Data that was written to a file that has lost its path since may be gone.
     file.check().map_err(|changed| StoreError::OutcomeUnknown(changed.to_string().into()))?;
     Ok(rows)

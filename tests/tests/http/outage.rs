@@ -14,6 +14,7 @@ on_both! {
     a_heartbeat_is_answered_as_far_as_its_caches_reach,
     a_change_that_the_database_refuses_is_an_error_and_the_next_one_works,
     a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_says,
+    what_the_database_refuses_again_and_again_is_told_once_with_its_reason,
 }
 
 /// Stops serving secrets without asking; the tokens' cache is not touched.
@@ -91,6 +92,28 @@ async fn a_token_outlasts_a_database_that_is_down_for_as_long_as_the_operator_sa
         assert_eq!((&shown["tokens"]["name"], &shown["name"]), (&json!("resilient"), &json!("resilient")));
         assert_eq!(shown["tokens"]["settings"]["stale"], bound.trim_start_matches("stale="), "{shown}");
     }
+    Ok(())
+}
+
+async fn what_the_database_refuses_again_and_again_is_told_once_with_its_reason(
+    engine: Engine,
+) -> Result<()> {
+    let bench = TestBed::new(engine).await?;
+    let token = bench.server.create(W)?;
+    forget_secrets(&bench)?.json(200)?;
+    bench.server.delivered(W, &token)?;
+    bench.break_table().await?;
+    for _ in 0..50 {
+        assert_secretless(&bench.server.heartbeat(W, &token)?)?;
+    }
+    let log = bench.server.log()?;
+    let told: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ")).collect();
+    let reason = match engine {
+        Engine::Postgres => "relation \"workspaces\" does not exist",
+        Engine::Sqlite => "the table may have changed (SQLite code 1)",
+    };
+    assert!(told.len() == 1 && told[0].contains("the database refuses statements"), "{told:#?}");
+    assert!(told[0].replace("\\\"", "\"").contains(reason), "{told:#?}");
     Ok(())
 }
 

@@ -160,7 +160,8 @@ async fn the_metrics_are_the_numbers_in_the_format_of_prometheus(engine: Engine)
         bench.server.delivered(W, &token)?;
     }
     let numbers = bench.server.admin("GET", "/admin/stats", no_body())?.json(200)?;
-    let page = bench.server.get("/metrics")?;
+    let accept = [("accept", "application/openmetrics-text")];
+    let page = bench.server.send_with(&accept, "GET", "/metrics", None, no_body())?;
     assert_eq!(page.status, 200);
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
     assert!(page.text.ends_with("# EOF\n"), "{}", page.text);
@@ -172,7 +173,8 @@ async fn the_metrics_are_the_numbers_in_the_format_of_prometheus(engine: Engine)
             let (series, number) = line.rsplit_once(' ').context("no value")?;
             number.parse::<f64>().with_context(|| line.to_owned())?;
             let name = series.split('{').next().context("no name")?;
-            let family = name.trim_end_matches("_total").trim_end_matches("_info");
+            let suffixes = ["_total", "_info", "_bucket", "_sum", "_count"];
+            let family = suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
             assert!(described.contains(family), "{line}");
         }
     }

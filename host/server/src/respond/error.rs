@@ -12,8 +12,12 @@ use leasehold::{Error, InvalidWorkspace, Stage, SwapError};
 
 use crate::api::{ErrorBodyJson, ErrorJson};
 use crate::store::StoreError;
+use crate::telemetry::Failure;
 
-const OVERLOADED: &str = "overloaded";
+/// Seconds after which a client that meets a 503 may come back: one of them at random, so that those that
+/// were refused together do not come together again.
+const RETRY_AFTER_SECONDS: [HeaderValue; 3] =
+    [HeaderValue::from_static("1"), HeaderValue::from_static("2"), HeaderValue::from_static("3")];
 
 /// An answer to a request that was not fulfilled.
 #[derive(Debug)]
@@ -23,11 +27,18 @@ pub(crate) struct ApiError {
     message: Cow<'static, str>,
     /// Stage at which a policy was refused.
     stage: Option<Stage>,
+    /// The trouble behind it, which is noted where all answers pass.
+    failure: Option<Failure>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), stage: None }
+        Self { status, code, message: message.into(), stage: None, failure: None }
+    }
+
+    /// Names the trouble behind the answer. It is for the log, and not for the client.
+    pub(crate) fn because(self, failure: Option<Failure>) -> Self {
+        Self { failure, ..self }
     }
 
     #[cfg(feature = "testing")]
@@ -98,17 +109,44 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.code == OVERLOADED {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, retry_after(|| getrandom::u32().unwrap_or(0)));
+        }
+        if let Some(failure) = self.failure {
+            response.extensions_mut().insert(failure);
         }
         response
     }
 }
 
+/// Returns the seconds after which to come back, by a number at random.
+fn retry_after(draw: impl FnOnce() -> u32) -> HeaderValue {
+    let [one, two, three] = RETRY_AFTER_SECONDS;
+    match draw() % 3 {
+        0 => one,
+        1 => two,
+        _ => three,
+    }
+}
+
+/// Returns the body of an error where there is no answer to put it in.
+pub(crate) fn bare_error(code: &str, message: &str) -> String {
+    let error = ErrorBodyJson { code: code.to_owned(), message: message.to_owned(), stage: None };
+    // Only a map with keys that are no text fails, and there is none.
+    serde_json::to_string(&ErrorJson { error }).unwrap_or_default()
+}
+
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
+        let failure = Failure::of_cache(&error);
+        Self::of_cache(&error).because(failure)
+    }
+}
+
+impl ApiError {
+    fn of_cache(error: &Error) -> Self {
         let retry_later = StatusCode::SERVICE_UNAVAILABLE;
-        match &error {
+        match error {
             Error::Absent => Self::new(
                 StatusCode::NOT_FOUND,
                 "no_inbound_secret",
@@ -122,11 +160,8 @@ impl From<Error> for ApiError {
             Error::OutcomeUnknown(_) => {
                 Self::new(retry_later, "outcome_unknown", format!("{error}; read again to learn which"))
             }
-            Error::Overloaded => Self::new(retry_later, OVERLOADED, error.to_string()),
-            _ => {
-                tracing::error!(%error, "the cache failed");
-                Self::internal(error.to_string())
-            }
+            Error::Overloaded => Self::new(retry_later, "overloaded", error.to_string()),
+            _ => Self::internal(error.to_string()),
         }
     }
 }
@@ -151,8 +186,8 @@ impl From<SwapError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a statement failed");
-        match error {
+        let failure = Failure::of_store(&error);
+        let answer = match error {
             StoreError::Unavailable(_) | StoreError::FileChanged(_) => Self::unavailable(error.to_string()),
             StoreError::ReadOnly => Self::read_only(),
             StoreError::OutcomeUnknown(_) => Self::new(
@@ -160,7 +195,8 @@ impl From<StoreError> for ApiError {
                 "outcome_unknown",
                 format!("{error}; look before trying again"),
             ),
-        }
+        };
+        answer.because(Some(failure))
     }
 }
 
@@ -186,9 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn an_overloaded_caller_is_told_when_to_come_back_and_a_stranger_how_to_sign_in() {
-        let overloaded = ApiError::from(Error::Overloaded).into_response();
-        assert_eq!(overloaded.headers().get(RETRY_AFTER).unwrap(), "1");
+    fn each_503_says_when_to_come_back_at_random_and_no_other_answer_does() {
+        for error in [Error::Overloaded, Error::Timeout, Error::ReadOnly, Error::Unavailable("down".into())] {
+            assert!(ApiError::from(error).into_response().headers().contains_key(RETRY_AFTER));
+        }
+        assert!(!ApiError::from(Error::Absent).into_response().headers().contains_key(RETRY_AFTER));
+        let drawn = [0, 1, 2, 3, u32::MAX].map(|number| retry_after(|| number));
+        assert_eq!(drawn, ["1", "2", "3", "1", "1"].map(HeaderValue::from_static));
+    }
+
+    #[test]
+    fn a_stranger_is_told_how_to_sign_in() {
         let stranger = ApiError::unauthorized().into_response();
         assert_eq!(stranger.headers().get(WWW_AUTHENTICATE).unwrap(), "Bearer");
     }

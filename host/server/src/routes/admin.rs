@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::app::App;
 use crate::respond::{self, ApiError};
 use crate::store::{Access, StoreError};
+use crate::telemetry::Failure;
 
 /// Returns the secrets' cache in numbers, except `statements`, which counts both caches: a heartbeat uses
 /// both.
@@ -41,9 +42,9 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<Response, ApiE
         // These words are ours.
         Err(StoreError::FileChanged(change)) => Err(ApiError::unavailable(change.to_string())),
         Err(error) => {
-            tracing::warn!(%error, "not ready");
             // Any client may call this, so that the database's error stays in the log.
-            Err(ApiError::unavailable("the database does not answer"))
+            let answer = ApiError::unavailable("the database does not answer");
+            Err(answer.because(Some(Failure::of_store(&error))))
         }
     }
 }

@@ -13,16 +13,19 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Extensions, StatusCode};
 use axum::response::Response;
 use leasehold::{Error, Secret, Status, WorkspaceId};
 use serde::Deserialize;
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::auth::bearer;
+use crate::front::Concerns;
 use crate::peer::Peer;
 use crate::respond::{self, ApiError, secret_json};
 use crate::routes::input;
+use crate::telemetry::Failure;
 
 /// The part of a heartbeat that is read. Its other fields are for others.
 #[derive(Deserialize)]
@@ -38,31 +41,45 @@ pub(super) async fn heartbeat(State(app): State<Arc<App>>, request: Request) -> 
     let body = input::body(body, input::MAX_JSON_BYTES).await?;
     let heartbeat: Heartbeat<'_> = input::json(&body)?;
     let workspace = WorkspaceId::new(heartbeat.workspace_id)?;
-    app.authenticate(&workspace, token).await?;
+    let mut answer = answered(&app, &workspace, token, &head.extensions).await?;
+    if app.telemetry.has_access_log {
+        answer.extensions_mut().insert(Concerns(workspace));
+    }
+    Ok(answer)
+}
+
+async fn answered(
+    app: &Arc<App>,
+    workspace: &WorkspaceId,
+    token: &str,
+    extensions: &Extensions,
+) -> Result<Response, ApiError> {
+    app.authenticate(workspace, token).await?;
     // The hit: answered while the secret is borrowed, because a clone would bounce its count between the
     // cores.
-    if let Some(answer) = app.secrets.with(&workspace, with_secret) {
+    if let Some(answer) = app.secrets.with(workspace, with_secret) {
         return answer;
     }
     // A heal is recorded also where the client does not wait for its answer.
-    let answered = tokio::spawn(async move {
+    let (app, workspace, peer) = (Arc::clone(app), workspace.clone(), Peer::of(extensions));
+    let answered = async move {
         match app.secrets.read_or_issue(&workspace).await {
             Ok(lookup) => {
                 if lookup.status == Status::Healed {
-                    let peer = Peer::of(&head.extensions);
                     app.journal.note_heal(&workspace, Some(&lookup.secret), &peer);
                 }
                 with_secret(&lookup.secret)
             }
             Err(error) => {
                 if matches!(error, Error::OutcomeUnknown(_)) {
-                    app.journal.note_heal(&workspace, None, &Peer::of(&head.extensions));
+                    app.journal.note_heal(&workspace, None, &peer);
                 }
                 Ok(without_secret(&app, &workspace, &error))
             }
         }
-    });
-    answered.await.unwrap_or_else(|_ended| Err(ApiError::internal("the heartbeat did not run to its end")))
+    };
+    let answered = tokio::spawn(answered.in_current_span()).await;
+    answered.unwrap_or_else(|_ended| Err(ApiError::internal("the heartbeat did not run to its end")))
 }
 
 fn with_secret(secret: &Secret) -> Result<Response, ApiError> {
@@ -73,16 +90,22 @@ fn with_secret(secret: &Secret) -> Result<Response, ApiError> {
 }
 
 fn without_secret(app: &App, workspace: &WorkspaceId, error: &Error) -> Response {
-    tracing::warn!(%workspace, %error, "a heartbeat was answered without its secret");
     let code = match error {
         Error::UnknownWorkspace => {
-            // The row is gone, so the token that was accepted is no longer valid.
+            // The row is gone, so the token that was accepted is no longer valid. The next heartbeat is a
+            // 401, so that no client can repeat this line.
             app.forget(workspace);
+            tracing::warn!(%workspace, "a heartbeat came from a workspace that was deleted");
             "unknown_workspace"
         }
         _ => "unavailable",
     };
-    respond::json(StatusCode::OK, &serde_json::json!({ "status": "ok", "secret_error": code }))
+    let mut answer =
+        respond::json(StatusCode::OK, &serde_json::json!({ "status": "ok", "secret_error": code }));
+    if let Some(failure) = Failure::of_cache(error) {
+        answer.extensions_mut().insert(failure);
+    }
+    answer
 }
 
 #[cfg(test)]

@@ -1,38 +1,44 @@
-//! `GET /metrics`: the same numbers as `/admin/stats`, of both caches, in OpenMetrics text for Prometheus.
+//! `GET /metrics`: the same numbers as `/admin/stats`, of both caches, and the answers by route and status,
+//! for Prometheus.
 //!
 //! Nothing is counted here. Each scrape encodes one snapshot, so that no number is kept twice and none can
 //! drift.
+
+mod format;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use leasehold::{PolicyStatus, Stats};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::format::MetricsFormat;
 use crate::app::App;
 use crate::respond::ApiError;
+use crate::telemetry::{BOUNDS, RouteCounts};
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(MetricsSnapshot {
         secrets: app.secrets.stats(),
         tokens: app.tokens.stats(),
         policy: app.secrets.policy(),
+        responses: app.telemetry.responses.snapshot(),
     }));
     let mut page = String::new();
     text::encode(&mut page, &registry).map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok(([(CONTENT_TYPE, OPENMETRICS)], page).into_response())
+    let format = MetricsFormat::asked_for(&headers);
+    Ok(([(CONTENT_TYPE, format.content_type())], format.page(page)).into_response())
 }
 
 #[derive(Debug)]
@@ -40,6 +46,7 @@ struct MetricsSnapshot {
     secrets: Stats,
     tokens: Stats,
     policy: PolicyStatus,
+    responses: Vec<RouteCounts>,
 }
 
 impl Collector for MetricsSnapshot {
@@ -61,6 +68,7 @@ impl Collector for MetricsSnapshot {
                 }
             }
         }
+        encode_responses(&self.responses, &mut encoder)?;
         // A policy's text about itself is escaped like any other text.
         let info = Info::new([
             ("name", self.policy.name.clone()),
@@ -71,6 +79,29 @@ impl Collector for MetricsSnapshot {
         let help = "The active policy of the secrets' cache";
         info.encode(encoder.encode_descriptor("leasehold_policy", help, None, MetricType::Info)?)
     }
+}
+
+fn encode_responses(routes: &[RouteCounts], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "Answers by route and status; a path that is no route's is \"other\"";
+    let name = "leasehold_http_responses";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for RouteCounts { route, codes, .. } in routes {
+        for (code, number) in codes {
+            let labels = [("route", *route), ("code", code.as_str())];
+            ConstCounter::new(*number).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let help = "Time from a request's head to the head of its answer";
+    let name = "leasehold_http_request_duration_seconds";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for RouteCounts { route, buckets, seconds, .. } in routes {
+        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let counted: Vec<(f64, u64)> = bounds.zip(buckets.iter().copied()).collect();
+        let labels = [("route", *route)];
+        let mut metric = family.encode_family(&labels)?;
+        metric.encode_histogram::<NoLabelSet>(*seconds, buckets.iter().sum(), &counted, None)?;
+    }
+    Ok(())
 }
 
 /// Returns the meaning of each number of [`Stats`], for a reader of the page.

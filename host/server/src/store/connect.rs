@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{ConnectError, PostgresOptions, PostgresPool, Sessions};
-use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
@@ -30,6 +30,8 @@ const POSTGRES_CONNECTIONS: u32 = 16;
 /// taken for a late one.
 const ACQUIRE: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(400);
+/// Time after which the driver calls a statement slow.
+const SLOW: Duration = Duration::from_secs(1);
 /// Time that the first connection may take, which resolves a name and negotiates TLS, or recovers a file.
 const FIRST_CONNECT: Duration = Duration::from_secs(5);
 
@@ -181,6 +183,11 @@ fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
         // mode.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY);
+    // A disk that is slow would be a warning for each statement.
+    let options = match "debug".parse() {
+        Ok(level) => options.log_slow_statements(level, SLOW),
+        Err(_) => options,
+    };
     // The mode is stored in the file, so that a file which may not be written keeps its own.
     Ok(if is_read_only(url) { options } else { options.journal_mode(SqliteJournalMode::Wal) })
 }

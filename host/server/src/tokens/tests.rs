@@ -64,6 +64,7 @@ impl TestBed {
             store: store.clone(),
             admin: AdminCredentials::of_one("admin"),
             journal,
+            telemetry: Arc::new(crate::telemetry::Telemetry::new(false)),
             is_draining: std::sync::atomic::AtomicBool::new(false),
             rotations: Default::default(),
         };

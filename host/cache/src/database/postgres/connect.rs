@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Row as _};
 use tokio::time::timeout;
 
 use super::failure::describe;
@@ -22,6 +22,8 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(800);
 /// Maximum time that a connection that goes back may take for a sign of life: nothing waits for it, but it
 /// takes up a place in the pool.
 pub(super) const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time after which the driver calls a statement slow.
+const SLOW: Duration = Duration::from_secs(1);
 /// The server's own limit: no statement of ours takes 30 s unless it waits for a lock that is not released.
 const STATEMENT_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 
@@ -91,7 +93,7 @@ impl ServerOrigin {
     /// Reads the URL, and the files that belong to it.
     pub(super) fn options(&self) -> Result<PgConnectOptions, ConnectError> {
         // No number of ours has a fraction, and a pooler refuses a parameter that it does not know.
-        let options = parse(&self.url)?.extra_float_digits(None);
+        let options = unhurried(parse(&self.url)?).extra_float_digits(None);
         let options = match options.get_application_name() {
             Some(_) => options,
             None => options.application_name("leasehold"),
@@ -103,6 +105,15 @@ impl ServerOrigin {
         let options = options.options([("client_min_messages", "error")]);
         let chosen = options.get_options().is_some_and(|given| given.contains(STATEMENT_TIMEOUT.0));
         Ok(if chosen { options } else { options.options([STATEMENT_TIMEOUT]) })
+    }
+}
+
+/// Has the driver log a slow statement at the level of all others: a database that is slow would be a warning
+/// for each.
+fn unhurried(options: PgConnectOptions) -> PgConnectOptions {
+    match "debug".parse() {
+        Ok(level) => options.log_slow_statements(level, SLOW),
+        Err(_) => options,
     }
 }
 

@@ -4,6 +4,7 @@
 //! here that could hold a value: a server quotes rows in its details, and a trigger may quote them anywhere.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -18,6 +19,16 @@ const TLS_FAILED: &str = if cfg!(feature = "tls") {
 } else {
     "TLS failed (leasehold was built without the feature tls)"
 };
+
+/// Kinds of errors of a connection that the other end has closed, before or after we had something to say.
+const KINDS_OF_AN_END: [ErrorKind; 4] = [
+    ErrorKind::UnexpectedEof,
+    ErrorKind::ConnectionReset,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::BrokenPipe,
+];
+/// The message for a connection that ends before an answer.
+const CLOSED: &str = "the other end closed the connection, as a proxy whose server is down does";
 
 /// The reason why there are no rows.
 pub(super) enum PostgresFailure {
@@ -228,14 +239,22 @@ pub(super) fn describe(error: &sqlx::Error) -> Cow<'static, str> {
             Some(error) => describe_answer(error).into(),
             None => "the server refused the statement".into(),
         },
+        sqlx::Error::Io(error) if KINDS_OF_AN_END.contains(&error.kind()) => CLOSED.into(),
         sqlx::Error::Io(error) => format!("the connection failed: {}", error.kind()).into(),
         sqlx::Error::Tls(error) => format!("{TLS_FAILED}: {error}").into(),
         sqlx::Error::PoolTimedOut => "no connection became free or could be opened in time".into(),
         sqlx::Error::PoolClosed => "the pool is closed".into(),
+        sqlx::Error::Protocol(problem) if is_end_before_tls(problem) => CLOSED.into(),
         sqlx::Error::Protocol(_) => "the server broke the protocol".into(),
         sqlx::Error::Encode(_) => "the statement could not be encoded".into(),
         _ => "the driver failed".into(),
     }
+}
+
+/// Returns whether the other end closed the connection where it was asked for TLS: the driver takes the end
+/// for an answer of zero.
+fn is_end_before_tls(problem: &str) -> bool {
+    problem.contains("SSLRequest") && problem.contains("0x00")
 }
 
 fn describe_answer(error: &PgDatabaseError) -> String {

@@ -6,6 +6,7 @@
 
 mod link;
 mod own;
+mod refusal;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::Link;
 pub use self::own::PostgresRead;
+use self::refusal::Refusals;
 
 /// Maximum wait for a connection of a statement of the program's own.
 const OWN_LIMIT: Duration = Duration::from_secs(2);
@@ -57,6 +59,8 @@ struct PoolState {
     held: Mutex<Option<Arc<str>>>,
     /// Whether `held` is set: the check that every statement makes.
     is_held: AtomicBool,
+    /// Whether new connections are refused.
+    refusals: Refusals,
 }
 
 /// Options of a connection; see [`PostgresPool::connect_with`].
@@ -240,6 +244,7 @@ impl PostgresPool {
             epoch: Epoch::default(),
             held: Mutex::default(),
             is_held: AtomicBool::new(false),
+            refusals: Refusals::default(),
         })))
     }
 
@@ -282,6 +287,11 @@ impl PoolState {
         }
         let words = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Err(PostgresFailure::Held(words.unwrap_or_else(|| SUSPECTED.into())))
+    }
+
+    /// Waits until the server is known to refuse connections, and returns its words.
+    async fn refused(&self) -> Arc<str> {
+        self.refusals.refused(&self.pool, &self.runtime).await
     }
 
     async fn look_until_it_is_over(shared: Weak<Self>) {

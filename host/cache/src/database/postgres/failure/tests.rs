@@ -229,7 +229,7 @@ fn driver_error(name: &str) -> sqlx::Error {
 fn an_error_of_the_driver_leaves_an_issue_in_doubt_unless_nothing_was_sent() {
     const FAILED: &str = "the driver failed";
     for (names, issue, expected, words) in [
-        ("Io", "lost", "connection close", "the connection failed: connection reset"),
+        ("Io", "lost", "connection close", CLOSED),
         ("Tls", "lost", "connection close", "no certificate"),
         ("Protocol", "lost", "connection close", "the server broke the protocol"),
         ("Encode", "unavailable", "", "the statement could not be encoded"),

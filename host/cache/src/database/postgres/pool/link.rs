@@ -181,6 +181,20 @@ impl Link {
         pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections()
     }
 
+    /// Takes a connection out of the pool, or has one opened. A refusal of the server's is not waited for.
+    async fn lend(&self) -> Result<Borrowed<sqlx::Postgres>, PostgresFailure> {
+        let shared = self.shared();
+        tokio::select! {
+            // First: an idle connection is lent whatever new ones meet.
+            biased;
+            lent = self.sticky.acquire() => lent.map_err(|error| match shared.refusals.why() {
+                Some(words) if matches!(error, sqlx::Error::PoolTimedOut) => PostgresFailure::Held(words),
+                _ => PostgresFailure::NotSent(error),
+            }),
+            words = shared.refused() => Err(PostgresFailure::Held(words)),
+        }
+    }
+
     /// Acquires a connection whose session is alive and whose server's process is known. `was_silent` says
     /// that another connection has just given no sign of life.
     async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, PostgresFailure> {
@@ -190,7 +204,7 @@ impl Link {
         let mut rounds = self.shared().pool.options().get_max_connections();
         let mut patience = SIGN_OF_LIFE;
         loop {
-            let lent = match self.sticky.acquire().await.map_err(PostgresFailure::NotSent) {
+            let lent = match self.lend().await {
                 Err(failure) if failure.is_login_refused() && !is_renewed && self.shared().renew_login() => {
                     is_renewed = true;
                     continue;
