@@ -8,6 +8,7 @@ mod postgres;
 mod schema;
 mod sqlite;
 mod suspected;
+mod url;
 mod written;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 
 mod changing;
 mod dead;
+mod existing;
 mod failover;
 mod fixtures;
 mod load;
@@ -13,5 +14,7 @@ mod migrate;
 mod pooler;
 mod privileges;
 mod ready;
+mod servers;
 mod standby;
 mod told;
+mod url_file;

@@ -11,6 +11,8 @@ mod batch;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod column;
 #[cfg(feature = "postgres")]
+mod key_form;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -34,6 +36,8 @@ use crate::{DatabaseError, Secret, WorkspaceId};
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use column::Column;
+#[cfg(feature = "postgres")]
+pub use key_form::KeyForm;
 #[cfg(feature = "postgres")]
 pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions};
 #[cfg(feature = "sqlite")]

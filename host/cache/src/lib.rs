@@ -129,7 +129,9 @@ pub use database::{Answer, Answers, Changes, Database, IssueMode, RowChange};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use database::{Column, Engine, TransactionConnection};
 #[cfg(feature = "postgres")]
-pub use database::{Health, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions};
+pub use database::{
+    Health, KeyForm, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions,
+};
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};
 pub use policy::{

@@ -18,7 +18,7 @@ use crate::credentials::{AdminCredentials, Scope};
 use crate::respond::ApiError;
 use crate::rotations::RotationKeys;
 use crate::state::Journal;
-use crate::store::Store;
+use crate::store::{Layout, RowOwner, Store};
 use crate::telemetry::{Failure, Telemetry};
 
 /// The state that the handlers share.
@@ -28,6 +28,7 @@ pub(crate) struct App {
     /// Cache over `auth_token_hash`; a bundled policy that only the command line chooses.
     pub(crate) tokens: SecretCache,
     pub(crate) store: Store,
+    pub(crate) layout: Layout,
     pub(crate) admin: AdminCredentials,
     pub(crate) journal: Journal,
     /// `true` once the server is to stop.
@@ -65,6 +66,25 @@ impl App {
                 let answer = ApiError::unavailable("the workspace's token cannot be read; retry later");
                 Err(answer.because(Failure::of_cache(&error)))
             }
+        }
+    }
+
+    /// Checks that there can be a workspace with this id.
+    pub(crate) fn admits(&self, workspace: &WorkspaceId) -> Result<(), ApiError> {
+        match self.layout.misfit(workspace) {
+            None => Ok(()),
+            Some(expected) => Err(ApiError::bad_request(
+                "invalid_workspace",
+                format!("the workspace id is not of the key column's type; expected {expected}"),
+            )),
+        }
+    }
+
+    /// Checks that workspaces are made and removed here.
+    pub(crate) fn owns_rows(&self) -> Result<(), ApiError> {
+        match self.layout.rows {
+            RowOwner::Server => Ok(()),
+            RowOwner::Other => Err(ApiError::workspaces_are_external(&self.layout.secrets.table)),
         }
     }
 

@@ -69,13 +69,16 @@ pub use commands::{
 };
 pub use config::{ConfigError, Configured, Layers};
 pub use listener::Inherited;
-pub use options::{AdminOptions, Bounds, ConfigFile, Listen, LogFormat, LogOptions, Serve, StateOptions};
+pub use options::{
+    AdminOptions, Bounds, ConfigFile, DatabaseOptions, Listen, LogFormat, LogOptions, Serve, StateOptions,
+};
 pub use policy::{
     ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand,
     StatusOfPolicy,
 };
 pub use server::Server;
 pub use shutdown::{hangups, signals};
+pub use store::password_on_command_line;
 pub use workspace::{
     CreateWorkspace, ListWorkspaces, NewWorkspaceToken, RemoteWorkspace, RotateSecret, RotateWorkspaceToken,
     ShowWorkspace, WorkspaceCommand, WorkspaceTokenCommand,

@@ -23,7 +23,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use leasehold_server::{
     AdminVariables, Command, CommandOutcome, ConfigError, Configured, Inherited, Layers, LogFormat,
-    PolicyCommand, Serve, Server, signals,
+    PolicyCommand, Serve, Server, password_on_command_line, signals,
 };
 use rustix::fs::Mode;
 use tracing_subscriber::Layer as _;
@@ -101,6 +101,7 @@ fn policy(command: &PolicyCommand) -> ExitCode {
 fn on_database(command: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr("warn", LogFormat::Text)?;
+    warn_of_password();
     command()
 }
 
@@ -110,6 +111,7 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
     // The database file holds secrets: every file that the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     log_to_stderr("info", serve.logs.log_format)?;
+    warn_of_password();
     for variable in unknown {
         tracing::warn!(
             variable,
@@ -137,6 +139,16 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
     });
     runtime.shutdown_timeout(LEFTOVERS);
     outcome
+}
+
+/// Warns of a password that every user of the machine can see.
+fn warn_of_password() {
+    if password_on_command_line(std::env::args_os()) {
+        tracing::warn!(
+            "the database's password is on the command line, where every user of this machine can see it; \
+             put the URL into LEASEHOLD_DATABASE, or into a file with mode 0600 and say --database-file FILE"
+        );
+    }
 }
 
 fn log_to_stderr(default: &str, format: LogFormat) -> anyhow::Result<()> {

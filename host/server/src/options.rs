@@ -2,6 +2,7 @@
 
 mod admin;
 mod bounds;
+mod database;
 mod listen;
 mod logs;
 mod reread;
@@ -14,6 +15,7 @@ use clap::Args;
 
 pub use self::admin::AdminOptions;
 pub use self::bounds::Bounds;
+pub use self::database::DatabaseOptions;
 pub use self::listen::Listen;
 pub use self::logs::{LogFormat, LogOptions};
 pub use self::reread::ConfigFile;
@@ -108,6 +110,9 @@ pub struct Serve {
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
 
+    /// Where the URL is, and a table that is there already
+    #[command(flatten)]
+    pub existing: DatabaseOptions,
     /// The folder that one server at a time uses
     #[command(flatten)]
     pub state: StateOptions,

@@ -31,7 +31,7 @@ use crate::policy_file::{Named, stamp};
 use crate::rotations::RotationKeys;
 use crate::shutdown::hangups;
 use crate::state::Journal;
-use crate::store::{DatabaseFile, Migrate, Store};
+use crate::store::{DatabaseFile, DatabaseSource, Layout, Migrate, Store};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use crate::trust::TrustConfig;
@@ -83,6 +83,7 @@ pub(crate) fn check(serve: &Serve) -> anyhow::Result<()> {
 /// The parts of a server that need nothing but its options.
 struct Parts {
     trust: TrustConfig,
+    layout: Layout,
     token_policy: leasehold::Policy,
     addresses: Addresses,
     tls: Option<Arc<Tls>>,
@@ -91,6 +92,7 @@ struct Parts {
 impl Parts {
     fn of(serve: &Serve) -> anyhow::Result<Self> {
         let trust = TrustConfig::of(serve)?;
+        let layout = Layout::new(&serve.existing)?;
         let token_policy = tokens::policy(serve)?;
         anyhow::ensure!(
             !serve.watch_policy || !policy_source::is_bundled(&serve.policy),
@@ -100,7 +102,7 @@ impl Parts {
         );
         let addresses = Addresses::of(serve)?;
         let (cert, key) = (serve.connections.tls_cert.as_deref(), serve.connections.tls_key.as_deref());
-        Ok(Self { trust, token_policy, addresses, tls: Tls::load(cert, key)?.map(Arc::new) })
+        Ok(Self { trust, layout, token_policy, addresses, tls: Tls::load(cert, key)?.map(Arc::new) })
     }
 }
 
@@ -117,7 +119,7 @@ impl Server {
         let user_signals = UserSignals::listen().context("cannot listen for SIGUSR1 and SIGUSR2")?;
         let stamp = stamp(&serve.policy);
         let chosen = policy_source::choose(&serve.policy, &serve.settings);
-        let Parts { trust, token_policy, addresses, tls } = Parts::of(serve)?;
+        let Parts { trust, layout, token_policy, addresses, tls } = Parts::of(serve)?;
         if let Some(directory) = &serve.compile_cache {
             leasehold::compile_cache(directory)?;
         }
@@ -129,9 +131,10 @@ impl Server {
         };
         let admin = AdminCredentials::load(admin_token, &serve.admin, directory)?;
         let how = if serve.no_migrate { Migrate::Never } else { Migrate::IfNeeded };
-        let (store, database) = Store::open(&serve.database, how, serve.bounds.pool()).await?;
-        let (secrets, journal) = start::secrets(serve, chosen, &trust, &store).await?;
-        let builder = start::bounded(serve, store.cache("auth_token_hash").await?);
+        let url = DatabaseSource::new(&serve.database, serve.existing.database_file.as_deref())?;
+        let (store, layout, database) = Store::open_as(&url, &layout, how, serve.bounds.pool()).await?;
+        let (secrets, journal) = start::secrets(serve, chosen, &trust, &store, &layout).await?;
+        let builder = start::bounded(serve, store.cache_of(&layout.tokens).await?);
         let tokens = tokens::cache(builder, token_policy).await?;
         let credentials = admin.current().names();
         tracing::info!(%database, admin_token = %admin.source(), credentials, "starting");
@@ -140,6 +143,7 @@ impl Server {
             secrets,
             tokens,
             store: store.clone(),
+            layout,
             admin,
             journal,
             telemetry: Arc::new(Telemetry::new(serve.logs.access_log)),

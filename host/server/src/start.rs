@@ -7,7 +7,7 @@ use leasehold::{BuildError, Builder, Cause, Policy, Probation, SecretCache, Stag
 
 use crate::options::Serve;
 use crate::state::{Journal, Requested, StartCandidate, State, candidates};
-use crate::store::Store;
+use crate::store::{Layout, Store};
 use crate::trust::TrustConfig;
 
 /// Builds the cache of the secrets, and the journal of its changes. `chosen` is the policy of the command
@@ -17,6 +17,7 @@ pub(crate) async fn secrets(
     chosen: anyhow::Result<Policy>,
     trust: &TrustConfig,
     store: &Store,
+    layout: &Layout,
 ) -> anyhow::Result<(SecretCache, Journal)> {
     let state = State::open_within(&serve.state_dir, serve.state.state_lock_wait).await?;
     let requested = Requested::new(&serve.policy, &serve.settings, chosen.as_ref().ok());
@@ -32,7 +33,7 @@ pub(crate) async fn secrets(
     let last = candidates.len().saturating_sub(1);
     for (tried, candidate) in candidates.into_iter().enumerate() {
         let policy = candidate.0.policy.clone();
-        let builder = trust.clone().set(store.cache("platform_inbound_secret").await?);
+        let builder = trust.clone().set(store.cache_of(&layout.secrets).await?);
         let builder = bounded(serve, builder.remembered_revision(remembered).probation(probation(serve)));
         match begin(builder, candidate, journal.clone(), tried == 0).await {
             Ok(cache) => return Ok((cache, journal)),

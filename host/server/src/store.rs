@@ -5,11 +5,14 @@
 //! failure.
 
 mod connect;
+mod existing;
 mod file;
 pub(crate) mod files;
+mod layout;
 mod list;
 mod report;
 mod schema;
+mod source;
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -26,9 +29,12 @@ use sqlx::sqlite::SqliteError;
 pub(crate) use self::file::DatabaseFile;
 
 use self::file::{FileChange, Guarded};
+pub(crate) use self::layout::{Layout, NamedColumn, RowOwner};
 pub(crate) use self::list::{Listed, WorkspaceRow};
 pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
+pub(crate) use self::source::DatabaseSource;
+pub use self::source::password_on_command_line;
 
 /// Default database.
 pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
@@ -106,7 +112,20 @@ impl Store {
     /// Opens the database that the URL names, and brings its schema up to date as far as that is allowed. The
     /// text is the URL for people to read, without a password.
     pub(crate) async fn open(url: &str, how: Migrate, pool: PoolBounds) -> anyhow::Result<(Self, String)> {
-        connect::open(url, how, pool).await
+        let source = DatabaseSource::new(url, None)?;
+        let (store, _, shown) = Self::open_as(&source, &Layout::own(), how, pool).await?;
+        Ok((store, shown))
+    }
+
+    /// Does the same for this layout, and returns it with what was found out about its tables. A table of
+    /// another program is looked at and never changed.
+    pub(crate) async fn open_as(
+        source: &DatabaseSource,
+        layout: &Layout,
+        how: Migrate,
+        pool: PoolBounds,
+    ) -> anyhow::Result<(Self, Layout, String)> {
+        connect::open(source, layout, how, pool).await
     }
 
     /// Returns the file that may be replaced under the server, if the database is one.
@@ -118,8 +137,17 @@ impl Store {
     }
 
     /// Returns the builder of a cache over one column of the table.
+    #[cfg(test)]
     pub(crate) async fn cache(&self, column: &str) -> anyhow::Result<Builder> {
-        let column = Column::new("workspaces", "id", column)?;
+        self.cache_over(Column::new("workspaces", "id", column)?).await
+    }
+
+    /// Does the same for a column of any table.
+    pub(crate) async fn cache_of(&self, named: &NamedColumn) -> anyhow::Result<Builder> {
+        self.cache_over(named.column()?).await
+    }
+
+    async fn cache_over(&self, column: Column) -> anyhow::Result<Builder> {
         let [loads, issues] = self.shares();
         let builder = SecretCache::builder().max_selects(loads).max_issues(issues);
         Ok(match self {
@@ -313,11 +341,11 @@ fn describe(error: &sqlx::Error) -> Cow<'static, str> {
 }
 
 /// Checks the database that the URL names, and changes nothing.
-pub(crate) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
-    connect::check(url).await
+pub(crate) async fn check(source: &DatabaseSource, layout: &Layout) -> anyhow::Result<DatabaseReport> {
+    connect::check(source, layout).await
 }
 
 /// Brings the schema of the database that the URL names up to date. The text is the URL for people to read.
-pub(crate) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
-    connect::migrate(url).await
+pub(crate) async fn migrate(source: &DatabaseSource, layout: &Layout) -> anyhow::Result<(Migrated, String)> {
+    connect::migrate(source, layout).await
 }

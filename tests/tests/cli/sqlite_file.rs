@@ -246,5 +246,16 @@ fn a_damaged_file_is_refused_with_what_to_do() -> Result<()> {
     assert_refused(&ended, "is damaged");
     assert!(ended.log.contains("leasehold restore FILE"), "{}", ended.log);
     assert!(fs::read(&file)? == bytes, "it is left as it is");
+    // The commands say the same, of the database as of a backup, and a restore takes none that is damaged.
+    assert_refused(&run(&launch, &["database", "check"])?, "is damaged");
+    assert_refused(&run(&launch, &["backup", "b.db"])?, "test.db");
+    assert!(!launch.folder().join("b.db").exists(), "a backup of a damaged file");
+    fs::rename(&file, launch.folder().join("b.db"))?;
+    let whole = launch.server()?;
+    whole.create("w")?;
+    whole.stop()?;
+    let before = fs::read(&file)?;
+    assert_refused(&run(&launch, &["restore", "b.db"])?, "is damaged");
+    assert!(fs::read(&file)? == before, "a damaged backup was put in place");
     Ok(())
 }

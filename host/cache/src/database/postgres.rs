@@ -8,12 +8,14 @@
 mod connect;
 mod exchange;
 mod failure;
-mod key;
 mod look_up;
+mod origin;
 mod pool;
 mod sessions;
+mod startup;
 mod statements;
 mod tagged;
+mod url;
 mod within;
 
 use std::fmt;
@@ -24,11 +26,11 @@ use sqlx::{PgPool, Row as _};
 use tokio::time::Instant as Deadline;
 
 use self::failure::PostgresFailure;
-use self::key::Key;
 use self::pool::Link;
 use self::statements::{PostgresSql, Written};
 use self::tagged::{ANSWER, Parameter};
 use super::batch::{self, BATCH_SIZE, BatchRead, Readable, Several};
+use super::key_form::KeyForm;
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
@@ -41,7 +43,7 @@ pub struct Postgres {
     link: Link,
     column: Arc<Column>,
     statements: Arc<PostgresSql>,
-    key: Key,
+    key: KeyForm,
     /// Whether an id may fail to be a value of the key column's type.
     key_is_cast: bool,
 }
@@ -91,7 +93,7 @@ impl Postgres {
         Ok(Self {
             link,
             statements: Arc::new(PostgresSql::new(&column, key_type.as_deref())),
-            key: Key::of(key_type.as_deref()),
+            key: KeyForm::of(key_type.as_deref()),
             column: Arc::new(column),
             key_is_cast: key_type.is_some(),
         })
@@ -100,6 +102,11 @@ impl Postgres {
     /// The pool, to share it with the rest of a server.
     pub fn pool(&self) -> &PgPool {
         self.link.pool().pool()
+    }
+
+    /// The form of the ids that the key column can hold.
+    pub fn key_form(&self) -> KeyForm {
+        self.key
     }
 
     async fn read(&self, workspace: &WorkspaceId) -> Result<Option<Secret>, DatabaseError> {
@@ -278,7 +285,7 @@ impl Database for Postgres {
     }
 
     fn batch_size(&self) -> usize {
-        if self.key == Key::Other { 1 } else { BATCH_SIZE }
+        if self.key == KeyForm::Other { 1 } else { BATCH_SIZE }
     }
 
     fn issue<'a>(

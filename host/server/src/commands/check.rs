@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 
 use super::on_a_runtime;
-use crate::options::ConfigFile;
+use crate::options::{ConfigFile, DatabaseOptions};
 use crate::print::print;
-use crate::store;
+use crate::store::{self, DatabaseSource, Layout};
 
 /// The subcommands of `leasehold database`.
 #[derive(Clone, Debug, Subcommand)]
@@ -22,6 +22,9 @@ pub struct CheckDatabase {
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 
+    /// As in `leasehold serve`
+    #[command(flatten)]
+    pub existing: DatabaseOptions,
     /// The file to read.
     #[command(flatten)]
     pub config: ConfigFile,
@@ -35,7 +38,8 @@ impl DatabaseCommand {
     /// The reasons that keep a server from its work, in words.
     pub fn run(&self) -> anyhow::Result<()> {
         let Self::Check(check) = self;
-        let report = on_a_runtime(store::check(&check.database))?;
+        let source = DatabaseSource::new(&check.database, check.existing.database_file.as_deref())?;
+        let report = on_a_runtime(store::check(&source, &Layout::new(&check.existing)?))?;
         print(&report.table())?;
         anyhow::ensure!(
             report.lacks.is_empty(),

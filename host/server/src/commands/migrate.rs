@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::on_a_runtime;
-use crate::options::ConfigFile;
+use crate::options::{ConfigFile, DatabaseOptions};
 use crate::print::print;
-use crate::store::{self, Migrated};
+use crate::store::{self, DatabaseSource, Layout, Migrated};
 
 /// Which database.
 #[derive(Clone, Debug, Args)]
@@ -14,6 +14,9 @@ pub struct MigrateDatabase {
     #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
     pub database: String,
 
+    /// As in `leasehold serve`
+    #[command(flatten)]
+    pub existing: DatabaseOptions,
     /// The file to read.
     #[command(flatten)]
     pub config: ConfigFile,
@@ -26,10 +29,13 @@ impl MigrateDatabase {
     ///
     /// The cause, in words.
     pub fn run(&self) -> anyhow::Result<()> {
-        let (migrated, shown) = on_a_runtime(store::migrate(&self.database))?;
+        let source = DatabaseSource::new(&self.database, self.existing.database_file.as_deref())?;
+        let layout = Layout::new(&self.existing)?;
+        let (migrated, shown) = on_a_runtime(store::migrate(&source, &layout))?;
         let done = match migrated {
             Migrated::Created => "was made",
             Migrated::WasCurrent => "is up to date; nothing was changed",
+            Migrated::WasExternal => "is another program's, and has all that is needed; nothing was changed",
         };
         print(&format!("the schema of {shown} {done}\n"))
     }

@@ -93,6 +93,30 @@ impl ApiError {
         )
     }
 
+    /// Makes the answer where the rows are another program's.
+    pub(crate) fn workspaces_are_external(table: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "workspaces_are_external",
+            format!(
+                "workspaces are rows of {table}, which is another program's (--table) and has columns that \
+                 are not known here; list, make and remove them there"
+            ),
+        )
+    }
+
+    /// Makes the answer where secrets are only read.
+    pub(crate) fn secrets_are_read_only(table: &str) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "secrets_are_read_only",
+            format!(
+                "the secrets of {table} are only read here: it is a view that cannot be updated, or the \
+                 server was started with --read-only-column; change them where they come from"
+            ),
+        )
+    }
+
     pub(crate) fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }

@@ -54,6 +54,7 @@ async fn answered(
     token: &str,
     extensions: &Extensions,
 ) -> Result<Response, ApiError> {
+    app.admits(workspace)?;
     app.authenticate(workspace, token).await?;
     // The hit: answered while the secret is borrowed, because a clone would bounce its count between the
     // cores.

@@ -5,6 +5,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::error::Category;
 use tokio::time::timeout;
 
+use crate::app::App;
 use crate::respond::ApiError;
 
 /// Maximum size of a JSON body. A heartbeat carries an id and all that its sender adds for others to read.
@@ -30,13 +32,17 @@ const BODY: Duration = Duration::from_secs(10);
 /// The workspace that the path names.
 pub(super) struct Workspace(pub(super) WorkspaceId);
 
-impl<S: Send + Sync> FromRequestParts<S> for Workspace {
+impl FromRequestParts<Arc<App>> for Workspace {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let id: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, app).await;
         match id {
-            Ok(Path(id)) => Ok(Self(WorkspaceId::new(id)?)),
+            Ok(Path(id)) => {
+                let workspace = WorkspaceId::new(id)?;
+                app.admits(&workspace)?;
+                Ok(Self(workspace))
+            }
             Err(_) => Err(ApiError::bad_request(
                 "invalid_workspace",
                 "the workspace id is not percent-encoded UTF-8",

@@ -31,6 +31,7 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
+    app.owns_rows()?;
     let PageQuery { limit, after, listed } = PageQuery::read(query.as_deref())?;
     let page = app.store.list(after.as_ref(), limit, listed).await?;
     let workspaces = page.workspaces.into_iter().map(shown).collect();
@@ -41,6 +42,7 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     Workspace(workspace): Workspace,
 ) -> Result<Response, ApiError> {
+    app.owns_rows()?;
     let row = app.store.look(&workspace).await?.ok_or_else(ApiError::unknown_workspace)?;
     Ok(respond::json(StatusCode::OK, &shown(row)))
 }

@@ -35,6 +35,9 @@ pub(super) async fn rotate(
     Workspace(workspace): Workspace,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if app.layout.secrets.is_read_only {
+        return Err(ApiError::secrets_are_read_only(&app.layout.secrets.table));
+    }
     let key = input::idempotency_key(&headers)?.map(str::to_owned);
     let rotated = run_to_completion(async move {
         match key {

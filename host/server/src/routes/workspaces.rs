@@ -37,6 +37,7 @@ pub(super) async fn create(
     Extension(author): Extension<Author>,
     body: Body,
 ) -> Result<Response, ApiError> {
+    app.owns_rows()?;
     let body = input::body(body, input::MAX_JSON_BYTES).await?;
     let create: Create = if body.trim_ascii().is_empty() { Create::default() } else { input::json(&body)? };
     let workspace = WorkspaceId::new(create.id.unwrap_or_else(|| Uuid::new_v4().to_string()))?;
@@ -62,6 +63,7 @@ pub(super) async fn delete(
     Extension(author): Extension<Author>,
     Workspace(workspace): Workspace,
 ) -> Result<Response, ApiError> {
+    app.owns_rows()?;
     let deleted = run_to_completion(async move {
         let deleted = app.store.delete(&workspace).await;
         // Also after a failure: the row may be gone all the same.

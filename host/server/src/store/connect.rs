@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use leasehold::{ConnectError, PostgresOptions, PostgresPool, Sessions};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
-use super::{DatabaseReport, PoolBounds, Store, files, schema};
+use super::{DatabaseReport, DatabaseSource, Layout, PoolBounds, RowOwner, Store, existing, files, schema};
 
 /// Number of connections to SQLite: readers of both caches beside the one writer that SQLite has, and one for
 /// the server itself. Each is a thread.
@@ -41,18 +41,29 @@ enum EngineKind {
     Postgres,
 }
 
-pub(super) async fn open(url: &str, how: Migrate, pool: PoolBounds) -> anyhow::Result<(Store, String)> {
-    match kind(url)? {
-        EngineKind::Sqlite => open_sqlite(url, how, pool).await,
-        EngineKind::Postgres => open_postgres(url, how, pool).await,
+pub(super) async fn open(
+    source: &DatabaseSource,
+    layout: &Layout,
+    how: Migrate,
+    pool: PoolBounds,
+) -> anyhow::Result<(Store, Layout, String)> {
+    match kind(source)? {
+        EngineKind::Sqlite => open_sqlite(source, layout, how, pool).await,
+        EngineKind::Postgres => open_postgres(source, layout, how, pool).await,
     }
 }
 
 /// Brings the schema up to date over one connection.
-pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
-    match kind(url)? {
+pub(super) async fn migrate(source: &DatabaseSource, layout: &Layout) -> anyhow::Result<(Migrated, String)> {
+    if layout.rows == RowOwner::Other {
+        let report = check(source, layout).await?;
+        let shown = shown(source)?;
+        existing::ensure_usable(&report, &shown)?;
+        return Ok((Migrated::WasExternal, shown));
+    }
+    match kind(source)? {
         EngineKind::Sqlite => {
-            let options = sqlite_options(url)?;
+            let options = sqlite_options(source)?;
             let shown = show_sqlite(&options);
             let mut connection = first_sqlite(&options, &shown).await?;
             let migrated = schema::sqlite(&mut connection, &shown, Migrate::IfNeeded).await?;
@@ -61,10 +72,9 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
         }
         EngineKind::Postgres => {
             // One message without prepared statements, which no pooler can take for another one.
-            let pool = connected(url, PostgresOptions::new(url).without_pooler_check()).await?;
-            let options = pool.pool().connect_options();
-            let shown = show_postgres(&options);
-            let mut connection = first_postgres(&options, &shown).await?;
+            let pool = connected(source, source.postgres().without_pooler_check()).await?;
+            let shown = shown(source)?;
+            let mut connection = first_postgres(&pool, &shown).await?;
             let migrated = schema::postgres(&mut connection, &shown, Migrate::IfNeeded).await?;
             // A failed goodbye concerns the other end only.
             let _ = connection.close().await;
@@ -74,41 +84,45 @@ pub(super) async fn migrate(url: &str) -> anyhow::Result<(Migrated, String)> {
 }
 
 /// Reports on a database. A reason that keeps it from being examined is an error.
-pub(super) async fn check(url: &str) -> anyhow::Result<DatabaseReport> {
-    match kind(url)? {
+pub(super) async fn check(source: &DatabaseSource, layout: &Layout) -> anyhow::Result<DatabaseReport> {
+    let shown = shown(source)?;
+    let mut report = DatabaseReport::default();
+    report.fact("database", &*shown);
+    match kind(source)? {
         EngineKind::Sqlite => {
             // Neither the file is made nor its journal mode changed.
-            let options = sqlite_url(url)?.busy_timeout(BUSY).create_if_missing(false).read_only(true);
-            let shown = show_sqlite(&options);
+            let options = sqlite_url(source)?.busy_timeout(BUSY).create_if_missing(false).read_only(true);
             let mut connection = first_sqlite(&options, &shown).await?;
-            let mut report = DatabaseReport::default();
-            report.fact("database", &*shown);
-            let access = if is_read_only(url) { "read-only, as the URL says" } else { "read and write" };
+            let access =
+                if is_read_only(source.url()) { "read-only, as the URL says" } else { "read and write" };
             report.fact("access", access);
-            schema::describe_sqlite(&mut connection, &mut report).await?;
+            match layout.rows {
+                RowOwner::Server => schema::describe_sqlite(&mut connection, &mut report).await?,
+                RowOwner::Other => {
+                    existing::sqlite(&mut connection, &options, layout, &mut report).await?;
+                }
+            }
             connection.close().await?;
-            Ok(report)
         }
         EngineKind::Postgres => {
-            let pool = postgres_pool(url, PoolBounds::default()).await?;
-            let options = pool.pool().connect_options();
-            let shown = show_postgres(&options);
-            let mut connection = first_postgres(&options, &shown).await?;
-            let report = describe_postgres(&mut connection, &pool, &shown).await?;
+            let pool = postgres_pool(source, PoolBounds::default()).await?;
+            let mut connection = first_postgres(&pool, &shown).await?;
+            describe_postgres(&mut connection, &pool, layout, &mut report).await?;
             // A failed goodbye concerns the other end only.
             let _ = connection.close().await;
-            Ok(report)
         }
     }
+    Ok(report)
 }
 
+/// Reports on what is there, and returns the layout with what was found out.
 async fn describe_postgres(
     connection: &mut PgConnection,
     pool: &PostgresPool,
-    shown: &str,
-) -> anyhow::Result<DatabaseReport> {
-    let mut report = DatabaseReport::default();
-    report.fact("database", shown);
+    layout: &Layout,
+    report: &mut DatabaseReport,
+) -> anyhow::Result<Layout> {
+    let options = pool.pool().connect_options();
     report.fact(
         "sessions",
         match pool.sessions() {
@@ -116,36 +130,74 @@ async fn describe_postgres(
             _ => "each connection has its own",
         },
     );
-    schema::describe_postgres(connection, &mut report).await?;
-    Ok(report)
+    report.fact("host", format!("{}, port {}", options.get_host(), options.get_port()));
+    match layout.rows {
+        RowOwner::Server => {
+            schema::describe_postgres(connection, report).await?;
+            Ok(layout.clone())
+        }
+        RowOwner::Other => existing::postgres(connection, pool, layout, report).await,
+    }
 }
 
-fn kind(url: &str) -> anyhow::Result<EngineKind> {
-    match url.split_once(':') {
+fn kind(source: &DatabaseSource) -> anyhow::Result<EngineKind> {
+    let name = source.name();
+    match source.url().split_once(':') {
         Some(("sqlite", _)) => Ok(EngineKind::Sqlite),
         Some(("postgres" | "postgresql", _)) => Ok(EngineKind::Postgres),
         // Only text that can be a scheme is shown: in user:password@host, the part before the colon is not
         // one.
         Some((scheme, rest)) if rest.starts_with("//") => anyhow::bail!(
-            "--database has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or \
+            "{name} has the unknown scheme {scheme:?}; expected sqlite://FILE?mode=rwc or \
              postgres://USER@HOST:PORT/NAME"
         ),
         _ => anyhow::bail!(
-            "--database is not a URL; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"
+            "{name} is not a URL; expected sqlite://FILE?mode=rwc or postgres://USER@HOST:PORT/NAME"
         ),
     }
 }
 
-async fn open_sqlite(url: &str, how: Migrate, bounds: PoolBounds) -> anyhow::Result<(Store, String)> {
-    let options = sqlite_options(url)?;
-    let options = if how == Migrate::Never { options.create_if_missing(false) } else { options };
+/// Returns the URL for people, without its password.
+fn shown(source: &DatabaseSource) -> anyhow::Result<String> {
+    match kind(source)? {
+        EngineKind::Sqlite => Ok(show_sqlite(&sqlite_url(source)?)),
+        EngineKind::Postgres => source.postgres().shown().map_err(|error| cannot_be_used(source, &error)),
+    }
+}
+
+fn cannot_be_used(source: &DatabaseSource, error: &ConnectError) -> anyhow::Error {
+    anyhow::anyhow!("{} cannot be used: {error}", source.name())
+}
+
+async fn open_sqlite(
+    source: &DatabaseSource,
+    layout: &Layout,
+    how: Migrate,
+    bounds: PoolBounds,
+) -> anyhow::Result<(Store, Layout, String)> {
+    let options = sqlite_options(source)?;
+    let makes = how == Migrate::IfNeeded && layout.rows == RowOwner::Server;
+    let options = if makes { options } else { options.create_if_missing(false) };
     let shown = show_sqlite(&options);
     let path = options.get_filename().to_owned();
     // The first connection may have a log to recover and a journal mode to change: that takes the time that
     // the disk takes, and no other connection may be there. The pool's connections are opened after that, and
     // find it done.
     let mut first = first_sqlite(&options, &shown).await?;
-    schema::sqlite(&mut first, &shown, how).await?;
+    let found = match layout.rows {
+        RowOwner::Server => {
+            schema::sqlite(&mut first, &shown, how).await?;
+            layout.clone()
+        }
+        RowOwner::Other => {
+            let mut report = DatabaseReport::default();
+            let found = existing::sqlite(&mut first, &options, layout, &mut report).await?;
+            existing::ensure_usable(&report, &shown)?;
+            tracing::info!("{}", report.line());
+            existing::warn(layout, &found);
+            found
+        }
+    };
     // A connection that opens the path later might find another file there: all connections are made now, and
     // a later one is checked.
     let file = Arc::new(OnceLock::<Arc<DatabaseFile>>::new());
@@ -165,20 +217,21 @@ async fn open_sqlite(url: &str, how: Migrate, bounds: PoolBounds) -> anyhow::Res
         .connect_with(options)
         .await
         .with_context(|| cannot_open(&shown))?;
-    let opened = Arc::new(DatabaseFile::opened(&path, is_read_only(url))?);
+    let opened = Arc::new(DatabaseFile::opened(&path, is_read_only(source.url()))?);
     let _ = file.set(Arc::clone(&opened));
     // The pool's connections do what it leaves undone.
     let _ = first.close().await;
-    Ok((Store::Sqlite(pool, opened), shown))
+    Ok((Store::Sqlite(pool, opened), found, shown))
 }
 
-fn sqlite_url(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    SqliteConnectOptions::from_str(url)
-        .context("--database cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file")
+fn sqlite_url(source: &DatabaseSource) -> anyhow::Result<SqliteConnectOptions> {
+    SqliteConnectOptions::from_str(source.url()).with_context(|| {
+        format!("{} cannot be read; expected sqlite://FILE, with ?mode=rwc to create the file", source.name())
+    })
 }
 
-fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
-    let options = sqlite_url(url)?
+fn sqlite_options(source: &DatabaseSource) -> anyhow::Result<SqliteConnectOptions> {
+    let options = sqlite_url(source)?
         // A secret that was answered must survive a power cut: NORMAL would lose the last commits in WAL
         // mode.
         .synchronous(SqliteSynchronous::Full)
@@ -189,7 +242,7 @@ fn sqlite_options(url: &str) -> anyhow::Result<SqliteConnectOptions> {
         Err(_) => options,
     };
     // The mode is stored in the file, so that a file which may not be written keeps its own.
-    Ok(if is_read_only(url) { options } else { options.journal_mode(SqliteJournalMode::Wal) })
+    Ok(if is_read_only(source.url()) { options } else { options.journal_mode(SqliteJournalMode::Wal) })
 }
 
 fn is_read_only(url: &str) -> bool {
@@ -218,35 +271,46 @@ async fn first_sqlite(options: &SqliteConnectOptions, shown: &str) -> anyhow::Re
     Ok(first)
 }
 
-async fn open_postgres(url: &str, how: Migrate, bounds: PoolBounds) -> anyhow::Result<(Store, String)> {
-    let pool = postgres_pool(url, bounds).await?;
-    let options = pool.pool().connect_options();
-    let shown = show_postgres(&options);
-    let mut first = first_postgres(&options, &shown).await?;
-    schema::postgres(&mut first, &shown, how).await?;
-    let report = describe_postgres(&mut first, &pool, &shown).await?;
+async fn open_postgres(
+    source: &DatabaseSource,
+    layout: &Layout,
+    how: Migrate,
+    bounds: PoolBounds,
+) -> anyhow::Result<(Store, Layout, String)> {
+    let shown = shown(source)?;
+    let pool = postgres_pool(source, bounds).await?;
+    let mut first = first_postgres(&pool, &shown).await?;
+    if layout.rows == RowOwner::Server {
+        schema::postgres(&mut first, &shown, how).await?;
+    }
+    let mut report = DatabaseReport::default();
+    report.fact("database", &*shown);
+    let found = describe_postgres(&mut first, &pool, layout, &mut report).await?;
+    if layout.rows == RowOwner::Other {
+        existing::ensure_usable(&report, &shown)?;
+        existing::warn(layout, &found);
+    }
     tracing::info!("{}", report.line());
     // A failed goodbye concerns the other end only.
     let _ = first.close().await;
-    Ok((Store::Postgres(pool), shown))
+    Ok((Store::Postgres(pool), found, shown))
 }
 
 /// Makes the pool. It finds out what is at the other end before anything is written.
-async fn postgres_pool(url: &str, bounds: PoolBounds) -> anyhow::Result<PostgresPool> {
-    let options = PostgresOptions::new(url).max_connections(bounds.size.unwrap_or(POSTGRES_CONNECTIONS));
+async fn postgres_pool(source: &DatabaseSource, bounds: PoolBounds) -> anyhow::Result<PostgresPool> {
+    let options = source.postgres().max_connections(bounds.size.unwrap_or(POSTGRES_CONNECTIONS));
     let options = match bounds.timeout {
         Some(timeout) => options.acquire_timeout(timeout),
         None => options,
     };
-    connected(url, options).await
+    connected(source, options).await
 }
 
-async fn connected(url: &str, options: PostgresOptions) -> anyhow::Result<PostgresPool> {
+async fn connected(source: &DatabaseSource, options: PostgresOptions) -> anyhow::Result<PostgresPool> {
     PostgresPool::connect_with(options).await.map_err(|error| match &error {
-        ConnectError::Url { .. } => anyhow::anyhow!("--database cannot be used: {error}"),
+        ConnectError::Url { .. } => cannot_be_used(source, &error),
         ConnectError::Unreachable { reason } => {
-            let shown =
-                url.parse().map_or_else(|_| "the database".to_owned(), |options| show_postgres(&options));
+            let shown = shown(source).unwrap_or_else(|_| "the database".to_owned());
             anyhow::anyhow!(
                 "cannot connect to {shown}: {reason}; check its host and port, the firewall, and the user \
                  and password (PGPASSWORD or ~/.pgpass)"
@@ -257,21 +321,12 @@ async fn connected(url: &str, options: PostgresOptions) -> anyhow::Result<Postgr
 }
 
 /// Opens a connection outside the pool, for the schema.
-async fn first_postgres(options: &PgConnectOptions, shown: &str) -> anyhow::Result<PgConnection> {
-    tokio::time::timeout(FIRST_CONNECT, PgConnection::connect_with(options))
+async fn first_postgres(pool: &PostgresPool, shown: &str) -> anyhow::Result<PgConnection> {
+    let options = pool.pool().connect_options();
+    tokio::time::timeout(FIRST_CONNECT, PgConnection::connect_with(&options))
         .await
         .with_context(|| format!("{shown} does not answer; check its host, port and firewall"))?
         .with_context(|| format!("cannot connect to {shown}"))
-}
-
-fn show_postgres(options: &PgConnectOptions) -> String {
-    let user = options.get_username();
-    // libpq's rule: a database without a name has the user's.
-    let name = options.get_database().unwrap_or(user);
-    match options.get_socket() {
-        Some(socket) => format!("postgres://{user}@{}/{name}", socket.display()),
-        None => format!("postgres://{user}@{}:{}/{name}", options.get_host(), options.get_port()),
-    }
 }
 
 #[cfg(test)]
@@ -279,8 +334,9 @@ mod tests {
     use super::*;
 
     async fn refused(url: &str) -> String {
-        match open(url, Migrate::IfNeeded, PoolBounds::default()).await {
-            Ok((_, shown)) => panic!("opened {shown}"),
+        let source = DatabaseSource::new(url, None).unwrap();
+        match open(&source, &Layout::own(), Migrate::IfNeeded, PoolBounds::default()).await {
+            Ok((_, _, shown)) => panic!("opened {shown}"),
             Err(error) => format!("{error:#}"),
         }
     }
@@ -301,13 +357,5 @@ mod tests {
             message.contains("sqlite:///no/such/directory/x.db") && message.contains("directory exist"),
             "{message}"
         );
-    }
-
-    #[test]
-    fn a_postgres_url_is_shown_without_its_password() {
-        let options =
-            PgConnectOptions::from_str("postgres://ann:hunter2@db.example:5433/prod?password=hunter2")
-                .unwrap();
-        assert_eq!(show_postgres(&options), "postgres://ann@db.example:5433/prod");
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum Migrated {
     WasCurrent,
     /// The schema was made.
     Created,
+    /// Nothing was done: the tables are another program's, and a server could work with them.
+    WasExternal,
 }
 
 /// State of the schema that a look at the database found.

@@ -62,6 +62,7 @@ impl TestBed {
             secrets: secrets.build().await.unwrap(),
             tokens,
             store: store.clone(),
+            layout: crate::store::Layout::own(),
             admin: AdminCredentials::of_one("admin"),
             journal,
             telemetry: Arc::new(crate::telemetry::Telemetry::new(false)),

@@ -5,8 +5,10 @@
 //! statement is not known here.
 
 mod link;
+mod options;
 mod own;
 mod refusal;
+mod servers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,16 +19,20 @@ use scopeguard::{ScopeGuard, guard};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 
-use super::connect::{self, RETURN_TIMEOUT};
+use super::connect::{self, CONNECT_TIMEOUT, RETURN_TIMEOUT};
 use super::failure::PostgresFailure;
+use super::origin::ServerOrigin;
 use super::sessions::{self, SUSPECTED, Sessions};
 use super::tagged::{ANSWER, Nonce, Parameter, Tagged};
+use super::url::WantedSession;
 use crate::database::sticky::Epoch;
 use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::Link;
+pub use self::options::PostgresOptions;
 pub use self::own::PostgresRead;
 use self::refusal::Refusals;
 
@@ -44,7 +50,11 @@ struct PoolState {
     runtime: Handle,
     pool: PgPool,
     /// The origin of the connections, to be read again. `None` for a pool that the program has made.
-    origin: Option<connect::ServerOrigin>,
+    origin: Option<ServerOrigin>,
+    /// The kind of session that is wanted.
+    wanted: WantedSession,
+    /// Whether it may not always be the same server that is connected to.
+    has_choice: bool,
     is_checked: bool,
     /// Random bytes that begin the nonces of this pool.
     prefix: [u8; 4],
@@ -53,6 +63,8 @@ struct PoolState {
     is_lent: AtomicBool,
     /// The last time that idle connections were closed because of a stale session.
     closed_idle_at: Mutex<Option<Deadline>>,
+    /// Whether a server is being looked for.
+    is_seeking: watch::Sender<bool>,
     /// The epoch, which ends when a suspicion begins, and when it is over.
     epoch: Epoch,
     /// The reason why nothing is sent for now.
@@ -61,16 +73,6 @@ struct PoolState {
     is_held: AtomicBool,
     /// Whether new connections are refused.
     refusals: Refusals,
-}
-
-/// Options of a connection; see [`PostgresPool::connect_with`].
-#[derive(Clone)]
-#[must_use]
-pub struct PostgresOptions {
-    pub(super) url: String,
-    pub(super) max_connections: u32,
-    acquire_timeout: Duration,
-    is_checked: bool,
 }
 
 /// The state of a database: whether it can be written.
@@ -86,36 +88,6 @@ pub enum Health {
 /// A statement of a program's own that changes rows, for [`PostgresPool::write`].
 #[derive(Clone, Debug)]
 pub struct PostgresWrite(Tagged);
-
-impl PostgresOptions {
-    /// Connects to `url`, `postgres://user:password@host:port/database`, with 10 connections at most.
-    pub fn new(url: &str) -> Self {
-        let acquire_timeout = connect::ACQUIRE_TIMEOUT;
-        Self { url: url.to_owned(), max_connections: 10, acquire_timeout, is_checked: true }
-    }
-
-    /// Sets the maximum number of connections.
-    pub fn max_connections(mut self, max_connections: u32) -> Self {
-        self.max_connections = max_connections.max(1);
-        self
-    }
-
-    /// Sets how long a statement waits for a free connection; 800 ms by default. It should be below the
-    /// cache's [`database_timeout`](crate::Builder::database_timeout): an issue that is given up on while it
-    /// waits has an outcome that is unknown.
-    pub fn acquire_timeout(mut self, span: Duration) -> Self {
-        self.acquire_timeout = span;
-        self
-    }
-
-    /// Takes it on trust that prepared statements stay with their connection, neither looking at the start
-    /// nor later. A mix-up is then an error each time. For a test of just that, and for a program that
-    /// prepares none.
-    pub fn without_pooler_check(mut self) -> Self {
-        self.is_checked = false;
-        self
-    }
-}
 
 impl PostgresPool {
     /// Connects as [`connect_with`](Self::connect_with) does, with what [`PostgresOptions::new`] says.
@@ -135,12 +107,17 @@ impl PostgresPool {
     /// notices. Where a pooler refuses such a startup parameter, it is left out. A password from a file
     /// (`~/.pgpass`, `PGPASSFILE`) is read again once the server refuses the password that was read before.
     ///
+    /// The URL may name several servers (`h1:5432,h2:5432`), and by `target_session_attrs` the kind of
+    /// session that is wanted, both as libpq has them. They are tried in their order, and again in their
+    /// order once a connection is lost or its session is of another kind by now; all connections go to one
+    /// of them.
+    ///
     /// # Errors
     ///
     /// [`ConnectError::Url`], [`ConnectError::Unreachable`]; [`ConnectError::Pooler`] where a pooler loses
     /// prepared statements.
     pub async fn connect_with(options: PostgresOptions) -> Result<Self, ConnectError> {
-        let origin = connect::ServerOrigin::find(&options.url).await?;
+        let origin = ServerOrigin::find(&options.url, options.source, CONNECT_TIMEOUT).await?;
         let connect_options = origin.options()?;
         let sessions = if options.is_checked { Some(look(&connect_options).await?) } else { None };
         // A setting of a session that is lent to others applies to them too.
@@ -179,16 +156,18 @@ impl PostgresPool {
         if self.0.is_lent.load(Ordering::Relaxed) { Sessions::PerTransaction } else { Sessions::Own }
     }
 
-    /// Reads the password's file again, and closes connections that are idle: for a program that is asked to.
+    /// Reads the password's file again, and the URL where there is a [source](PostgresOptions::url_source) of
+    /// it, and closes connections that are idle: for a program that is asked to.
     ///
     /// # Errors
     ///
     /// [`ConnectError::Url`] if the URL is not usable any more, as with a file that it names and that is
-    /// gone.
+    /// gone, or if it is another one by more than its password.
     pub fn reload(&self) -> Result<(), ConnectError> {
         if let Some(origin) = &self.0.origin {
-            self.0.pool.set_connect_options(origin.options()?);
+            self.0.pool.set_connect_options(origin.renewed()?);
             self.0.close_idle();
+            self.seek();
         }
         Ok(())
     }
@@ -226,7 +205,7 @@ impl PostgresPool {
     /// Makes a pool; `sessions` is what was seen, and without it nothing is looked at later.
     fn around(
         pool: PgPool,
-        origin: Option<connect::ServerOrigin>,
+        origin: Option<ServerOrigin>,
         sessions: Option<Sessions>,
     ) -> Result<Self, ConnectError> {
         let mut prefix = [0; 4];
@@ -235,12 +214,15 @@ impl PostgresPool {
         Ok(Self(Arc::new(PoolState {
             runtime: Handle::current(),
             pool,
+            wanted: origin.as_ref().map_or(WantedSession::Any, ServerOrigin::wanted),
+            has_choice: origin.as_ref().is_some_and(ServerOrigin::has_choice),
             origin,
             is_checked: sessions.is_some(),
             prefix,
             nonces: AtomicU64::new(0),
             is_lent: AtomicBool::new(sessions == Some(Sessions::PerTransaction)),
             closed_idle_at: Mutex::default(),
+            is_seeking: watch::Sender::new(false),
             epoch: Epoch::default(),
             held: Mutex::default(),
             is_held: AtomicBool::new(false),
@@ -363,7 +345,7 @@ impl PoolState {
 
     /// Reads the password again. Returns whether it is worth another attempt.
     fn renew_login(&self) -> bool {
-        let Some(options) = self.origin.as_ref().and_then(|origin| origin.options().ok()) else {
+        let Some(options) = self.origin.as_ref().and_then(|origin| origin.renewed().ok()) else {
             return false;
         };
         self.pool.set_connect_options(options);
@@ -380,13 +362,5 @@ async fn look(options: &PgConnectOptions) -> Result<Sessions, ConnectError> {
 impl fmt::Debug for PostgresPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresPool").field("sessions", &self.sessions()).finish_non_exhaustive()
-    }
-}
-
-/// The output leaves out the URL, which may hold a password.
-impl fmt::Debug for PostgresOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let options = &mut f.debug_struct("PostgresOptions");
-        options.field("max_connections", &self.max_connections).finish_non_exhaustive()
     }
 }

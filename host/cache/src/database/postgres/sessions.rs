@@ -15,6 +15,7 @@ use super::exchange::exchange;
 use super::failure::{PostgresFailure, describe};
 
 use super::tagged::{Nonce, Parameter, Tagged};
+use super::url::{SessionKind, WantedSession};
 use crate::{ConnectError, DatabaseError};
 
 /// Number of rounds, for poolers that lend their connections in turn, or to other clients meanwhile.
@@ -195,6 +196,22 @@ async fn ask(
     nonce: &Nonce,
 ) -> Result<i32, PostgresFailure> {
     exchange(connection, statement, nonce, &[Parameter::Text("")]).await.map(|(_, process)| process)
+}
+
+/// Asks a session for a sign of life, without a prepared statement. Returns the server's process, or `None`
+/// where the session is of another kind than the one that is wanted.
+pub(super) async fn alive(
+    connection: &mut PgConnection,
+    wanted: WantedSession,
+) -> Result<Option<i32>, sqlx::Error> {
+    if !wanted.is_strict() {
+        return process(connection).await.map(Some);
+    }
+    let sql = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    let session = SessionKind { is_standby: row.try_get(1)?, is_read_only: row.try_get(2)? };
+    Ok(if wanted.fits(session) { Some(row.try_get(0)?) } else { None })
 }
 
 /// Returns the server's process at the other end, asked for without a prepared statement.

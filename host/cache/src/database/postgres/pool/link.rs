@@ -7,6 +7,7 @@
 //! A connection is acquired before the statement is counted and sent, so that "not sent" and "sent, but what
 //! became of it?" stay apart.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
 /// Maximum of that time after other connections were silent: perhaps the path is that long.
 const MAX_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// Time after which a connection that has not come yet is a reason to look for another server.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// The path of one user of the pool to its connections, with the connection that it keeps, and a count of its
 /// own.
@@ -187,18 +191,19 @@ impl Link {
         tokio::select! {
             // First: an idle connection is lent whatever new ones meet.
             biased;
-            lent = self.sticky.acquire() => lent.map_err(|error| match shared.refusals.why() {
+            lent = self.lend_by_pool() => lent.map_err(|error| match shared.refusals.why() {
                 Some(words) if matches!(error, sqlx::Error::PoolTimedOut) => PostgresFailure::Held(words),
                 _ => PostgresFailure::NotSent(error),
             }),
-            words = shared.refused() => Err(PostgresFailure::Held(words)),
+            // Where there is another server, it is looked for in place of that.
+            words = shared.refused(), if !shared.has_choice => Err(PostgresFailure::Held(words)),
         }
     }
 
     /// Acquires a connection whose session is alive and whose server's process is known. `was_silent` says
     /// that another connection has just given no sign of life.
     async fn acquire(&self, mut was_silent: bool) -> Result<Borrowed<sqlx::Postgres>, PostgresFailure> {
-        let mut is_renewed = false;
+        let (mut is_renewed, mut is_misfit) = (false, false);
         // Each round closes a connection that gives no sign of life; after the last one, none is left that
         // was opened before.
         let mut rounds = self.shared().pool.options().get_max_connections();
@@ -209,12 +214,30 @@ impl Link {
                     is_renewed = true;
                     continue;
                 }
-                lent => lent?,
+                Err(failure) => {
+                    self.pool.seek();
+                    return Err(failure);
+                }
+                Ok(lent) => lent,
             };
             let mut lent = guard(lent, Borrowed::close);
-            let asked = sessions::process(lent.connection().map_err(PostgresFailure::NotSent)?);
+            let wanted = self.shared().wanted;
+            let asked = sessions::alive(lent.connection().map_err(PostgresFailure::NotSent)?, wanted);
             match timeout(patience, asked).await {
-                Ok(Ok(process)) => {
+                // The server has become one of another kind, or another one has come to its address.
+                Ok(Ok(None)) => {
+                    drop(lent);
+                    self.shared().close_idle();
+                    self.pool.seek();
+                    if is_misfit {
+                        let words = format!("no server is {} at the moment", wanted.name());
+                        return Err(PostgresFailure::Held(words.into()));
+                    }
+                    is_misfit = true;
+                    self.pool.sought().await;
+                    continue;
+                }
+                Ok(Ok(Some(process))) => {
                     let mut lent = ScopeGuard::into_inner(lent);
                     lent.process = Some(process);
                     return Ok(lent);
@@ -232,10 +255,23 @@ impl Link {
                     patience = patience.saturating_mul(2).min(MAX_SIGN_OF_LIFE);
                 }
                 Err(_elapsed) => was_silent = true,
-                Ok(Err(_)) => {}
+                Ok(Err(_)) => self.pool.seek(),
             }
             rounds -= 1;
         }
+    }
+
+    /// Takes a connection out of the pool. Where that takes long and there are other servers, one of them may
+    /// be the one to connect to.
+    async fn lend_by_pool(&self) -> Result<Borrowed<sqlx::Postgres>, sqlx::Error> {
+        let mut lent = pin!(self.sticky.acquire());
+        if self.shared().has_choice {
+            match timeout(SLOW, &mut lent).await {
+                Ok(lent) => return lent,
+                Err(_elapsed) => self.pool.seek(),
+            }
+        }
+        lent.await
     }
 
     /// Sends one statement. The connection comes back unless it is silent.
@@ -277,6 +313,7 @@ impl Link {
             Err(failure) => {
                 if failure.spoils_connection() {
                     lent.close();
+                    self.pool.seek();
                 } else {
                     self.sticky.give_back(lent);
                 }
