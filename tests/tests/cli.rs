@@ -16,4 +16,5 @@ mod signals;
 mod signing;
 mod sqlite_file;
 mod start_up;
+mod upgrade;
 mod workspace;

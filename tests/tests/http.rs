@@ -15,6 +15,7 @@ mod refusals;
 mod rotation;
 mod routes;
 mod swap;
+mod tokens;
 mod wire;
 mod workspaces;
 
@@ -51,12 +52,14 @@ impl TestBed {
         self.rows.text(&format!("SELECT platform_inbound_secret FROM workspaces WHERE id = '{id}'")).await
     }
 
-    /// Drops the table, so that every statement about workspaces fails.
+    /// Takes the tables away, so that every statement about workspaces and their tokens fails.
     async fn break_table(&self) -> Result<()> {
-        self.rows.execute("ALTER TABLE workspaces RENAME TO mislaid").await
+        self.rows.execute("ALTER TABLE workspaces RENAME TO mislaid").await?;
+        self.rows.execute("ALTER TABLE workspace_tokens RENAME TO mislaid_tokens").await
     }
 
     async fn mend_table(&self) -> Result<()> {
-        self.rows.execute("ALTER TABLE mislaid RENAME TO workspaces").await
+        self.rows.execute("ALTER TABLE mislaid RENAME TO workspaces").await?;
+        self.rows.execute("ALTER TABLE mislaid_tokens RENAME TO workspace_tokens").await
     }
 }

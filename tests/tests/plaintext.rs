@@ -67,6 +67,13 @@ impl Watch {
         let rotated = self.server.rotate("one")?;
         assert_eq!(self.server.secret("one")?.0, rotated);
         self.hidden.insert(rotated, "a rotated secret");
+        for path in ["tokens", "tokens/rotate"] {
+            let made = self.server.admin("POST", &format!("/workspaces/one/{path}"), no_body())?;
+            let token = made.text_of(201, "auth_token")?;
+            self.deliver("one", &token)?;
+            self.hidden.insert(token, "one more token of a workspace");
+        }
+        self.admin("GET", "/workspaces/one/tokens", b"", 200)?;
         self.admin("PUT", "/admin/policy?setting.ttl=0s", b"", 200)?;
         self.deliver("one", &one)?;
         self.admin("POST", "/admin/policy/rollback", b"", 200)?;

@@ -39,7 +39,7 @@ pub use column::Column;
 #[cfg(feature = "postgres")]
 pub use key_form::KeyForm;
 #[cfg(feature = "postgres")]
-pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions};
+pub use postgres::{Health, Postgres, PostgresOptions, PostgresPool, PostgresQuery, PostgresWrite, Sessions};
 #[cfg(feature = "sqlite")]
 pub use sqlite::Sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

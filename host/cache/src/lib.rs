@@ -130,7 +130,7 @@ pub use database::{Answer, Answers, Changes, Database, IssueMode, RowChange};
 pub use database::{Column, Engine, TransactionConnection};
 #[cfg(feature = "postgres")]
 pub use database::{
-    Health, KeyForm, Postgres, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite, Sessions,
+    Health, KeyForm, Postgres, PostgresOptions, PostgresPool, PostgresQuery, PostgresWrite, Sessions,
 };
 pub use error::{ConnectError, DatabaseError, Error, InvalidWorkspace, Reason};
 pub use lookup::{Lookup, Status};

@@ -44,6 +44,10 @@ impl WorkspaceId {
         if id.len() > MAX_BYTES {
             return Err(InvalidWorkspace::TooLong { bytes: id.len() });
         }
+        // Most ids are printable ASCII. Each byte is looked at, so that this takes few instructions.
+        if id.bytes().fold(true, |is_plain, byte| is_plain & (0x20..0x7f).contains(&byte)) {
+            return Ok(Self(Text::new(id)));
+        }
         match id.char_indices().find(|(_, c)| c.is_control()) {
             Some((offset, _)) => Err(InvalidWorkspace::ControlCharacter { offset }),
             None => Ok(Self(Text::new(id))),

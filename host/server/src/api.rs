@@ -5,13 +5,16 @@
 //! that a client and a server of different versions understand each other.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use leasehold::{BreakerStatus, PolicyFailure, PolicyStatus, SwapError, SwapRecord, SwapReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::policy;
+
+/// The last moment that can be formatted: the end of the year 9999. A row may hold any number.
+const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Settings by name.
 pub(crate) type SettingsJson = BTreeMap<String, String>;
@@ -46,6 +49,24 @@ pub(crate) struct TokensJson {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) settings: SettingsJson,
+}
+
+/// `GET /workspaces/{id}/tokens`: the tokens of a workspace, the oldest first.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct TokenListJson {
+    pub(crate) tokens: Vec<TokenJson>,
+}
+
+/// What may be shown of a token.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct TokenJson {
+    pub(crate) id: String,
+    pub(crate) prefix: Option<String>,
+    pub(crate) created_at: String,
+    pub(crate) last_used_at: Option<String>,
+    pub(crate) expires_at: Option<String>,
 }
 
 /// Answer to a swap, a reconfiguration or a rollback.
@@ -163,6 +184,9 @@ pub(crate) struct ChangeJson<'a> {
     pub(crate) peer: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) workspace: Option<&'a str>,
+    /// Public id of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<&'a str>,
     /// `done`, or `unknown` where the database may have done it.
     pub(crate) outcome: &'static str,
 }
@@ -339,4 +363,9 @@ fn settings(settings: &[(String, String)]) -> SettingsJson {
 /// Formats a moment of the wall clock.
 pub(crate) fn time(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+/// Formats a moment that is stored as milliseconds since 1970.
+pub(crate) fn time_ms(ms: u64) -> String {
+    time(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS)))
 }

@@ -12,7 +12,7 @@ use axum::response::Response;
 use leasehold::{Policy, SecretCache, SwapError, SwapReport, WorkspaceId};
 
 use crate::audit::AuditedChange;
-use crate::auth::{bearer, hex_sha256};
+use crate::auth::bearer;
 use crate::author::Author;
 use crate::credentials::{AdminCredentials, Scope};
 use crate::respond::ApiError;
@@ -20,13 +20,14 @@ use crate::rotations::RotationKeys;
 use crate::state::Journal;
 use crate::store::{Layout, RowOwner, Store};
 use crate::telemetry::{Failure, Telemetry};
+use crate::tokens::{TokenVerdict, Tokens};
 
 /// The state that the handlers share.
 pub(crate) struct App {
     /// Cache over `platform_inbound_secret`; the operator changes its policy.
     pub(crate) secrets: SecretCache,
-    /// Cache over `auth_token_hash`; a bundled policy that only the command line chooses.
-    pub(crate) tokens: SecretCache,
+    /// Cache from a token's hash to its workspace; a bundled policy that only the command line chooses.
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) store: Store,
     pub(crate) layout: Layout,
     pub(crate) admin: AdminCredentials,
@@ -55,12 +56,12 @@ impl App {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// Checks that `token` is the workspace's. An unknown workspace and a wrong token get the same answer, so
-    /// that no caller learns which workspaces exist.
+    /// Checks that `token` is one of the workspace's. An unknown workspace, an unknown token and another
+    /// workspace's get the same answer, so that no caller learns which workspaces exist.
     pub(crate) async fn authenticate(&self, workspace: &WorkspaceId, token: &str) -> Result<(), ApiError> {
-        match self.tokens.verify(workspace, &hex_sha256(token)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ApiError::unauthorized()),
+        match self.tokens.judge(workspace, token).await {
+            Ok(TokenVerdict::Admitted) => Ok(()),
+            Ok(TokenVerdict::Refused) => Err(ApiError::unauthorized()),
             Err(error) => {
                 // The caller has proved nothing yet: it is not to see the database's error.
                 let answer = ApiError::unavailable("the workspace's token cannot be read; retry later");
@@ -124,12 +125,6 @@ impl App {
     pub(crate) async fn record(&self, change: AuditedChange<'_>) {
         self.journal.note_change(&change);
         self.journal.flushed().await;
-    }
-
-    /// Drops both caches' entries of a workspace, fills in flight included.
-    pub(crate) fn forget(&self, workspace: &WorkspaceId) {
-        self.secrets.remove(workspace);
-        self.tokens.remove(workspace);
     }
 }
 

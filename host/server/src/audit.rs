@@ -1,8 +1,8 @@
 //! What the record of changes says of a workspace: what was done, by whom, and whether it is known to be
 //! done.
 //!
-//! It knows neither the file nor its thread (`state/journal.rs`), and no secret and no token: there is no
-//! field for one.
+//! It knows neither the file nor its thread (`state/journal.rs`), and no secret, no token and no hash: there
+//! is no field for one.
 
 use leasehold::{Error, WorkspaceId};
 
@@ -21,6 +21,12 @@ pub(crate) enum Deed {
     Rotate,
     /// A heartbeat found no secret, and one was issued for it.
     Heal,
+    /// A token was made for a workspace.
+    AddToken,
+    /// A token was made, and all others of the workspace end.
+    RotateTokens,
+    /// A token was revoked.
+    RevokeToken,
     /// What is cached of a workspace was dropped.
     Forget,
     /// All that is cached was dropped.
@@ -41,6 +47,8 @@ pub(crate) struct AuditedChange<'a> {
     pub(crate) deed: Deed,
     pub(crate) effect: Effect,
     pub(crate) workspace: Option<&'a WorkspaceId>,
+    /// Public id of the token that it is about.
+    pub(crate) token: Option<&'a str>,
     pub(crate) author: &'a Author,
 }
 
@@ -51,6 +59,9 @@ impl Deed {
             Self::Delete => "delete",
             Self::Rotate => "rotate",
             Self::Heal => "heal",
+            Self::AddToken => "add_token",
+            Self::RotateTokens => "rotate_tokens",
+            Self::RevokeToken => "revoke_token",
             Self::Forget => "forget",
             Self::Reset => "reset",
         }
@@ -66,11 +77,14 @@ impl Effect {
     }
 
     /// The effect of a statement of the server's own; `None` if it has changed nothing.
-    pub(crate) fn of_statement(changed: &Result<bool, StoreError>) -> Option<Self> {
-        match changed {
-            Ok(true) => Some(Self::Done),
+    pub(crate) fn of_statement<T>(
+        answer: &Result<T, StoreError>,
+        has_changed: impl FnOnce(&T) -> bool,
+    ) -> Option<Self> {
+        match answer {
+            Ok(answer) => has_changed(answer).then_some(Self::Done),
             Err(StoreError::OutcomeUnknown(_)) => Some(Self::Unknown),
-            Ok(false) | Err(_) => None,
+            Err(_) => None,
         }
     }
 
@@ -95,6 +109,7 @@ impl<'a> ChangeJson<'a> {
             operator: author.operator.as_deref(),
             peer: &author.peer,
             workspace: change.workspace.map(WorkspaceId::as_str),
+            token: change.token,
             outcome: change.effect.as_str(),
         }
     }
@@ -109,6 +124,7 @@ impl<'a> ChangeJson<'a> {
             operator: None,
             peer,
             workspace: Some(workspace.as_str()),
+            token: None,
             outcome: effect.as_str(),
         }
     }

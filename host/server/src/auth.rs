@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 /// Number of random bytes in a token: 256 bits, 43 characters.
 const TOKEN_BYTES: usize = 32;
+/// Number of random bytes in a token's public id: 12 characters.
+const TOKEN_ID_BYTES: usize = 9;
 
 /// Minimum length of an admin token: 16 characters of a random word are more than can be tried.
 const MIN_ADMIN_TOKEN_CHARS: usize = 16;
@@ -42,15 +44,45 @@ pub(crate) fn new_token() -> Result<Zeroizing<String>, getrandom::Error> {
     Ok(Zeroizing::new(URL_SAFE_NO_PAD.encode(random.as_slice())))
 }
 
-/// Returns the form in which a workspace's token is stored, and a presented one is compared: lower-case
-/// hexadecimal.
-pub(crate) fn hex_sha256(token: &str) -> [u8; 64] {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
-    let mut text = [0; 64];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(Sha256::digest(token)) {
-        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+/// The SHA-256 of a workspace's token: all that is kept of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    pub(crate) fn of(token: &str) -> Self {
+        Self(Sha256::digest(token).into())
     }
-    text
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Returns the form in which a token is stored and looked for: lower-case hexadecimal.
+    pub(crate) fn hex(&self) -> TokenHashHex {
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+        let mut text = [0; 64];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        TokenHashHex(text)
+    }
+}
+
+/// A hash as text.
+pub(crate) struct TokenHashHex([u8; 64]);
+
+impl TokenHashHex {
+    pub(crate) fn as_str(&self) -> &str {
+        // Sixteen digits and letters are UTF-8, so that the default is never taken.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Makes the public id of a token: as many random bytes as make it another one than those of its workspace.
+pub(crate) fn new_token_id() -> Result<String, getrandom::Error> {
+    let mut random = [0_u8; TOKEN_ID_BYTES];
+    getrandom::fill(&mut random)?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 /// Returns the token of `Authorization: Bearer TOKEN`. `None` for anything else, and for more than one such
@@ -91,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_hash_is_lower_case_hexadecimal() {
-        assert_eq!(hex_sha256("abc"), *b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        let hex = TokenHash::of("abc").hex();
+        assert_eq!(hex.as_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

@@ -81,8 +81,7 @@ impl Fixture {
         let ids = (0..WORKSPACES).map(id).collect::<Result<Arc<[_]>, _>>()?;
         let mut filling = database.pool().begin().await?;
         for id in &*ids {
-            let insert =
-                "INSERT INTO workspaces (id, auth_token_hash, platform_inbound_secret) VALUES ($1, '', $2)";
+            let insert = "INSERT INTO workspaces (id, platform_inbound_secret) VALUES ($1, $2)";
             sqlx::query(insert).bind(id.as_str()).bind(SECRET).execute(&mut *filling).await?;
         }
         filling.commit().await?;

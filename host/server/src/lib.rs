@@ -33,6 +33,7 @@ mod connection;
 mod credentials;
 mod front;
 mod listener;
+mod made_token;
 mod notify;
 mod options;
 mod peer;
@@ -71,6 +72,7 @@ pub use config::{ConfigError, Configured, Layers};
 pub use listener::Inherited;
 pub use options::{
     AdminOptions, Bounds, ConfigFile, DatabaseOptions, Listen, LogFormat, LogOptions, Serve, StateOptions,
+    TokenOptions,
 };
 pub use policy::{
     ApplyPolicy, Candidate, Card, Check, CommandOutcome, Expectation, NewPolicy, PolicyCommand,

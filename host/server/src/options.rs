@@ -7,6 +7,7 @@ mod listen;
 mod logs;
 mod reread;
 mod state;
+mod tokens;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use self::logs::{LogFormat, LogOptions};
 pub use self::reread::ConfigFile;
 pub(crate) use self::reread::{CONFIG, ConfigSource};
 pub use self::state::StateOptions;
+pub use self::tokens::TokenOptions;
 use crate::listener::Inherited;
 use crate::policy_source::bundled_names;
 use crate::store::DATABASE;
@@ -109,6 +111,10 @@ pub struct Serve {
     /// Keep compiled policies here between starts; what is in it is run, so nobody else may write to it
     #[arg(long, value_name = "DIR")]
     pub compile_cache: Option<PathBuf>,
+
+    /// Workspace tokens.
+    #[command(flatten)]
+    pub tokens: TokenOptions,
 
     /// Where the URL is, and a table that is there already
     #[command(flatten)]

@@ -12,6 +12,7 @@ mod list;
 mod metrics;
 mod policy;
 mod secret;
+mod tokens;
 mod workspaces;
 
 use std::future::Future;
@@ -72,6 +73,7 @@ fn reads() -> Router<Arc<App>> {
     Router::new()
         .route("/workspaces", get(list::list))
         .route("/workspaces/{id}", get(list::show))
+        .route("/workspaces/{id}/tokens", get(tokens::list))
         .route("/admin/policy", get(policy::show))
         .route("/admin/stats", get(admin::stats))
         .route("/admin/cache/{id}", get(cache::show))
@@ -92,6 +94,9 @@ fn secrets() -> Router<Arc<App>> {
         .route("/workspaces", post(workspaces::create))
         .route("/workspaces/{id}", delete(workspaces::delete))
         .route("/workspaces/{id}/secret", get(secret::read).post(secret::rotate))
+        .route("/workspaces/{id}/tokens", post(tokens::add))
+        .route("/workspaces/{id}/tokens/rotate", post(tokens::rotate))
+        .route("/workspaces/{id}/tokens/{token}", delete(tokens::revoke))
 }
 
 /// Returns the settings of a query, or the message of the refusal.

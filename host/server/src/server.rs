@@ -134,8 +134,7 @@ impl Server {
         let url = DatabaseSource::new(&serve.database, serve.existing.database_file.as_deref())?;
         let (store, layout, database) = Store::open_as(&url, &layout, how, serve.bounds.pool()).await?;
         let (secrets, journal) = start::secrets(serve, chosen, &trust, &store, &layout).await?;
-        let builder = start::bounded(serve, store.cache_of(&layout.tokens).await?);
-        let tokens = tokens::cache(builder, token_policy).await?;
+        let tokens = tokens::open(serve, &store, &layout, token_policy).await?;
         let credentials = admin.current().names();
         tracing::info!(%database, admin_token = %admin.source(), credentials, "starting");
         let kept = journal.clone();
@@ -223,12 +222,13 @@ impl Server {
                 return;
             }
         }
-        close(&self.journal, &self.store, abort).await;
+        close(&self.app, &self.journal, &self.store, abort).await;
     }
 }
 
-async fn close(journal: &Journal, store: &Store, abort: Pin<&mut impl Future<Output = ()>>) {
+async fn close(app: &App, journal: &Journal, store: &Store, abort: Pin<&mut impl Future<Output = ()>>) {
     let closed = async {
+        app.tokens.write_last_used(store).await;
         journal.flushed().await;
         store.close().await;
     };

@@ -1,8 +1,8 @@
-//! The table `workspaces`: one pool, shared by both caches and by the server's own statements.
+//! The tables: one pool, shared by both caches and by the server's own statements.
 //!
-//! It knows nothing of HTTP. Each statement is one autocommit statement with bound parameters. A statement
-//! whose answer was lost may have been committed, and its error says so: a careless reader would call that a
-//! failure.
+//! It knows nothing of HTTP. Each change is one transaction with bound parameters, in PostgreSQL one
+//! autocommit statement. A change whose answer was lost may have been committed, and its error says so: a
+//! careless reader would call that a failure.
 
 mod connect;
 mod existing;
@@ -13,15 +13,13 @@ mod list;
 mod report;
 mod schema;
 mod source;
+mod tokens;
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use leasehold::{
-    Builder, Column, DatabaseError, Health, Postgres, PostgresPool, PostgresWrite, SecretCache, Sqlite,
-    WorkspaceId,
-};
+use leasehold::{Builder, Column, DatabaseError, Health, Postgres, PostgresPool, SecretCache, Sqlite};
 use sqlx::SqlitePool;
 use sqlx::error::DatabaseError as _;
 use sqlx::sqlite::SqliteError;
@@ -35,6 +33,7 @@ pub(crate) use self::report::DatabaseReport;
 pub(crate) use self::schema::{Migrate, Migrated};
 pub(crate) use self::source::DatabaseSource;
 pub use self::source::password_on_command_line;
+pub(crate) use self::tokens::{Added, Deleted, MAX_TOKENS, NewToken, StoredToken};
 
 /// Default database.
 pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
@@ -46,26 +45,7 @@ const PING: Duration = Duration::from_secs(1);
 /// Time that the pool may take to close: a connection that is stuck must not keep the process alive.
 const CLOSE: Duration = Duration::from_secs(2);
 
-const INSERT: &str =
-    "INSERT INTO workspaces (id, auth_token_hash) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
-const DELETE: &str = "DELETE FROM workspaces WHERE id = ?1";
 const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
-
-/// The same statements for PostgreSQL, each with a guard by which it does nothing unless it is the statement
-/// that was meant.
-static PG_INSERT: LazyLock<PostgresWrite> = LazyLock::new(|| {
-    PostgresWrite::new("create", |guard| {
-        format!(
-            "INSERT INTO workspaces (id, auth_token_hash) SELECT $4, $5 WHERE {guard} ON CONFLICT (id) DO \
-             NOTHING RETURNING 1 AS stored"
-        )
-    })
-});
-static PG_DELETE: LazyLock<PostgresWrite> = LazyLock::new(|| {
-    PostgresWrite::new("delete", |guard| {
-        format!("DELETE FROM workspaces WHERE id = $4 AND {guard} RETURNING 1 AS stored")
-    })
-});
 
 /// The pool of either database.
 #[derive(Clone)]
@@ -136,13 +116,7 @@ impl Store {
         }
     }
 
-    /// Returns the builder of a cache over one column of the table.
-    #[cfg(test)]
-    pub(crate) async fn cache(&self, column: &str) -> anyhow::Result<Builder> {
-        self.cache_over(Column::new("workspaces", "id", column)?).await
-    }
-
-    /// Does the same for a column of any table.
+    /// Returns the builder of a cache over a column.
     pub(crate) async fn cache_of(&self, named: &NamedColumn) -> anyhow::Result<Builder> {
         self.cache_over(named.column()?).await
     }
@@ -168,25 +142,6 @@ impl Store {
         };
         let connections = connections as usize;
         [connections / 3, connections / 4].map(|share| share.max(1))
-    }
-
-    /// Adds a workspace without a secret. Returns `false` if there is one with this id already, and nothing
-    /// was changed.
-    pub(crate) async fn insert(&self, workspace: &WorkspaceId, token_hash: &str) -> Result<bool, StoreError> {
-        let parameters = [workspace.as_str(), token_hash];
-        Ok(match self {
-            Self::Sqlite(pool, file) => execute(pool, file, INSERT, &parameters).await?,
-            Self::Postgres(pool) => write(pool, &PG_INSERT, &parameters).await?,
-        } > 0)
-    }
-
-    /// Deletes a workspace. Returns `false` if there was none.
-    pub(crate) async fn delete(&self, workspace: &WorkspaceId) -> Result<bool, StoreError> {
-        let parameters = [workspace.as_str()];
-        Ok(match self {
-            Self::Sqlite(pool, file) => execute(pool, file, DELETE, &parameters).await?,
-            Self::Postgres(pool) => write(pool, &PG_DELETE, &parameters).await?,
-        } > 0)
     }
 
     /// Checks that the database answers, and returns whether it takes writes.
@@ -249,30 +204,6 @@ impl Store {
             Err(_) => tracing::warn!("the database did not close in time"),
         }
     }
-}
-
-async fn write(
-    pool: &PostgresPool,
-    statement: &PostgresWrite,
-    parameters: &[&str],
-) -> Result<u64, StoreError> {
-    in_time(async { Ok(pool.write(statement, parameters).await?) }).await
-}
-
-async fn execute(
-    pool: &SqlitePool,
-    file: &DatabaseFile,
-    statement: &'static str,
-    parameters: &[&str],
-) -> Result<u64, StoreError> {
-    file.check().map_err(StoreError::FileChanged)?;
-    // What has not got a connection is not sent: the two are told apart.
-    let mut connection = pool.acquire().await.map_err(|error| StoreError::Unavailable(describe(&error)))?;
-    let query = parameters.iter().fold(sqlx::query(statement), |query, &value| query.bind(value));
-    let rows = in_time(async { Ok(query.execute(&mut *connection).await?.rows_affected()) }).await?;
-    // Data that was written to a file that has lost its path since may be gone.
-    file.check().map_err(|changed| StoreError::OutcomeUnknown(changed.to_string().into()))?;
-    Ok(rows)
 }
 
 async fn in_time<T>(executed: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use leasehold::SecretCache;
+use leasehold::{PolicyStatus, Stats};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
@@ -28,8 +28,8 @@ impl UserSignals {
         loop {
             tokio::select! {
                 _ = self.first.recv() => {
-                    log_state("secrets", &app.secrets);
-                    log_state("tokens", &app.tokens);
+                    log_state("secrets", &app.secrets.stats(), &app.secrets.policy());
+                    log_state("tokens", &app.tokens.stats(), &app.tokens.policy());
                 }
                 _ = self.second.recv() => {
                     tracing::info!("SIGUSR2 means nothing here; SIGUSR1 logs the state of the caches");
@@ -39,8 +39,7 @@ impl UserSignals {
     }
 }
 
-fn log_state(cache: &str, cached: &SecretCache) {
-    let (stats, policy) = (cached.stats(), cached.policy());
+fn log_state(cache: &str, stats: &Stats, policy: &PolicyStatus) {
     tracing::info!(
         cache,
         policy = policy.name,

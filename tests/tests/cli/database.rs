@@ -49,7 +49,8 @@ async fn what_a_server_would_lack_is_said_and_nothing_is_made() -> Result<()> {
     );
     let user = format!("checks_{}", database.options().get_database().context("no name")?);
     let role = format!(
-        "CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT SELECT, INSERT, UPDATE ON workspaces TO {user}"
+        "CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT SELECT, INSERT, UPDATE ON workspaces, \
+         workspace_tokens TO {user}"
     );
     sqlx::raw_sql(AssertSqlSafe(role)).execute(database.pool()).await?;
     let url = database.options().username(&user).password("x").to_url_lossy().to_string();

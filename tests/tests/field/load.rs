@@ -32,12 +32,14 @@ pub(super) type Rows = BTreeMap<String, Option<String>>;
 
 /// Makes the rows, in place of all that there are. Every eighth row has no secret yet.
 pub(super) async fn make_rows(pool: &PgPool) -> Result<Rows> {
-    sqlx::raw_sql("TRUNCATE workspaces").execute(pool).await?;
-    let sql = "INSERT INTO workspaces (id, auth_token_hash, platform_inbound_secret) \
-               SELECT 'w' || n, encode(sha256(convert_to('token-of-w' || n, 'UTF8')), 'hex'), \
-                      CASE WHEN n % 8 > 0 THEN 'secret-of-w' || n END \
+    sqlx::raw_sql("TRUNCATE workspaces CASCADE").execute(pool).await?;
+    let sql = "INSERT INTO workspaces (id, platform_inbound_secret) \
+               SELECT 'w' || n, CASE WHEN n % 8 > 0 THEN 'secret-of-w' || n END \
                FROM generate_series(0, $1 - 1) AS n";
     sqlx::query(sql).bind(i32::try_from(ROWS)?).execute(pool).await?;
+    let sql = "INSERT INTO workspace_tokens (workspace_id, token_hash) \
+               SELECT id, encode(sha256(convert_to('token-of-' || id, 'UTF8')), 'hex') FROM workspaces";
+    sqlx::query(sql).execute(pool).await?;
     rows(pool).await
 }
 

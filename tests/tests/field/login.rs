@@ -18,7 +18,8 @@ async fn a_password_that_is_changed_in_its_file_is_read_again_without_a_restart(
     ensure!(migrated.code == Some(0), "{migrated:?}");
     let execute = |sql: String| async { sqlx::raw_sql(AssertSqlSafe(sql)).execute(database.pool()).await };
     execute(format!(
-        "CREATE ROLE {user} LOGIN PASSWORD 'first'; GRANT SELECT, INSERT, UPDATE, DELETE ON workspaces TO \
+        "CREATE ROLE {user} LOGIN PASSWORD 'first'; GRANT SELECT, INSERT, UPDATE, DELETE \
+         ON workspaces, workspace_tokens TO \
          {user}"
     ))
     .await?;

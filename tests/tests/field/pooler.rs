@@ -98,7 +98,7 @@ async fn run_another_program(pooler: &Pooler, mode: Mode) -> Result<()> {
     for (number, client) in clients.iter_mut().enumerate() {
         for turn in 0..16 {
             let kind = (number + turn) % 16;
-            let (verb, texts) = (["DELETE", "SELECT auth_token_hash"][kind % 2], kind / 2 + 1);
+            let (verb, texts) = (["DELETE", "SELECT id"][kind % 2], kind / 2 + 1);
             let more: String = (2..=texts).map(|n| format!(" AND ${n} <> ''")).collect();
             let sql = format!("{verb} FROM workspaces WHERE id = $1{more}");
             let mut query = sqlx::query(AssertSqlSafe(sql));

@@ -11,12 +11,13 @@ use leasehold_tests::server::{ADMIN_TOKEN, no_body};
 use super::{TestBed, W};
 
 /// Every route of the operator's, with the scope that it needs.
-pub(super) const OPERATORS: [(&str, &str, &str); 13] = [
+pub(super) const OPERATORS: [(&str, &str, &str); 17] = [
     ("GET", "/admin/policy", "read"),
     ("GET", "/admin/stats", "read"),
     ("GET", "/workspaces", "read"),
     ("GET", "/workspaces/w", "read"),
     ("GET", "/admin/cache/w", "read"),
+    ("GET", "/workspaces/w/tokens", "read"),
     ("PUT", "/admin/policy", "policy"),
     ("POST", "/admin/policy/rollback", "policy"),
     ("POST", "/admin/cache/reset", "policy"),
@@ -25,6 +26,9 @@ pub(super) const OPERATORS: [(&str, &str, &str); 13] = [
     ("DELETE", "/workspaces/w", "secrets"),
     ("GET", "/workspaces/w/secret", "secrets"),
     ("POST", "/workspaces/w/secret", "secrets"),
+    ("POST", "/workspaces/w/tokens", "secrets"),
+    ("POST", "/workspaces/w/tokens/rotate", "secrets"),
+    ("DELETE", "/workspaces/w/tokens/t", "secrets"),
 ];
 
 #[tokio::test]

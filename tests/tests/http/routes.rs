@@ -30,7 +30,7 @@ async fn a_workspace_is_created_once(engine: Engine) -> Result<()> {
     let token = created.text_of(201, "auth_token")?;
     assert_eq!(created.json(201)?, json!({ "id": W, "auth_token": token }));
     assert_eq!((token.len(), created.header("cache-control")), (43, Some("no-store")));
-    let stored = bench.rows.text("SELECT auth_token_hash FROM workspaces").await?.context("no row")?;
+    let stored = bench.rows.text("SELECT token_hash FROM workspace_tokens").await?.context("no row")?;
     assert!(stored.len() == 64 && !stored.contains(&token), "the token itself is stored");
     let again = bench.server.admin("POST", "/workspaces", body())?.refusal(409, "workspace_exists")?;
     assert!(again["message"].to_string().contains(W), "{again}");

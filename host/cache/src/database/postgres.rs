@@ -34,7 +34,7 @@ use super::key_form::KeyForm;
 use super::{Answer, Answers, Column, Database, IssueMode, TransactionConnection};
 use crate::{ConnectError, DatabaseError, Secret, WorkspaceId};
 
-pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresRead, PostgresWrite};
+pub use self::pool::{Health, PostgresOptions, PostgresPool, PostgresQuery, PostgresWrite};
 pub use self::sessions::Sessions;
 
 /// A column of a PostgreSQL database. A clone shares the pool and the count of statements.

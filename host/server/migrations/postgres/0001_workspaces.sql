@@ -1,8 +1,7 @@
--- One row for each workspace. auth_token_hash is the SHA-256 of its token in lower-case hexadecimal.
+-- One row for each workspace.
 -- No secret (NULL or '') means that none was issued yet, and the first heartbeat issues one.
 create table workspaces (
     id text primary key,
-    auth_token_hash text not null,
     platform_inbound_secret text,
     created_at timestamptz not null default now()
 );

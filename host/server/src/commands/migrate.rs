@@ -33,9 +33,12 @@ impl MigrateDatabase {
         let layout = Layout::new(&self.existing)?;
         let (migrated, shown) = on_a_runtime(store::migrate(&source, &layout))?;
         let done = match migrated {
-            Migrated::Created => "was made",
-            Migrated::WasCurrent => "is up to date; nothing was changed",
-            Migrated::WasExternal => "is another program's, and has all that is needed; nothing was changed",
+            Migrated::Created => "was made".to_owned(),
+            Migrated::Upgraded(from) => format!("was brought up to date from version {from}"),
+            Migrated::WasCurrent => "is up to date; nothing was changed".to_owned(),
+            Migrated::WasExternal => {
+                "is another program's, and has all that is needed; nothing was changed".to_owned()
+            }
         };
         print(&format!("the schema of {shown} {done}\n"))
     }

@@ -30,14 +30,15 @@ pub(super) async fn forget(
     State(app): State<Arc<App>>,
     Extension(author): Extension<Author>,
     Workspace(workspace): Workspace,
-) -> Response {
-    app.forget(&workspace);
+) -> Result<Response, ApiError> {
+    app.secrets.remove(&workspace);
+    app.tokens.forget_all_of(&workspace, &app.store).await?;
     tracing::info!(%workspace, "forgot a workspace");
-    done(&app, Deed::Forget, Some(&workspace), &author).await
+    Ok(done(&app, Deed::Forget, Some(&workspace), &author).await)
 }
 
 async fn done(app: &App, deed: Deed, workspace: Option<&WorkspaceId>, author: &Author) -> Response {
-    app.record(AuditedChange { deed, effect: Effect::Done, workspace, author }).await;
+    app.record(AuditedChange { deed, effect: Effect::Done, workspace, token: None, author }).await;
     respond::json(StatusCode::OK, &json!({ "status": "ok" }))
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tracing::Instrument as _;
 
 use crate::app::App;
-use crate::auth::bearer;
+use crate::auth::{TokenHash, bearer};
 use crate::front::Concerns;
 use crate::peer::Peer;
 use crate::respond::{self, ApiError, secret_json};
@@ -63,6 +63,7 @@ async fn answered(
     }
     // A heal is recorded also where the client does not wait for its answer.
     let (app, workspace, peer) = (Arc::clone(app), workspace.clone(), Peer::of(extensions));
+    let token = TokenHash::of(token);
     let answered = async move {
         match app.secrets.read_or_issue(&workspace).await {
             Ok(lookup) => {
@@ -75,7 +76,7 @@ async fn answered(
                 if matches!(error, Error::OutcomeUnknown(_)) {
                     app.journal.note_heal(&workspace, None, &peer);
                 }
-                Ok(without_secret(&app, &workspace, &error))
+                Ok(without_secret(&app, &workspace, token, &error))
             }
         }
     };
@@ -90,12 +91,13 @@ fn with_secret(secret: &Secret) -> Result<Response, ApiError> {
     }
 }
 
-fn without_secret(app: &App, workspace: &WorkspaceId, error: &Error) -> Response {
+fn without_secret(app: &App, workspace: &WorkspaceId, token: TokenHash, error: &Error) -> Response {
     let code = match error {
         Error::UnknownWorkspace => {
             // The row is gone, so the token that was accepted is no longer valid. The next heartbeat is a
             // 401, so that no client can repeat this line.
-            app.forget(workspace);
+            app.secrets.remove(workspace);
+            app.tokens.forget_presented(workspace, token);
             tracing::warn!(%workspace, "a heartbeat came from a workspace that was deleted");
             "unknown_workspace"
         }

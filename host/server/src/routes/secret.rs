@@ -51,7 +51,8 @@ pub(super) async fn rotate(
 async fn issue(app: &App, author: &Author, workspace: &WorkspaceId) -> Result<Secret, Error> {
     let issued = app.secrets.issue(workspace).await;
     if let Some(effect) = Effect::of_issue(&issued) {
-        let change = AuditedChange { deed: Deed::Rotate, effect, workspace: Some(workspace), author };
+        let change =
+            AuditedChange { deed: Deed::Rotate, effect, workspace: Some(workspace), token: None, author };
         app.record(change).await;
     }
     if issued.is_ok() {

@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use leasehold::{PostgresRead, WorkspaceId};
+use leasehold::{PostgresQuery, WorkspaceId};
 use sqlx::SqlitePool;
 
 use super::{DatabaseFile, Store, StoreError, in_time};
@@ -47,15 +47,15 @@ fn conditions(id: &str, listed: Listed) -> [String; 2] {
     [format!("{id} = '' AND {wanted}"), format!("id > {id} AND {wanted}")]
 }
 
-fn postgres(purpose: &str, condition: &str) -> PostgresRead {
-    PostgresRead::new(purpose, |guard| {
+fn postgres(purpose: &str, condition: &str) -> PostgresQuery {
+    PostgresQuery::read(purpose, 3, |guard| {
         format!(
-            "CAST(found.id AS text), found.made, found.has_secret FROM (SELECT 1) AS one \
-             LEFT JOIN (SELECT page.id, page.has_secret, \
-             (SELECT to_json(created_at) #>> '{{}}' FROM workspaces AS kept WHERE kept.id = page.id) AS made \
+            "SELECT CAST(page.id AS text), \
+             (SELECT to_json(created_at) #>> '{{}}' FROM workspaces AS kept WHERE kept.id = page.id), \
+             page.has_secret \
              FROM (SELECT id, CAST({HAS_SECRET} AS text) AS has_secret, CAST(NULL AS text) \
              AS created_at FROM workspaces WHERE {condition} AND {guard} ORDER BY id LIMIT CAST($5 AS \
-             bigint)) AS page) AS found ON true ORDER BY found.id"
+             bigint)) AS page ORDER BY page.id"
         )
     })
 }
@@ -70,7 +70,7 @@ fn sqlite(condition: &str) -> String {
 
 /// The statements of one kind of list: its first page, and a page behind an id.
 struct ListStatements {
-    postgres: [PostgresRead; 2],
+    postgres: [PostgresQuery; 2],
     sqlite: [String; 2],
 }
 
@@ -86,7 +86,7 @@ impl ListStatements {
 static ALL: LazyLock<ListStatements> = LazyLock::new(|| ListStatements::new("list", Listed::All));
 static WITHOUT_SECRET: LazyLock<ListStatements> =
     LazyLock::new(|| ListStatements::new("list-without-secret", Listed::WithoutSecret));
-static ONE: LazyLock<(PostgresRead, String)> =
+static ONE: LazyLock<(PostgresQuery, String)> =
     LazyLock::new(|| (postgres("look", "id = $4"), sqlite("id = ?1")));
 
 impl Store {
@@ -121,7 +121,7 @@ impl Store {
 
     async fn rows(
         &self,
-        postgres: &PostgresRead,
+        postgres: &PostgresQuery,
         sqlite: &'static str,
         id: &str,
         limit: usize,
@@ -131,7 +131,7 @@ impl Store {
             match self {
                 Self::Sqlite(pool, file) => read_file(pool, file, sqlite, &[id, &limit]).await,
                 Self::Postgres(pool) => {
-                    let rows = pool.read(postgres, &[id, &limit]).await?;
+                    let rows = pool.query(postgres, &[id, &limit]).await?;
                     Ok(rows.into_iter().filter_map(row_of_texts).collect())
                 }
             }

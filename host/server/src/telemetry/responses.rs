@@ -82,7 +82,7 @@ impl Route {
 }
 
 fn matches_pattern(pattern: &str, path: &str) -> bool {
-    if !pattern.contains('{') {
+    if pattern == path || !pattern.contains('{') {
         return pattern == path;
     }
     let (mut patterns, mut parts) = (pattern.split('/'), path.split('/'));

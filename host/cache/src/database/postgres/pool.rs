@@ -6,7 +6,7 @@
 
 mod link;
 mod options;
-mod own;
+mod query;
 mod refusal;
 mod servers;
 
@@ -33,7 +33,7 @@ use crate::{ConnectError, DatabaseError};
 
 pub(super) use self::link::Link;
 pub use self::options::PostgresOptions;
-pub use self::own::PostgresRead;
+pub use self::query::PostgresQuery;
 use self::refusal::Refusals;
 
 /// Maximum wait for a connection of a statement of the program's own.

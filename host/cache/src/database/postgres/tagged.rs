@@ -111,6 +111,15 @@ impl Tagged {
         Self::change(purpose, QUIET, change, select)
     }
 
+    /// Makes a statement of several steps that change rows. `steps` makes the parts of its `WITH` from the
+    /// condition without which they must change nothing, and `select` is what stands behind the columns of
+    /// the answer.
+    pub(super) fn steps(purpose: &str, steps: impl FnOnce(&str) -> String, select: &str) -> Self {
+        let tag = format!("leasehold:{purpose}");
+        let guard = guard(&tag, &format!("{QUIET} AND {LOCK_TIMEOUT}"));
+        Self::new(&tag, &format!("WITH {} ", steps(&guard)), select)
+    }
+
     fn change(purpose: &str, settings: &str, change: impl FnOnce(&str) -> String, select: &str) -> Self {
         let tag = format!("leasehold:{purpose}");
         let guard = guard(&tag, settings);

@@ -11,9 +11,13 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{DatabaseReport, FoundSchema, LOCK_TIMEOUT, Migrate, Migrated, PAUSE, VERSION};
+use super::{
+    Columns, DatabaseReport, FoundSchema, LOCK_TIMEOUT, MAX_NAMED, Migrate, Migrated, OldTokens, PAUSE,
+    VERSION, has,
+};
 
 const WORKSPACES: &str = include_str!("../../../migrations/postgres/0001_workspaces.sql");
+const TOKENS: &str = include_str!("../../../migrations/postgres/0002_workspace_tokens.sql");
 /// The advisory lock for changes of the schema: the first eight bytes of "leasehold", which no other program
 /// is expected to use.
 const LOCK: u64 = 0x6c65_6173_6568_6f6c;
@@ -26,17 +30,26 @@ const LOOK: &str = "SELECT current_user::text AS role, coalesce(current_schema()
     current_setting('transaction_read_only') AS read_only, \
     coalesce((SELECT string_agg(attname, ',') FROM pg_attribute \
         WHERE attrelid = to_regclass('workspaces') AND attnum > 0 AND NOT attisdropped), '') AS columns, \
+    coalesce((SELECT string_agg(attname, ',') FROM pg_attribute \
+        WHERE attrelid = to_regclass('workspace_tokens') AND attnum > 0 AND NOT attisdropped), '') \
+        AS token_columns, \
     coalesce(has_table_privilege(to_regclass('leasehold_schema')::oid, 'SELECT'), false)::text \
         AS is_recorded, \
-    coalesce((SELECT string_agg(p, ', ') FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p \
-        WHERE NOT has_any_column_privilege(to_regclass('workspaces')::oid, p)), '') AS missing, \
-    coalesce(has_table_privilege(to_regclass('workspaces')::oid, 'DELETE'), true)::text AS may_delete";
+    coalesce((SELECT string_agg(p || ' on ' || t, ', ' ORDER BY m, n) \
+        FROM unnest(ARRAY['workspaces', 'workspace_tokens']) WITH ORDINALITY AS tables (t, m), \
+             unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) WITH ORDINALITY AS privileges (p, n) \
+        WHERE NOT CASE p WHEN 'DELETE' THEN has_table_privilege(to_regclass(t)::oid, p) \
+                         ELSE has_any_column_privilege(to_regclass(t)::oid, p) END), '') AS missing";
 const VERSION_OF_SERVER: &str = "SELECT current_setting('server_version') AS version";
+/// A hash of version 1 that can be taken over, whatever the case of its digits.
+const USABLE: &str = "lower(auth_token_hash) ~ '^[0-9a-f]{64}$'";
 const KEPT: &str = "SELECT coalesce(max(version), 0)::text AS version FROM leasehold_schema";
 
 /// Findings of a look, and the role that looked.
 struct Look {
     found: FoundSchema,
+    /// Whether the table of workspaces says when each was made.
+    is_dated: bool,
     role: String,
     schema: String,
     is_read_only: bool,
@@ -61,20 +74,28 @@ pub(in crate::store) async fn migrate(
         }
         anyhow::ensure!(
             !seen.is_read_only,
-            "the schema of {shown} is not there, and nothing can be written there: it is a standby or \
-             read-only; run `leasehold migrate` on the primary"
+            "the schema of {shown} is not there or has version 1, and nothing can be written there: it is a \
+             standby or read-only; run `leasehold migrate` on the primary"
         );
-        let made = sqlx::raw_sql(AssertSqlSafe(statements())).execute(&mut *connection);
+        let is_old = seen.found == FoundSchema::Old;
+        let old =
+            if is_old { old_tokens(connection).await.with_context(cannot)? } else { OldTokens::default() };
+        old.check(shown)?;
+        let made = sqlx::raw_sql(AssertSqlSafe(statements(&seen))).execute(&mut *connection);
         let made = timeout(MAKING, made).await.with_context(cannot)?;
         let Err(error) = made else {
-            done = Migrated::Created;
+            done = if is_old { Migrated::Upgraded(1) } else { Migrated::Created };
+            if is_old {
+                old.report(shown);
+            }
             continue;
         };
         let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default();
         anyhow::ensure!(
             code != "42501",
-            "{}: the user {} may create no tables in the schema {:?}; run `leasehold migrate --database \
-             URL` as a user who may, and grant this one SELECT, INSERT, UPDATE and DELETE on workspaces",
+            "{}: the user {} may create no tables in the schema {:?}, or change none there; run `leasehold \
+             migrate --database URL` as a user who may, and grant this one SELECT, INSERT, UPDATE and DELETE \
+             on workspaces and workspace_tokens",
             cannot(),
             seen.role,
             seen.schema
@@ -115,14 +136,29 @@ pub(in crate::store) async fn describe(
     };
     report.fact("user", format!("{} may {may}", seen.role));
     if !seen.missing.is_empty() {
-        report.lack(format!("grant {} on workspaces to {}", seen.missing, seen.role));
+        report.lack(format!("grant {} to {}", seen.missing, seen.role));
     }
     Ok(())
 }
 
 /// Returns one message, which is one transaction: all of it is done or nothing is. The lock is tried and not
 /// waited for, and goes with the transaction.
-fn statements() -> String {
+fn statements(seen: &Look) -> String {
+    let steps = match seen.found {
+        FoundSchema::Old => {
+            let created = if seen.is_dated { "coalesce(created_at, now())" } else { "now()" };
+            // Nothing may come between the copy and the end of the column.
+            format!(
+                "LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE;
+                 {TOKENS}
+                 INSERT INTO workspace_tokens (token_hash, workspace_id, created_ms)
+                     SELECT lower(auth_token_hash), id, (extract(epoch FROM {created}) * 1000)::bigint
+                     FROM workspaces WHERE {USABLE};
+                 ALTER TABLE workspaces DROP COLUMN auth_token_hash;"
+            )
+        }
+        _ => format!("{WORKSPACES} {TOKENS}"),
+    };
     format!(
         "SET LOCAL lock_timeout = '2s';
          SET LOCAL statement_timeout = '30s';
@@ -132,7 +168,7 @@ fn statements() -> String {
                  RAISE EXCEPTION 'another server changes the schema' USING ERRCODE = 'lock_not_available';
              END IF;
          END $leasehold$;
-         {WORKSPACES}
+         {steps}
          CREATE TABLE IF NOT EXISTS leasehold_schema (
              version integer PRIMARY KEY,
              applied_at timestamptz NOT NULL DEFAULT now()
@@ -141,25 +177,42 @@ fn statements() -> String {
     )
 }
 
+/// Reads which tokens of version 1 cannot be taken over.
+async fn old_tokens(connection: &mut PgConnection) -> anyhow::Result<OldTokens> {
+    let sql = format!(
+        "SELECT (SELECT count(*) FROM workspaces WHERE NOT coalesce({USABLE}, false))::text AS unusable, \
+         array_to_string(ARRAY(SELECT id FROM (SELECT id, \
+         count(*) OVER (PARTITION BY lower(auth_token_hash)) AS n \
+         FROM workspaces WHERE {USABLE}) AS w WHERE n > 1 ORDER BY id LIMIT {MAX_NAMED}), chr(31)) \
+         AS sharing"
+    );
+    let row = timeout(MAKING, sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut *connection)).await;
+    let row = row.with_context(|| format!("no answer within {MAKING:?}"))??;
+    let sharing: String = row.try_get("sharing")?;
+    let sharing = sharing.split('\u{1f}').filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    Ok(OldTokens { sharing, unusable: row.try_get::<String, _>("unusable")?.parse()? })
+}
+
 async fn look(connection: &mut PgConnection) -> anyhow::Result<Look> {
     let row = one(connection, LOOK).await?;
     let text = |name: &str| row.try_get::<String, _>(name);
-    let columns: Vec<String> =
-        text("columns")?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let columns = |name: &str| {
+        Ok::<Vec<String>, sqlx::Error>(
+            text(name)?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        )
+    };
+    let (workspaces, tokens) = (columns("columns")?, columns("token_columns")?);
     let version = match text("is_recorded")?.as_str() {
         "true" => Some(one(connection, KEPT).await?.try_get::<String, _>("version")?.parse()?),
         _ => None,
     };
-    let mut missing = text("missing")?;
-    if text("may_delete")? == "false" {
-        missing += if missing.is_empty() { "DELETE" } else { ", DELETE" };
-    }
     Ok(Look {
-        found: FoundSchema::new(&columns, version),
+        found: FoundSchema::new(&Columns { workspaces: &workspaces, tokens: &tokens, version }),
+        is_dated: has(&workspaces, "created_at"),
         role: text("role")?,
         schema: text("schema")?,
         is_read_only: text("read_only")? == "on",
-        missing,
+        missing: text("missing")?,
     })
 }
 
@@ -169,7 +222,7 @@ impl Look {
         if !self.missing.is_empty() {
             tracing::warn!(
                 user = self.role,
-                "this user may not {} on the table workspaces: what needs that will be refused; grant it",
+                "this user may not {}: what needs that will be refused; grant it",
                 self.missing
             );
         }
