@@ -4,6 +4,7 @@
 //! sees: rows, answers, and words.
 
 mod changing;
+mod crowd;
 mod dead;
 mod existing;
 mod failover;

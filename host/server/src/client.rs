@@ -3,7 +3,7 @@
 //! The token goes into one header and nowhere else. Whatever a server says is text of somebody else's:
 //! nothing of it controls the terminal, and an error that is not understood is shown as it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,14 +12,19 @@ use serde::Deserialize;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::admin_token::{self, AdminVariables};
 use crate::api::{ErrorBodyJson, ErrorJson};
+use crate::policy_source::read_file;
 
 pub(crate) const NOT_OURS: &str = "the answer is not one of a Leasehold server; does --server name one?";
 
 /// Timeout of a request. A swap compiles and rehearses; the server bounds both.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Maximum size of a file of certificates, a bound on a wrong one.
+const MAX_CA_BYTES: usize = 4 * 1024 * 1024;
 
 /// Which server to talk to.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +33,10 @@ pub struct RemoteServer {
     /// LEASEHOLD_ADMIN_TOKEN_FILE names, or from leasehold.admin-token in the working directory
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub server: String,
+
+    /// Trust the certificates in this PEM file, in place of the public ones, where the server speaks TLS
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 
     /// Who is doing this, for the record of changes
     #[arg(long = "as", value_name = "NAME")]
@@ -128,9 +137,9 @@ impl RemoteServer {
     ) -> anyhow::Result<Response<ureq::Body>> {
         let url = self.url();
         anyhow::ensure!(
-            url.starts_with("http://"),
-            "--server {url:?} is not usable; expected http://HOST:PORT of a server on this machine or behind \
-             a tunnel"
+            url.starts_with("http://") || url.starts_with("https://"),
+            "--server {url:?} is not usable; expected https://HOST:PORT, or http://HOST:PORT of a server on \
+             this machine or behind a tunnel"
         );
         anyhow::ensure!(
             !url.contains('@'),
@@ -141,6 +150,7 @@ impl RemoteServer {
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
+            .tls_config(self.tls()?)
             .timeout_global(Some(REQUEST_TIMEOUT));
         let agent: Agent = config.build().into();
         let RemoteRequest { method, path, headers, body } = request;
@@ -158,13 +168,35 @@ impl RemoteServer {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let unusable = || format!("--server {url:?} is not usable; expected http://HOST:PORT");
+        let unusable = || format!("--server {url:?} is not usable; expected http:// or https://HOST:PORT");
         let sent = if matches!(method, Method::GET | Method::DELETE) {
             agent.run(request.body(()).with_context(unusable)?)
         } else {
             agent.run(request.body(body).with_context(unusable)?)
         };
         sent.with_context(|| format!("no answer from {url}; is a server running there? --server says where"))
+    }
+
+    /// Returns which certificates are trusted.
+    fn tls(&self) -> anyhow::Result<TlsConfig> {
+        let Some(file) = &self.ca else { return Ok(TlsConfig::default()) };
+        let shown = file.display();
+        let pem = read_file(file, MAX_CA_BYTES)
+            .with_context(|| format!("cannot read --ca {shown}; expected a PEM file with certificates"))?;
+        let items: Result<Vec<_>, _> = parse_pem(&pem).collect();
+        let items = items.with_context(|| format!("--ca {shown} is no PEM file"))?;
+        let certificates: Vec<Certificate<'static>> = items
+            .into_iter()
+            .filter_map(|item| match item {
+                PemItem::Certificate(certificate) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        anyhow::ensure!(
+            !certificates.is_empty(),
+            "--ca {shown} has no certificate; expected PEM with BEGIN CERTIFICATE"
+        );
+        Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build())
     }
 
     fn url(&self) -> &str {

@@ -124,10 +124,14 @@ fn a_setting_that_cannot_be_used_is_named_with_what_would_do() -> Result<()> {
 fn a_port_that_is_taken_or_none_is_named() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
-    for listen in [address.as_str(), "127.0.0.1", "127.0.0.1:99999"] {
+    for (listen, words) in [
+        (address.as_str(), "no other program uses"),
+        ("127.0.0.1", "is no address"),
+        ("127.0.0.1:99999", "is no address"),
+    ] {
         let launch = Launch::alone(["serve", "--listen", listen, "--database", "sqlite://x.db?mode=rwc"])?;
         let complaint = refused(&launch.variable("LEASEHOLD_ADMIN_TOKEN", "token"));
-        assert_says(&complaint, &[listen, "expected HOST:PORT", "no other program uses"]);
+        assert_says(&complaint, &[listen, "expected HOST:PORT", words]);
     }
     Ok(())
 }

@@ -74,6 +74,30 @@ fn tls_speaks_both_versions_and_plain_text_gets_nowhere() -> Result<()> {
 }
 
 #[test]
+fn an_operators_command_speaks_tls_with_a_certificate_that_it_is_told_to_trust() -> Result<()> {
+    let launch = with_tls()?;
+    let (server, addresses) = listening(&launch)?;
+    let url = by_name(&addresses[0], "");
+    let ask = |ca: &str| {
+        let arguments = ["workspace", "create", "w", "--server", &url, "--ca", ca];
+        launch.beside(arguments).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN).run_to_completion()
+    };
+    let ended = ask("cert.pem")?;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    for (ca, expected) in
+        [("none.pem", "cannot read --ca none.pem"), ("key.pem", "--ca key.pem has no certificate")]
+    {
+        let ended = ask(ca)?;
+        assert!(ended.code == Some(1) && ended.log.contains(expected), "{ca}: {}", ended.log);
+    }
+    let other = file("other.pem");
+    let ended = ask(other.to_str().context("a path that is no text")?)?;
+    assert!(ended.code == Some(1) && ended.log.contains("no answer from"), "{}", ended.log);
+    assert_eq!(server.terminated()?.code, Some(0));
+    Ok(())
+}
+
+#[test]
 fn a_certificate_is_read_again_on_sighup_and_a_bad_one_leaves_it() -> Result<()> {
     let launch = with_tls()?;
     let (server, addresses) = listening(&launch)?;

@@ -8,6 +8,7 @@
 //! Only a refusal counts, never silence: a server that is slow may still answer the pool's own attempt. And a
 //! server that has no connection left is no reason to fail at once, since one of ours may come back.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use crate::database::postgres::failure::describe;
 /// Wait for a connection after which it is looked at why there is none: longer than one takes to be opened
 /// nearby.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Pause between two attempts while the server refuses. It bounds how late its return is noticed.
-const AGAIN: Duration = Duration::from_millis(200);
+/// Pause between two attempts while the server refuses: a statement that comes meanwhile waits for the next.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Minimum time between two looks that found nothing: under load, waiting is not the server's fault.
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -74,16 +75,23 @@ impl Refusals {
     /// where the server accepts them, or says nothing. Attempts are made in tasks of `runtime`.
     pub(super) async fn refused(&self, pool: &PgPool, runtime: &Handle) -> Arc<str> {
         let mut door = self.0.door.subscribe();
-        let is_shut = |door: &Door| matches!(door, Door::Shut(_));
-        if timeout(PATIENCE, door.wait_for(is_shut)).await.is_err() && self.0.begin() {
+        // What was found before this statement may be over by now: only a later attempt counts.
+        let mut refused = pin!(async {
+            while door.changed().await.is_ok() {
+                if let Door::Shut(words) = &*door.borrow_and_update() {
+                    return Arc::clone(words);
+                }
+            }
+            // The sender lives as long as the pool.
+            std::future::pending().await
+        });
+        if let Ok(words) = timeout(PATIENCE, refused.as_mut()).await {
+            return words;
+        }
+        if self.0.begin() {
             runtime.spawn(attempt_until_it_opens(Attempting(Arc::downgrade(&self.0)), pool.clone()));
         }
-        let words = door.wait_for(is_shut).await.ok().and_then(|door| door.words());
-        match words {
-            Some(words) => words,
-            // The sender lives as long as the pool.
-            None => std::future::pending().await,
-        }
+        refused.await
     }
 }
 
