@@ -27,7 +27,6 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a process has one, and most are of the largest")]
 pub enum Command {
     /// Run the server until SIGTERM or Ctrl-C; a second one ends it at once
     #[command(after_help = "\

@@ -136,7 +136,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_its_server() -> Result<()> {
     let text = path.to_str().context("a path that is no text")?;
     let answer = || curl(&["--unix-socket", text, "http://localhost/healthz"]);
     let (server, addresses) = listening(&launch)?;
-    assert_eq!(addresses, [listen.clone()]);
+    assert_eq!(addresses, std::slice::from_ref(&listen));
     assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
     assert_eq!(answer()?, format!("1.1 {OK}"));
     // Another server does not take it away.

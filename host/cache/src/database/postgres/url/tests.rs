@@ -12,7 +12,7 @@ fn used(url: &str) -> Result<PgConnectOptions, ConnectError> {
 }
 
 fn refusal(url: &str) -> String {
-    used(url).err().expect("it is refused").to_string()
+    used(url).expect_err("it is refused").to_string()
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_file_for_tls_that_cannot_be_used_is_named() {
     };
     for name in ["sslrootcert", "ssl-ca", "sslcert", "sslkey"] {
         for path in [folder.join("no such.pem"), wrong.clone()] {
-            let error = with(name, &path, "").err().expect("it is refused").to_string();
+            let error = with(name, &path, "").expect_err("it is refused").to_string();
             assert!(error.contains(&*path.to_string_lossy()) && error.contains(name), "{error}");
             assert!(error.contains("PEM") && !error.contains("hunter2"), "{error}");
             assert!(with(name, &path, "&sslmode=disable").is_ok());
