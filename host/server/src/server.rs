@@ -77,6 +77,8 @@ impl Addresses {
 /// Checks what can be checked of the options without a database.
 pub(crate) fn check(serve: &Serve) -> anyhow::Result<()> {
     policy_source::choose(&serve.policy, &serve.settings)?;
+    DatabaseSource::new(&serve.database, serve.existing.database_file.as_deref())?;
+    AdminCredentials::check_files(&serve.admin)?;
     Parts::of(serve).map(drop)
 }
 
@@ -178,8 +180,11 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         announce(&self.services);
         notify::ready();
+        let stop = async {
+            stop.await;
+            notify::stopping();
+        };
         self.run_quietly(stop, abort).await;
-        notify::stopping();
     }
 
     /// Does the same, without a word on stdout or to a service manager.
@@ -260,8 +265,9 @@ fn services(
         let listener = reserved.open(option)?;
         warn_of_plain_text(&listener, tls.is_some());
         let tls = tls.filter(|_| listener.address().is_some()).cloned();
+        let connections = Connections::new(max, timeouts, Arc::clone(&app.telemetry.connections));
         let front = Front::new(routes, Arc::clone(&app.telemetry));
-        Ok::<_, anyhow::Error>(Service { listener, front, tls, connections: Connections::new(max, timeouts) })
+        Ok::<_, anyhow::Error>(Service { listener, front, tls, connections })
     };
     let max = MaxConnections { in_all, per_peer };
     let routes = match admin {

@@ -67,6 +67,8 @@ fn config_check_finds_what_a_start_would_and_starts_nothing() -> Result<()> {
         ("", ("LEASEHOLD_LISTEN", "nowhere"), "--listen \"nowhere\" is no address"),
         ("", ("LEASEHOLD_KEEP_ALIVE", "0s"), "LEASEHOLD_KEEP_ALIVE"),
         ("token-policy = \"mine\"", ("A", ""), "--token-policy"),
+        ("admin-tokens = [\"no/such.tokens\"]", ("A", ""), "no/such.tokens"),
+        ("database-file = \"no/such.url\"", ("A", ""), "--database-file no/such.url"),
     ] {
         let launch = configured(file)?.beside(["config", "check"]).variable(variable.0, variable.1);
         let ended = launch.run_to_completion()?;

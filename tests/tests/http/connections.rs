@@ -130,6 +130,13 @@ fn connections_that_do_nothing_keep_nobody_out() -> Result<()> {
     }
     let log = server.log()?;
     assert_eq!(log.matches("too many connections").count(), 1, "{log}");
+    let metrics = server.get("/metrics")?.text;
+    let number = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        line.trim().parse::<u64>().unwrap_or_default()
+    };
+    assert!(number("leasehold_connections_evicted_total ") > 200, "{metrics}");
+    assert!((1..=64).contains(&number("leasehold_connections ")), "{metrics}");
     drop(crowd);
     server.stop()?;
     Ok(())

@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::activity::{Activity, Order, Phase};
 use crate::peer::Peer;
+use crate::telemetry::ConnectionCounts;
 
 /// Time that a connection that is idle for too long may take to say so, in milliseconds.
 const FAREWELL: u64 = 5_000;
@@ -46,8 +46,7 @@ pub(crate) struct Connections {
     max: MaxConnections,
     table: Mutex<OpenConnections>,
     ended: Notify,
-    evicted: AtomicU64,
-    refused: AtomicU64,
+    counts: Arc<ConnectionCounts>,
 }
 
 #[derive(Default)]
@@ -82,6 +81,7 @@ impl Drop for Slot {
         table.remove(self.id);
         let is_empty = table.open.is_empty();
         drop(table);
+        self.connections.counts.closed();
         if is_empty {
             self.connections.ended.notify_waiters();
         }
@@ -137,14 +137,13 @@ impl OpenConnections {
 }
 
 impl Connections {
-    pub(crate) fn new(max: MaxConnections, timeouts: Timeouts) -> Arc<Self> {
+    pub(crate) fn new(max: MaxConnections, timeouts: Timeouts, counts: Arc<ConnectionCounts>) -> Arc<Self> {
         Arc::new(Self {
             timeouts: ArcSwap::from_pointee(timeouts),
             max,
             table: Mutex::default(),
             ended: Notify::new(),
-            evicted: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            counts,
         })
     }
 
@@ -160,7 +159,20 @@ impl Connections {
 
     /// Finds a place for a connection. `None` if every other one has a request that is being answered.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer) -> Option<Slot> {
-        let network = peer.network();
+        let (slot, evicted) = self.place(peer.network());
+        if evicted > 0 && self.counts.evicted(evicted) {
+            tracing::warn!(%peer, "too many connections: idle and slow ones are ended for new ones");
+        }
+        if slot.is_some() {
+            self.counts.opened();
+        } else if self.counts.refused() {
+            tracing::warn!(%peer, "too many connections with a request: new ones are refused");
+        }
+        slot
+    }
+
+    /// Finds a place, and returns how many connections were ended for it.
+    fn place(self: &Arc<Self>, network: Option<IpAddr>) -> (Option<Slot>, u64) {
         let mut table = self.table();
         // Some at once: looking for them takes a look at all.
         let batch = (self.max.in_all / 64).max(1);
@@ -171,15 +183,8 @@ impl Connections {
         if table.open.len() >= self.max.in_all {
             evicted += table.evict(batch, None);
         }
-        if evicted > 0 && self.evicted.fetch_add(evicted, Ordering::Relaxed) == 0 {
-            tracing::warn!(%peer, "too many connections: idle and slow ones are ended for new ones");
-        }
         if table.open.len() >= self.max.in_all || table.of_network(network) >= self.max.per_peer {
-            drop(table);
-            if self.refused.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(%peer, "too many connections with a request: new ones are refused");
-            }
-            return None;
+            return (None, evicted);
         }
         let id = table.next;
         table.next += 1;
@@ -191,13 +196,13 @@ impl Connections {
         if let Some(network) = network {
             *table.by_network.entry(network).or_default() += 1;
         }
-        Some(Slot { id, activity, connections: Arc::clone(self) })
+        (Some(Slot { id, activity, connections: Arc::clone(self) }), evicted)
     }
 
     /// Ends some connections that serve nothing.
     pub(super) fn make_room(&self) {
         let evicted = self.table().evict((self.max.in_all / 64).max(1), None);
-        self.evicted.fetch_add(evicted, Ordering::Relaxed);
+        self.counts.evicted(evicted);
     }
 
     /// Ends connections at their deadlines. It never ends itself.

@@ -41,6 +41,11 @@ impl AdminCredentials {
         })
     }
 
+    /// Checks the files that the options name, and makes none.
+    pub(crate) fn check_files(options: &AdminOptions) -> anyhow::Result<()> {
+        options.admin_tokens.iter().try_for_each(|path| file::read(path).map(drop))
+    }
+
     /// Makes the credentials of a server that has one token.
     #[cfg(test)]
     pub(crate) fn of_one(token: &str) -> Self {

@@ -25,7 +25,7 @@ use prometheus_client::registry::Registry;
 use self::format::MetricsFormat;
 use crate::app::App;
 use crate::respond::ApiError;
-use crate::telemetry::{BOUNDS, RouteCounts};
+use crate::telemetry::{BOUNDS, ConnectionNumbers, RouteCounts};
 
 pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut registry = Registry::default();
@@ -34,6 +34,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
         tokens: app.tokens.stats(),
         policy: app.secrets.policy(),
         responses: app.telemetry.responses.snapshot(),
+        connections: app.telemetry.connections.numbers(),
     }));
     let mut page = String::new();
     text::encode(&mut page, &registry).map_err(|error| ApiError::internal(error.to_string()))?;
@@ -47,6 +48,7 @@ struct MetricsSnapshot {
     tokens: Stats,
     policy: PolicyStatus,
     responses: Vec<RouteCounts>,
+    connections: ConnectionNumbers,
 }
 
 impl Collector for MetricsSnapshot {
@@ -69,6 +71,7 @@ impl Collector for MetricsSnapshot {
             }
         }
         encode_responses(&self.responses, &mut encoder)?;
+        encode_connections(self.connections, &mut encoder)?;
         // A policy's text about itself is escaped like any other text.
         let info = Info::new([
             ("name", self.policy.name.clone()),
@@ -100,6 +103,23 @@ fn encode_responses(routes: &[RouteCounts], encoder: &mut DescriptorEncoder<'_>)
         let labels = [("route", *route)];
         let mut metric = family.encode_family(&labels)?;
         metric.encode_histogram::<NoLabelSet>(*seconds, buckets.iter().sum(), &counted, None)?;
+    }
+    Ok(())
+}
+
+fn encode_connections(
+    numbers: ConnectionNumbers,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let help = "Connections open now, on all listeners";
+    let metric = encoder.encode_descriptor("leasehold_connections", help, None, MetricType::Gauge)?;
+    ConstGauge::new(numbers.open).encode(metric)?;
+    for (name, help, number) in [
+        ("leasehold_connections_evicted", "Idle and slow connections ended for new ones", numbers.evicted),
+        ("leasehold_connections_refused", "Connections refused for want of room", numbers.refused),
+    ] {
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(number).encode(metric)?;
     }
     Ok(())
 }

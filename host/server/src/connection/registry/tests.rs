@@ -10,7 +10,7 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 
 fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
-    Connections::new(MaxConnections { in_all, per_peer }, TIMEOUTS)
+    Connections::new(MaxConnections { in_all, per_peer }, TIMEOUTS, Arc::default())
 }
 
 fn peer(last: u8) -> Peer {
