@@ -10,7 +10,7 @@ use crate::api::ChangeJson;
 use crate::author::Author;
 use crate::store::StoreError;
 
-/// What was done, by the word that the record has for it.
+/// Kind of a change, by the word that the record has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// A workspace was made, with its first token.
@@ -33,7 +33,7 @@ pub(crate) enum Deed {
     Reset,
 }
 
-/// Whether it was done.
+/// Effect of a change, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Done,

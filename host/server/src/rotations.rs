@@ -18,7 +18,7 @@ const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Maximum number of keys. Beyond that the oldest go: a rotation is never refused for want of room.
 const MAX_KEYS: usize = 10_000;
 
-/// What became of the rotation of a key.
+/// Outcome of the rotation of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyedRotation {
     /// Nothing was changed: none was tried, or each was refused.
@@ -53,7 +53,7 @@ struct KnownKey {
 }
 
 impl KeyedRotation {
-    /// What became of it, by the answer of the cache.
+    /// Derives the outcome from the answer of the cache.
     pub(crate) fn of(issued: &Result<Secret, Error>) -> Self {
         match issued {
             Ok(secret) => Self::Done(hash(secret)),

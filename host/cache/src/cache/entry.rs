@@ -11,11 +11,11 @@ use crate::WorkspaceId;
 use crate::lease::{Cover, cover};
 use crate::table::Entry;
 
-/// What is kept of one workspace at one moment: everything but the value. See [`SecretCache::entry`].
+/// Facts about what is kept of one workspace at one moment, without the value; see [`SecretCache::entry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// What a read at this moment would find.
+    /// State of the entry at this moment.
     pub state: EntryState,
     /// The time since the value was obtained.
     pub age: Duration,
@@ -28,7 +28,7 @@ pub struct EntryInfo {
     pub generation: u64,
 }
 
-/// What a read would find in an entry.
+/// State of an entry, by what a read would find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EntryState {
@@ -37,9 +37,9 @@ pub enum EntryState {
     /// A secret that no lease covers any more, because its time is over or another policy is active: a read
     /// asks the policy, which may answer with it.
     Stale,
-    /// That there is no secret, under a lease: a read is told so.
+    /// The absence of a secret, under a lease: a read is told so.
     Absent,
-    /// That there was no secret, which no lease covers any more.
+    /// The absence of a secret, which no lease covers any more.
     StaleAbsent,
 }
 

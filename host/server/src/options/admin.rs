@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Where the admin credentials are.
+/// Sources of the admin credentials.
 #[derive(Clone, Debug, Default, Args)]
 pub struct AdminOptions {
     /// Where the token of the credential `admin` is, in place of leasehold.admin-token in the working

@@ -19,7 +19,7 @@ use crate::store::{Listed, WorkspaceRow};
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 
-/// What is asked for.
+/// Query of a list.
 #[derive(Debug, PartialEq, Eq)]
 struct PageQuery {
     limit: usize,

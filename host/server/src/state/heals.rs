@@ -1,8 +1,8 @@
 //! The heals that are to be recorded: each once, and no more at a time than there is room for.
 //!
 //! A heartbeat that heals waits for no disk. So the lines of heals are counted while they wait, and where too
-//! many do, because the disk stands still, the next ones are lost and their number is recorded instead. Those
-//! who wait for one heal together are told of it each; its line is written for the first.
+//! many do, because the disk stands still, the next ones are lost and their number is recorded instead.
+//! Heartbeats that wait for one heal together are each told of it; its line is written for the first.
 
 use std::collections::HashMap;
 use std::mem;
@@ -34,7 +34,7 @@ struct RecentHeals {
     old: HashMap<WorkspaceId, HealedHash>,
 }
 
-/// What becomes of the line of a heal.
+/// Fate of the line of a heal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HealLine {
     /// It is to be written.

@@ -147,7 +147,7 @@ struct JournalWriter {
     heals: Arc<Heals>,
     /// The lines that are not written yet.
     lines: Vec<String>,
-    /// Those who wait until they are.
+    /// Senders to the callers that wait until they are.
     waiting: Vec<oneshot::Sender<bool>>,
     last: Option<Checkpoint>,
     kept: bool,
@@ -205,7 +205,7 @@ impl JournalWriter {
         self.state.is_ours() && self.noted(self.state.keep(&self.requested, checkpoint))
     }
 
-    /// Writes the lines, and tells those who wait for them. Returns whether they are on the disk.
+    /// Writes the lines, and tells the callers that wait for them. Returns whether they are on the disk.
     fn write_lines(&mut self) -> bool {
         let lost = self.heals.take_lost();
         if lost > 0 {

@@ -20,7 +20,7 @@ pub(crate) struct WorkspaceRow {
     pub(crate) has_secret: bool,
 }
 
-/// Which workspaces are listed.
+/// Choice of the workspaces that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
     All,
