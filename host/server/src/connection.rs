@@ -27,7 +27,7 @@ use self::activity::{Activity, Order, Watched};
 use self::registry::Slot;
 pub(crate) use self::registry::{Connections, MaxConnections, Timeouts};
 use crate::front::Front;
-use crate::listener::{Listener, Stream};
+use crate::listener::{AcceptedStream, Listener};
 use crate::peer::Peer;
 use crate::tls::Tls;
 
@@ -55,6 +55,7 @@ pub(crate) struct Service {
 impl Service {
     /// Accepts connections until `stop` changes; then the listener is gone.
     pub(crate) async fn accept(self, mut stop: watch::Receiver<bool>) {
+        let mut failed = 0_u64;
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -62,9 +63,18 @@ impl Service {
                 _ = stop.changed() => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.begin(stream, peer),
+                Ok((stream, peer)) => {
+                    if failed > 0 {
+                        tracing::warn!(failed, "connections are accepted again");
+                        failed = 0;
+                    }
+                    self.begin(stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if failed == 0 {
+                        tracing::warn!(%error, "cannot accept a connection; more of that is counted");
+                    }
+                    failed += 1;
                     // For want of descriptors one of them has to go.
                     self.connections.make_room();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -80,9 +90,9 @@ impl Service {
         }
     }
 
-    fn begin(&self, stream: Stream, peer: Peer) {
+    fn begin(&self, stream: AcceptedStream, peer: Peer) {
         let Some(slot) = self.connections.admit(peer) else {
-            if let (Stream::Tcp(stream), None) = (&stream, &self.tls) {
+            if let (AcceptedStream::Tcp(stream), None) = (&stream, &self.tls) {
                 // It fits into the buffer of a new connection, or the client has gone.
                 let _ = stream.try_write(NO_ROOM);
             }
@@ -90,9 +100,9 @@ impl Service {
         };
         let front = self.front.clone();
         match (stream, &self.tls) {
-            (Stream::Tcp(stream), None) => drop(tokio::spawn(run(stream, peer, front, slot))),
-            (Stream::Unix(stream), _) => drop(tokio::spawn(run(stream, peer, front, slot))),
-            (Stream::Tcp(stream), Some(tls)) => {
+            (AcceptedStream::Tcp(stream), None) => drop(tokio::spawn(run(stream, peer, front, slot))),
+            (AcceptedStream::Unix(stream), _) => drop(tokio::spawn(run(stream, peer, front, slot))),
+            (AcceptedStream::Tcp(stream), Some(tls)) => {
                 drop(tokio::spawn(run_tls(stream, Arc::clone(tls), peer, front, slot)));
             }
         }

@@ -48,7 +48,7 @@ pub(crate) enum Listener {
 }
 
 /// A connection.
-pub(crate) enum Stream {
+pub(crate) enum AcceptedStream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -117,18 +117,18 @@ impl Reserved {
 
 impl Listener {
     /// Waits for the next connection.
-    pub(crate) async fn accept(&self) -> std::io::Result<(Stream, Peer)> {
+    pub(crate) async fn accept(&self) -> std::io::Result<(AcceptedStream, Peer)> {
         match self {
             Self::Tcp(listener, _) | Self::InheritedTcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 // Answers are small and whole: waiting to fill a packet only delays them. Without the option
                 // they are late.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Peer::Ip(address)))
+                Ok((AcceptedStream::Tcp(stream), Peer::Ip(address)))
             }
             Self::Unix(listener, _, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer::Unix))
+                Ok((AcceptedStream::Unix(stream), Peer::Unix))
             }
         }
     }

@@ -139,7 +139,7 @@ fn created(create: &CreateWorkspace, variables: &AdminVariables) -> anyhow::Resu
     if create.json {
         return pretty(&answer);
     }
-    let made: tokens::MadeToken = read(&answer)?;
+    let made: tokens::TokenAnswer = read(&answer)?;
     Ok(format!("{}\n{}", word(&made.id), made.token()?))
 }
 

@@ -159,6 +159,33 @@ fn the_tokens_of_a_workspace_are_asked_for_as_the_server_has_them() -> Result<()
 }
 
 #[test]
+fn the_tokens_of_a_workspace_are_made_listed_rotated_and_revoked() -> Result<()> {
+    let server = server()?;
+    let first = said(&server, &["create", "w"])?.lines().nth(1).context("a token")?.to_owned();
+    let id_and_token = |text: String| {
+        let (id, token) = text.trim_end().split_once('\n').context("two lines")?;
+        anyhow::Ok((id.to_owned(), token.to_owned()))
+    };
+    let (second_id, second) = id_and_token(said(&server, &["token", "new", "w", "--expires-in", "30d"])?)?;
+    let (_, third) = id_and_token(said(&server, &["token", "rotate", "w", "--overlap", "1h"])?)?;
+    for token in [&first, &second, &third] {
+        server.delivered("w", token)?;
+    }
+    said(&server, &["token", "revoke", "w", &second_id])?;
+    server.heartbeat("w", &second)?.refusal(401, "unauthorized")?;
+    let listed = said(&server, &["token", "list", "w"])?;
+    ensure!(listed.lines().count() == 2 && !listed.contains(&second_id), "{listed}");
+    ensure!([&first, &third].iter().all(|token| !listed.contains(token.as_str())), "{listed}");
+    said(&server, &["token", "rotate", "w", "--overlap", "0s"])?;
+    server.heartbeat("w", &first)?.refusal(401, "unauthorized")?;
+    let refused = run(&server, &["token", "revoke", "w", &second_id])?;
+    ensure!(refused.code == Some(1) && refused.log.contains("GET its tokens"), "{refused:?}");
+    let record = server.stop().map(|ended| ended.log)?;
+    ensure!(!record.contains(&third), "{record}");
+    Ok(())
+}
+
+#[test]
 fn what_a_server_says_does_not_control_the_terminal() -> Result<()> {
     const LIST: &str = r#"{"workspaces":[{"id":"\u001b[2Jw","created_at":"\u0007","has_secret":true}],
         "next":"\u001b[2Jw"}"#;

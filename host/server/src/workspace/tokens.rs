@@ -31,12 +31,12 @@ struct ListedToken {
 /// The answer to a request that has made a token, be it a workspace's first or another one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct MadeToken {
+pub(super) struct TokenAnswer {
     pub(super) id: String,
     auth_token: String,
 }
 
-impl MadeToken {
+impl TokenAnswer {
     pub(super) fn token(&self) -> anyhow::Result<&str> {
         ensure!(!self.auth_token.is_empty(), NOT_OURS);
         Ok(word(&self.auth_token))
@@ -99,6 +99,6 @@ fn made(
     if as_json {
         return pretty(&answer);
     }
-    let made: MadeToken = read(&answer)?;
+    let made: TokenAnswer = read(&answer)?;
     Ok(format!("{}\n{}", word(&made.id), made.token()?))
 }

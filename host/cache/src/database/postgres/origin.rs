@@ -38,7 +38,7 @@ pub(super) struct ServerOrigin {
 
 /// The outcome of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Choice {
+pub(super) enum ServerChoice {
     /// The server is the one that it was.
     Same,
     /// The server is another one.
@@ -109,7 +109,7 @@ impl ServerOrigin {
 
     /// Logs in to the servers in their order until one is of the wanted kind, with so much time for each. A
     /// refused login ends it: the other servers would be asked with the same password.
-    pub(super) async fn choose(&self, limit: Duration) -> Result<Choice, ConnectError> {
+    pub(super) async fn choose(&self, limit: Duration) -> Result<ServerChoice, ConnectError> {
         let url = self.url();
         let mut failures = Vec::new();
         let mut second = None;
@@ -143,10 +143,10 @@ impl ServerOrigin {
         }
     }
 
-    fn take(&self, server: usize, login: &LoggedIn) -> Choice {
+    fn take(&self, server: usize, login: &LoggedIn) -> ServerChoice {
         self.takes_options.store(login.takes_options, Ordering::Relaxed);
         let before = self.chosen.swap(server, Ordering::Relaxed);
-        if before == server { Choice::Same } else { Choice::Another }
+        if before == server { ServerChoice::Same } else { ServerChoice::Another }
     }
 
     fn url(&self) -> Arc<PostgresUrl> {

@@ -18,11 +18,11 @@ use crate::database::postgres::tagged::{ANSWER, Parameter, Tagged};
 pub struct PostgresQuery {
     statement: Tagged,
     columns: usize,
-    effect: Effect,
+    effect: QueryKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
+enum QueryKind {
     Reads,
     Changes,
 }
@@ -33,14 +33,14 @@ impl PostgresQuery {
     /// first of which is never NULL. Its own parameters begin with `$4`.
     pub fn read(purpose: &str, columns: usize, select: impl FnOnce(&str) -> String) -> Self {
         let statement = Tagged::read(purpose, |guard| found(&select(guard)));
-        Self { statement, columns, effect: Effect::Reads }
+        Self { statement, columns, effect: QueryKind::Reads }
     }
 
     /// Makes a statement that changes rows. `steps` makes the parts of its `WITH` from the condition without
     /// which none of them may change anything; `select` reads what they return, as in [`read`](Self::read).
     pub fn change(purpose: &str, columns: usize, steps: impl FnOnce(&str) -> String, select: &str) -> Self {
         let statement = Tagged::steps(purpose, steps, &found(select));
-        Self { statement, columns, effect: Effect::Changes }
+        Self { statement, columns, effect: QueryKind::Changes }
     }
 
     fn texts(&self, row: &PgRow) -> Result<Vec<Option<String>>, sqlx::Error> {
@@ -63,10 +63,10 @@ impl PostgresPool {
         let parameters: Vec<Parameter<'_>> = parameters.iter().map(|text| Parameter::Text(text)).collect();
         let link = self.link();
         let rows = match query.effect {
-            Effect::Reads => {
+            QueryKind::Reads => {
                 link.read(&query.statement, &parameters).await.map_err(PostgresFailure::of_select)?
             }
-            Effect::Changes => {
+            QueryKind::Changes => {
                 let send_by = Deadline::now() + OWN_LIMIT;
                 let sent = link.write(&query.statement, &parameters, send_by).await;
                 sent.map_err(PostgresFailure::of_issue)?

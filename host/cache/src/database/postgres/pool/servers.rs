@@ -12,7 +12,7 @@ use scopeguard::guard;
 use tokio::time::{sleep, timeout};
 
 use super::{PoolState, PostgresPool};
-use crate::database::postgres::origin::Choice;
+use crate::database::postgres::origin::ServerChoice;
 use crate::database::postgres::url::place;
 
 /// Maximum time for the login at one server.
@@ -55,7 +55,7 @@ impl PoolState {
                     Ok((choice, options)) => {
                         let server = place(&options);
                         shared.pool.set_connect_options(options);
-                        if choice == Choice::Another {
+                        if choice == ServerChoice::Another {
                             // A connection to the server before is not to be lent any more.
                             shared.epoch.end();
                             shared.close_idle();
