@@ -232,7 +232,8 @@ fn refuses_login(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("28"))
 }
 
-#[cfg(all(test, not(feature = "tls")))]
+#[cfg(test)]
+#[cfg(not(feature = "tls"))]
 mod tests {
     use super::*;
 
