@@ -19,8 +19,9 @@ use anyhow::Context as _;
 use leasehold::{Column, Policy, SecretCache, Sqlite, WorkspaceId};
 
 use self::turns::{Turn, Turns};
+use crate::options::PoolBounds;
 use crate::print::print;
-use crate::store::{Migrate, PoolBounds, Store};
+use crate::store::{Migrate, Store};
 
 /// Number of workspaces: they do not fit the fastest memory of a processor, as those of a fleet do not.
 const WORKSPACES: usize = 10_000;

@@ -16,6 +16,7 @@ use clap::Args;
 
 pub use self::admin::AdminOptions;
 pub use self::bounds::Bounds;
+pub(crate) use self::bounds::PoolBounds;
 pub use self::database::DatabaseOptions;
 pub use self::listen::Listen;
 pub use self::logs::{LogFormat, LogOptions};
@@ -25,8 +26,10 @@ pub use self::state::StateOptions;
 pub use self::tokens::TokenOptions;
 use crate::listener::Inherited;
 use crate::policy_source::bundled_names;
-use crate::store::DATABASE;
 use crate::values::Values;
+
+/// Default database.
+pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
 
 /// Default policy of the tokens' cache.
 pub(crate) const TOKEN_POLICY: &str = "resilient";

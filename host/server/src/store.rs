@@ -34,9 +34,7 @@ pub(crate) use self::schema::{Migrate, Migrated};
 pub(crate) use self::source::DatabaseSource;
 pub use self::source::password_on_command_line;
 pub(crate) use self::tokens::{Added, Deleted, MAX_TOKENS, NewToken, StoredToken};
-
-/// Default database.
-pub(crate) const DATABASE: &str = "sqlite://leasehold.db?mode=rwc";
+use crate::options::PoolBounds;
 
 /// Time that a statement may take, a connection from the pool included. The caller is a person or a probe.
 const STATEMENT: Duration = Duration::from_secs(5);
@@ -52,14 +50,6 @@ const PROBE: &str = "SELECT count(*) FROM sqlite_schema";
 pub(crate) enum Store {
     Sqlite(SqlitePool, Arc<DatabaseFile>),
     Postgres(PostgresPool),
-}
-
-/// Bounds of the pool that are not the default ones.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PoolBounds {
-    pub(crate) size: Option<u32>,
-    /// Time that a statement waits for a free connection.
-    pub(crate) timeout: Option<Duration>,
 }
 
 /// Access that the database gives us.

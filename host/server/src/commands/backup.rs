@@ -21,7 +21,7 @@ pub struct Backup {
     pub force: bool,
 
     /// The database, as in `leasehold serve`; of PostgreSQL, pg_dump makes backups
-    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::options::DATABASE)]
     pub database: String,
 
     /// The file to read.

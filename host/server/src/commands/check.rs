@@ -19,7 +19,7 @@ pub enum DatabaseCommand {
 #[derive(Clone, Debug, Args)]
 pub struct CheckDatabase {
     /// As in `leasehold serve`; nothing is made and nothing is changed
-    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::options::DATABASE)]
     pub database: String,
 
     /// As in `leasehold serve`

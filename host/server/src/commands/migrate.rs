@@ -11,7 +11,7 @@ use crate::store::{self, DatabaseSource, Layout, Migrated};
 #[derive(Clone, Debug, Args)]
 pub struct MigrateDatabase {
     /// As in `leasehold serve`, with a user who may create tables
-    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::options::DATABASE)]
     pub database: String,
 
     /// As in `leasehold serve`

@@ -17,7 +17,7 @@ pub struct Restore {
     pub file: PathBuf,
 
     /// The database, as in `leasehold serve`
-    #[arg(long, value_name = "URL", default_value = crate::store::DATABASE)]
+    #[arg(long, value_name = "URL", default_value = crate::options::DATABASE)]
     pub database: String,
 
     /// The file to read.

@@ -8,7 +8,14 @@ use clap::Args;
 use leasehold::Builder;
 
 use super::span;
-use crate::store::PoolBounds;
+
+/// Bounds of the pool that are not the default ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PoolBounds {
+    pub(crate) size: Option<u32>,
+    /// Time that a statement waits for a free connection.
+    pub(crate) timeout: Option<Duration>,
+}
 
 /// The bounds of both caches.
 #[derive(Clone, Debug, Args)]

@@ -17,7 +17,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::file::DatabaseFile;
 use super::schema::{Migrate, Migrated};
-use super::{DatabaseReport, DatabaseSource, Layout, PoolBounds, RowOwner, Store, existing, files, schema};
+use super::{DatabaseReport, DatabaseSource, Layout, RowOwner, Store, existing, files, schema};
+use crate::options::PoolBounds;
 
 /// Number of connections to SQLite: readers of both caches beside the one writer that SQLite has, and one for
 /// the server itself. Each is a thread.

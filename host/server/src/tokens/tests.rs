@@ -19,9 +19,10 @@ use super::*;
 use crate::app::App;
 use crate::auth::TokenHash;
 use crate::credentials::AdminCredentials;
+use crate::options::PoolBounds;
 use crate::routes;
 use crate::state::{Journal, Requested, State};
-use crate::store::{Deleted, Layout, Migrate, NewToken, PoolBounds, Store};
+use crate::store::{Deleted, Layout, Migrate, NewToken, Store};
 use crate::{Cli, Command};
 
 const MINUTE: Duration = Duration::from_secs(60);
