@@ -65,7 +65,9 @@ impl Launch {
 
     /// Describes the same with a database and with [`ADMIN_TOKEN`].
     pub fn new(database: &str) -> Result<Self> {
-        Ok(Self::bare()?.arguments(["--database", database]).variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN))
+        // Its password is not for the command line, where every user of the machine sees it.
+        let launch = Self::bare()?.variable("LEASEHOLD_DATABASE", database);
+        Ok(launch.variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN))
     }
 
     /// Adds arguments.

@@ -164,7 +164,7 @@ async fn no_secret_and_no_token_is_shown_whatever_happens(engine: Engine) -> Res
     let ended = server.stop()?;
     // It has logged what the libraries log at their most talkative, and what it did itself.
     for words in
-        ["DEBUG sqlx::query", "UPDATE ", "a policy was refused", "rotated a secret", "a statement failed"]
+        ["DEBUG sqlx::query", "UPDATE ", "a policy was refused", "rotated a secret", "a request failed"]
     {
         assert!(ended.log.contains(words), "the log has no {words:?}:\n{}", ended.log);
     }

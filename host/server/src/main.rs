@@ -40,6 +40,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// ends.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
+/// Default of LEASEHOLD_LOG: the driver has a line for each connection that a server takes down with it, which
+/// is one cause and told once.
+const DEFAULT_LOG: &str = "info,sqlx_core::pool=error";
+
 fn main() -> ExitCode {
     let configured = match configured() {
         Ok(configured) => configured,
@@ -110,7 +114,7 @@ fn run(mut serve: Serve, unknown: &[String]) -> anyhow::Result<()> {
     serve.inherited = Inherited::from_environment();
     // The database file holds secrets: every file that the server creates is its owner's alone.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    log_to_stderr("info", serve.logs.log_format)?;
+    log_to_stderr(DEFAULT_LOG, serve.logs.log_format)?;
     warn_of_password();
     for variable in unknown {
         tracing::warn!(

@@ -54,10 +54,11 @@ async fn drips(address: SocketAddr) -> Result<()> {
     loop {
         let mut stream = TcpStream::connect(address).await?;
         for byte in b"GET /healthz HTTP/1.1\r\nhost: a-host-with-a-long-name\r\n".chunks(1) {
-            if stream.write_all(byte).await.is_err() {
+            let is_over = stream.write_all(byte).await.is_err();
+            sleep(Duration::from_secs(1)).await;
+            if is_over {
                 break;
             }
-            sleep(Duration::from_secs(1)).await;
         }
     }
 }

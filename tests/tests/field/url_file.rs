@@ -31,7 +31,7 @@ async fn a_url_in_a_file_is_in_no_process_list_and_its_password_is_read_again() 
     ensure!(made.code == Some(0), "{made:?}");
     execute(format!(
         "CREATE ROLE {user} LOGIN PASSWORD 'hunter1'; \
-         GRANT SELECT, INSERT, UPDATE, DELETE ON workspaces TO {user}"
+         GRANT SELECT, INSERT, UPDATE, DELETE ON workspaces, workspace_tokens TO {user}"
     ))
     .await?;
     let url = |password: &str| options.clone().username(&user).password(password).to_url_lossy().to_string();

@@ -20,6 +20,9 @@ use crate::telemetry::ConnectionCounts;
 
 /// Time that a connection that is idle for too long may take to say so, in milliseconds.
 const FAREWELL: u64 = 5_000;
+/// Time for which a connection that has just come, or whose client has just stopped reading, keeps its place:
+/// a burst of others must not end it before its request is here. In milliseconds.
+const YOUNG: u64 = 250;
 /// Time that a client that has connected may take to ask, once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 /// Range of the time between two looks at all connections.
@@ -120,6 +123,9 @@ impl OpenConnections {
                     Phase::Serving => return None,
                 };
                 let waited = open.activity.now().saturating_sub(since);
+                if rank < 2 && waited < YOUNG {
+                    return None;
+                }
                 let share = self.of_network(open.network);
                 Some(((rank, usize::MAX - share, u64::MAX - waited), *id))
             })

@@ -232,8 +232,8 @@ fn refuses_login(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("28"))
 }
 
-#[cfg(test)]
 #[cfg(not(feature = "tls"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

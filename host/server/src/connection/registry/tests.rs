@@ -17,6 +17,11 @@ fn peer(last: u8) -> Peer {
     Peer::Ip(([10, 0, 0, last], 1000).into())
 }
 
+/// Lets connections grow old enough to lose their place.
+async fn age() {
+    tokio::time::advance(Duration::from_secs(1)).await;
+}
+
 async fn is_closed(slot: &Slot) -> bool {
     let mut ordered = std::pin::pin!(slot.activity.ordered());
     futures_util::poll!(&mut ordered).is_ready()
@@ -34,11 +39,13 @@ fn each_phase_has_its_deadline() {
     assert_eq!(overdue(Phase::Serving, u64::MAX, TIMEOUTS), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_new_connection_takes_the_place_of_one_that_serves_nothing() {
     let connections = connections(2, 2);
     let (busy, idle) = (connections.admit(peer(1)).unwrap(), connections.admit(peer(2)).unwrap());
     let _answering = Activity::begin(busy.activity(), Version::HTTP_11);
+    assert!(connections.admit(peer(3)).is_none(), "one that has just come lost its place");
+    age().await;
     let third = connections.admit(peer(3)).expect("no room was made");
     assert!(is_closed(&idle).await && !is_closed(&busy).await && !is_closed(&third).await);
     assert_eq!(connections.count(), 2);
@@ -46,18 +53,20 @@ async fn a_new_connection_takes_the_place_of_one_that_serves_nothing() {
     assert_eq!(connections.count(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn among_idle_ones_the_peer_with_most_of_them_loses_one() {
     let connections = connections(4, 4);
     let slots: Vec<_> = [1, 2, 2, 2].iter().map(|&last| connections.admit(peer(last)).unwrap()).collect();
+    age().await;
     let _fifth = connections.admit(peer(3)).expect("no room was made");
     assert!(!is_closed(&slots[0]).await, "the peer with one connection lost it");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_peer_above_its_share_loses_a_connection_of_its_own() {
     let connections = connections(10, 2);
     let slots: Vec<_> = [1, 1, 2].iter().map(|&last| connections.admit(peer(last)).unwrap()).collect();
+    age().await;
     let _more = connections.admit(peer(1)).expect("no room was made");
     assert!(is_closed(&slots[0]).await || is_closed(&slots[1]).await);
     assert!(!is_closed(&slots[2]).await);
