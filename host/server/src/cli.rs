@@ -17,7 +17,8 @@ use crate::workspace::WorkspaceCommand;
     version,
     about = "Serves heartbeats from a cache of per-workspace secrets whose policy is a WebAssembly component",
     after_help = "Logs go to stderr. LEASEHOLD_LOG filters them: a level (error, warn, info, debug, trace) \
-                  or targets with levels, such as leasehold=debug,sqlx=warn. The default is info, and errors of the pool."
+                  or targets with levels, such as leasehold=debug,sqlx=warn. The default is info, \
+                  and errors of the driver's pool."
 )]
 pub struct Cli {
     /// The subcommand.

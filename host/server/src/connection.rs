@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -35,6 +35,8 @@ use crate::tls::Tls;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time that the next connection in the queue may take to be seen, at the end.
 const QUEUE: Duration = Duration::from_millis(10);
+/// Time that a client that is refused may take to read that.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Maximum number of requests at once on a connection of HTTP/2.
 const MAX_STREAMS: u32 = 256;
 /// Maximum size of a request's headers on HTTP/2, in bytes. HTTP/1 has its buffer.
@@ -91,21 +93,54 @@ impl Service {
     }
 
     fn begin(&self, stream: AcceptedStream, peer: Peer) {
-        let Some(slot) = self.connections.admit(peer) else {
-            if let (AcceptedStream::Tcp(stream), None) = (&stream, &self.tls) {
-                // It fits into the buffer of a new connection, or the client has gone.
-                let _ = stream.try_write(NO_ROOM);
-            }
-            return;
-        };
-        let front = self.front.clone();
-        match (stream, &self.tls) {
-            (AcceptedStream::Tcp(stream), None) => drop(tokio::spawn(run(stream, peer, front, slot))),
-            (AcceptedStream::Unix(stream), _) => drop(tokio::spawn(run(stream, peer, front, slot))),
-            (AcceptedStream::Tcp(stream), Some(tls)) => {
-                drop(tokio::spawn(run_tls(stream, Arc::clone(tls), peer, front, slot)));
-            }
+        let served = Served { front: self.front.clone(), tls: self.tls.clone(), peer };
+        if let Some(slot) = self.connections.admit(peer) {
+            tokio::spawn(served.run(stream, slot));
+        } else if let Some(waiting) = self.connections.wait() {
+            let connections = Arc::clone(&self.connections);
+            tokio::spawn(async move {
+                match connections.admit_later(peer).await {
+                    Some(slot) => {
+                        drop(waiting);
+                        served.run(stream, slot).await;
+                    }
+                    None => served.refuse(stream).await,
+                }
+            });
+        } else {
+            self.connections.refuse(peer);
         }
+    }
+}
+
+/// A connection, and what answers on it.
+struct Served {
+    front: Front,
+    tls: Option<Arc<Tls>>,
+    peer: Peer,
+}
+
+impl Served {
+    async fn run(self, stream: AcceptedStream, slot: Slot) {
+        let Self { front, tls, peer } = self;
+        match (stream, tls) {
+            (AcceptedStream::Tcp(stream), None) => run(stream, peer, front, slot).await,
+            (AcceptedStream::Unix(stream), _) => run(stream, peer, front, slot).await,
+            (AcceptedStream::Tcp(stream), Some(tls)) => run_tls(stream, tls, peer, front, slot).await,
+        }
+    }
+
+    /// Says that there is no room, and hears the client out for a moment: a socket that is closed before its
+    /// request was read takes the answer along.
+    async fn refuse(self, stream: AcceptedStream) {
+        let (AcceptedStream::Tcp(mut stream), None) = (stream, self.tls) else { return };
+        let refused = async {
+            stream.write_all(NO_ROOM).await?;
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        };
+        // It has gone, or takes too long: either way there is nothing more to say.
+        let _ = timeout(FAREWELL, refused).await;
     }
 }
 

@@ -40,8 +40,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// ends.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
-/// Default of LEASEHOLD_LOG: the driver has a line for each connection that a server takes down with it, which
-/// is one cause and told once.
+/// Default of LEASEHOLD_LOG: the driver has a line for each connection that a server takes down with it,
+/// which is one cause and told once.
 const DEFAULT_LOG: &str = "info,sqlx_core::pool=error";
 
 fn main() -> ExitCode {

@@ -108,7 +108,8 @@ async fn a_file_that_cannot_be_used_is_named_and_a_password_for_all_to_see_is_to
     server.create("w")?;
     ensure!(!server.log()?.contains("command line"), "{}", server.log()?);
     server.stop()?;
-    let told = Launch::new(database.url())?.server()?;
+    let told = Launch::bare()?.arguments(["--database", database.url()]);
+    let told = told.variable("LEASEHOLD_ADMIN_TOKEN", ADMIN_TOKEN).server()?;
     ensure!(told.log()?.contains("the database's password is on the command line"), "{}", told.log()?);
     ensure!(told.admin("DELETE", "/workspaces/w", no_body())?.status == 204, "it serves all the same");
     Ok(())

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::activity::{Activity, Order, Phase};
 use crate::peer::Peer;
@@ -23,6 +23,9 @@ const FAREWELL: u64 = 5_000;
 /// Time for which a connection that has just come, or whose client has just stopped reading, keeps its place:
 /// a burst of others must not end it before its request is here. In milliseconds.
 const YOUNG: u64 = 250;
+/// Time that a connection may wait for a place, and how many may.
+const WAIT: Duration = Duration::from_secs(1);
+const MAX_WAITING: usize = 512;
 /// Time that a client that has connected may take to ask, once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 /// Range of the time between two looks at all connections.
@@ -49,6 +52,7 @@ pub(crate) struct Connections {
     max: MaxConnections,
     table: Mutex<OpenConnections>,
     ended: Notify,
+    waiting: Arc<Semaphore>,
     counts: Arc<ConnectionCounts>,
 }
 
@@ -149,6 +153,7 @@ impl Connections {
             max,
             table: Mutex::default(),
             ended: Notify::new(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             counts,
         })
     }
@@ -171,10 +176,33 @@ impl Connections {
         }
         if slot.is_some() {
             self.counts.opened();
-        } else if self.counts.refused() {
-            tracing::warn!(%peer, "too many connections with a request: new ones are refused");
         }
         slot
+    }
+
+    /// Finds a place within a moment: others have just come, too, and may be done or old enough by then.
+    pub(super) async fn admit_later(self: &Arc<Self>, peer: Peer) -> Option<Slot> {
+        let began = Instant::now();
+        while began.elapsed() < WAIT {
+            sleep(LOOKS[0]).await;
+            if let Some(slot) = self.admit(peer) {
+                return Some(slot);
+            }
+        }
+        self.refuse(peer);
+        None
+    }
+
+    /// Returns a permit to wait for a place, of which there are so many.
+    pub(super) fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.waiting).try_acquire_owned().ok()
+    }
+
+    /// Notes a connection for which there was no place.
+    pub(super) fn refuse(&self, peer: Peer) {
+        if self.counts.refused() {
+            tracing::warn!(%peer, "too many connections at once: new ones are refused");
+        }
     }
 
     /// Finds a place, and returns how many connections were ended for it.
