@@ -20,11 +20,13 @@ use crate::telemetry::ConnectionCounts;
 
 /// Time that a connection that is idle for too long may take to say so, in milliseconds.
 const FAREWELL: u64 = 5_000;
-/// Time for which a connection that has just come, or whose client has just stopped reading, keeps its place:
-/// a burst of others must not end it before its request is here. In milliseconds.
-const YOUNG: u64 = 250;
+/// Time for which a connection that has just come keeps its place, in milliseconds: a burst of others must not
+/// end it before its request is here, and was read on a busy machine.
+const YOUNG: u64 = 2_000;
+/// Time for which a client may not read before its connection can lose its place, in milliseconds.
+const UNREAD: u64 = 250;
 /// Time that a connection may wait for a place, and how many may.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(3);
 const MAX_WAITING: usize = 512;
 /// Time that a client that has connected may take to ask, once the server stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -120,14 +122,14 @@ impl OpenConnections {
             .iter()
             .filter(|(_, open)| network.is_none() || open.network == network)
             .filter_map(|(id, open)| {
-                let (rank, since) = match open.activity.phase() {
-                    Phase::Stalled(since) => (0, since),
-                    Phase::Head(since) => (1, since),
-                    Phase::Idle(since) => (2, since),
+                let (rank, since, least) = match open.activity.phase() {
+                    Phase::Stalled(since) => (0, since, UNREAD),
+                    Phase::Head(since) => (1, since, YOUNG),
+                    Phase::Idle(since) => (2, since, 0),
                     Phase::Serving => return None,
                 };
                 let waited = open.activity.now().saturating_sub(since);
-                if rank < 2 && waited < YOUNG {
+                if waited < least {
                     return None;
                 }
                 let share = self.of_network(open.network);

@@ -19,7 +19,7 @@ fn peer(last: u8) -> Peer {
 
 /// Lets connections grow old enough to lose their place.
 async fn age() {
-    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
 }
 
 async fn is_closed(slot: &Slot) -> bool {
