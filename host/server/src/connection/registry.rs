@@ -22,7 +22,7 @@ use crate::telemetry::ConnectionCounts;
 const FAREWELL: u64 = 5_000;
 /// Time for which a connection that has just come keeps its place, in milliseconds: a burst of others must not
 /// end it before its request is here, and was read on a busy machine.
-const YOUNG: u64 = 2_000;
+const YOUNG: u64 = 500;
 /// Time for which a client may not read before its connection can lose its place, in milliseconds.
 const UNREAD: u64 = 250;
 /// Time that a connection may wait for a place, and how many may.
