@@ -66,10 +66,10 @@ async fn drips(address: SocketAddr) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_never_reads_keeps_nobody_from_their_answers() -> Result<()> {
     let (unread, slow, count) = match Tier::current() {
-        Tier::Gate => (300, 50, 200),
+        Tier::Gate => (60, 20, 200),
         Tier::Long => (5_000, 500, 2_000),
     };
-    let most = if Tier::current() == Tier::Long { "4096" } else { "128" };
+    let most = if Tier::current() == Tier::Long { "4096" } else { "64" };
     let launch = Launch::new("sqlite://test.db?mode=rwc")?;
     let server = launch.arguments(["--max-connections", most]).server()?;
     let token = server.create("w")?;

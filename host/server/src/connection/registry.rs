@@ -20,8 +20,8 @@ use crate::telemetry::ConnectionCounts;
 
 /// Time that a connection that is idle for too long may take to say so, in milliseconds.
 const FAREWELL: u64 = 5_000;
-/// Time for which a connection that has just come keeps its place, in milliseconds: a burst of others must not
-/// end it before its request is here, and was read on a busy machine.
+/// Time for which a connection that has just come keeps its place, in milliseconds: a burst of others must
+/// not end it before its request is here, and was read on a busy machine.
 const YOUNG: u64 = 500;
 /// Time for which a client may not read before its connection can lose its place, in milliseconds.
 const UNREAD: u64 = 250;
