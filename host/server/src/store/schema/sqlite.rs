@@ -43,8 +43,12 @@ pub(in crate::store) async fn migrate(
             return Ok(Migrated::WasCurrent);
         }
         let is_old = seen.found == FoundSchema::Old;
-        let old =
-            if is_old { old_tokens(connection).await.with_context(cannot)? } else { OldTokens::default() };
+        let old = if is_old { old_tokens(connection).await } else { Ok(OldTokens::default()) };
+        // Another server may have been first: the old column is gone then.
+        if old.is_err() && look(connection).await.with_context(cannot)?.found != seen.found {
+            continue;
+        }
+        let old = old.with_context(cannot)?;
         old.check(shown)?;
         let statements = statements(&seen);
         let made = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *connection).await;
