@@ -69,9 +69,8 @@ async fn a_crowd_that_never_reads_keeps_nobody_from_their_answers() -> Result<()
         Tier::Gate => (60, 20, 200),
         Tier::Long => (5_000, 500, 2_000),
     };
-    let most = if Tier::current() == Tier::Long { "4096" } else { "64" };
     let launch = Launch::new("sqlite://test.db?mode=rwc")?;
-    let server = launch.arguments(["--max-connections", most]).server()?;
+    let server = launch.server()?;
     let token = server.create("w")?;
     let body = "{\"workspace_id\":\"w\"}";
     let heartbeat = format!(
