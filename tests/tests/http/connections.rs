@@ -179,6 +179,7 @@ struct Activated {
     manager: Child,
     _stdin: ChildStdin,
     address: SocketAddr,
+    server: Option<Pid>,
     lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
     _folder: tempfile::TempDir,
 }
@@ -203,22 +204,26 @@ impl Activated {
         let mut lines = std::io::BufReader::new(stdout).lines();
         let first = lines.next().context("it said nothing")??;
         let address = first.strip_prefix("socket ").context("it said something else")?.parse()?;
-        Ok(Self { manager, _stdin: stdin, address, lines, _folder: folder })
+        Ok(Self { manager, _stdin: stdin, address, server: None, lines, _folder: folder })
     }
 
     /// Waits for the next start, and returns the id of the process.
     fn started(&mut self) -> Result<Pid> {
         let line = self.lines.next().context("it has ended")??;
         let Some(id) = line.strip_prefix("started ") else { bail!("it said {line:?}") };
-        Pid::from_raw(id.parse()?).context("no id")
+        self.server = Pid::from_raw(id.parse()?);
+        self.server.context("no id")
     }
 }
 
 impl Drop for Activated {
     fn drop(&mut self) {
-        // It ends its server when its stdin closes; a failure is one of a test that has failed already.
+        // First the manager, which would start another server. A failure means that it has ended already.
         let _ = self.manager.kill();
         let _ = self.manager.wait();
+        if let Some(server) = self.server {
+            let _ = kill_process(server, Signal::KILL);
+        }
     }
 }
 
